@@ -1,0 +1,80 @@
+/**
+ * Opens tfjs's WASM backend and, on its memory, our own SIMD module.
+ * One thread each: tfjs's threaded build does not start under Bun; threads are ours, one backend a thread.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import { type BackendWasm, setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
+import { dirname } from "node:path";
+
+/** The exports of `kernels/wasm/assembly`. Every pointer is a byte offset in tfjs's memory. */
+export interface WasmKernels {
+  packPanels(w: number, packed: number, taps: number, inner: number, outer: number): void;
+  packPanelsTransposed(w: number, packed: number, taps: number, ci: number, co: number): void;
+  conv2d(x: number, packed: number, y: number, scratch: number, ...geometry: number[]): void;
+  conv2dInputGrad(dy: number, packed: number, dx: number, scratch: number, ...geometry: number[]): void;
+  conv2dFilterGrad(x: number, dy: number, dw: number, scratch: number, ...geometry: number[]): void;
+  scratchBytes(taps: number, channels: number): number;
+  moments(...args: number[]): void;
+  normalise(...args: number[]): void;
+  normaliseGrad(...args: number[]): void;
+  maxPool(...args: number[]): void;
+  maxPoolGrad(...args: number[]): void;
+  augment(...args: number[]): void;
+}
+
+export interface WasmDevice {
+  readonly name: "wasm";
+  readonly backend: BackendWasm;
+  readonly kernels: WasmKernels;
+}
+
+let opened: WasmDevice | undefined;
+
+/** Opens the device once per thread. `module` is the compiled kernel module. Throws if SIMD is not there. */
+export async function openWasm(module: WebAssembly.Module): Promise<WasmDevice> {
+  if (opened) return opened;
+  const dist = dirname(Bun.resolveSync("@tensorflow/tfjs-backend-wasm/dist/tf-backend-wasm.node.js", import.meta.dir));
+  setWasmPaths(`${dist}/`);
+  setThreadsCount(1);
+  tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
+  await tf.setBackend("wasm");
+  await tf.ready();
+  if (!(await tf.env().getAsync("WASM_HAS_SIMD_SUPPORT"))) throw new Error("this machine's WASM has no SIMD");
+  const backend = tf.backend() as BackendWasm;
+  const { memory } = (backend.wasm as unknown as { asm: { memory: WebAssembly.Memory } }).asm;
+  const instance = await WebAssembly.instantiate(module, { env: { memory } });
+  opened = { name: "wasm", backend, kernels: instance.exports as unknown as WasmKernels };
+  return opened;
+}
+
+/** The device of this thread. Throws before `openWasm`. */
+export function wasmDevice(): WasmDevice {
+  if (!opened) throw new Error("no WASM device is open in this thread");
+  return opened;
+}
+
+/** Byte offset of a tensor in WASM memory. */
+export function pointer(tensor: tf.TensorInfo): number {
+  return wasmDevice().backend.getMemoryOffset(tensor.dataId);
+}
+
+/** A fresh tensor, not cleared. */
+export function allocate(shape: number[], dtype: "float32" | "int32" = "float32"): tf.TensorInfo {
+  return wasmDevice().backend.makeOutput(shape, dtype);
+}
+
+/** Runs `use` with `bytes` of scratch memory that is freed afterwards. */
+export function withScratch<T>(bytes: number, use: (offset: number) => T): T {
+  const { backend } = wasmDevice();
+  const info = backend.makeOutput([Math.ceil(bytes / 4) + 4], "float32");
+  try {
+    return use((backend.getMemoryOffset(info.dataId) + 15) & ~15);
+  } finally {
+    backend.disposeData(info.dataId);
+  }
+}
+
+/** The floats of a tensor, in place: valid until the memory grows, so use it at once. */
+export function floatsOf(tensor: tf.TensorInfo): Float32Array {
+  return wasmDevice().backend.typedArrayFromHeap(tensor) as Float32Array;
+}

@@ -1,0 +1,101 @@
+/**
+ * Conv2D and its two gradients on WASM, in place of tfjs's (whose input gradient is naive and whose filter
+ * gradient does not exist). Registered under tfjs's own names, so `tf.conv2d` and its gradient use them.
+ * x f32[N,H,W,Ci], filter f32[KH,KW,Ci,Co], y f32[N,OH,OW,Co]. Dilation 1, equal strides.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+
+type Info = tf.backend_util.Conv2DInfo;
+
+interface ConvAttrs {
+  strides: number | [number, number];
+  pad: "valid" | "same" | number;
+  dilations?: number | [number, number];
+  dimRoundingMode?: "floor" | "round" | "ceil";
+  inputShape?: [number, number, number, number];
+  filterShape?: [number, number, number, number];
+}
+
+function describe(xShape: number[], filterShape: number[], attrs: ConvAttrs): Info {
+  const info = tf.backend_util.computeConv2DInfo(
+    xShape as [number, number, number, number],
+    filterShape as [number, number, number, number],
+    attrs.strides,
+    attrs.dilations ?? 1,
+    attrs.pad,
+    attrs.dimRoundingMode,
+  );
+  if (info.dilationHeight !== 1 || info.dilationWidth !== 1 || info.strideHeight !== info.strideWidth) {
+    throw new Error(
+      `conv2d: dilation 1 and equal strides are allowed, got dilation [${info.dilationHeight},${info.dilationWidth}], ` +
+        `strides [${info.strideHeight},${info.strideWidth}]`,
+    );
+  }
+  return info;
+}
+
+function geometry(i: Info): number[] {
+  return [
+    ...[i.batchSize, i.inHeight, i.inWidth, i.inChannels, i.outHeight, i.outWidth, i.outChannels],
+    ...[i.filterHeight, i.filterWidth, i.strideHeight, i.padInfo.top, i.padInfo.left],
+  ];
+}
+
+const panelFloats = (taps: number, inner: number, outer: number) => Math.ceil(outer / 8) * 8 * taps * inner;
+
+function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.TensorInfo {
+  const { kernels } = wasmDevice();
+  const info = describe(x.shape, filter.shape, attrs);
+  const taps = info.filterHeight * info.filterWidth;
+  const y = allocate(info.outShape);
+  withScratch(panelFloats(taps, info.inChannels, info.outChannels) * 4, (packed) =>
+    withScratch(kernels.scratchBytes(taps, info.inChannels), (scratch) => {
+      kernels.packPanels(pointer(filter), packed, taps, info.inChannels, info.outChannels);
+      kernels.conv2d(pointer(x), packed, pointer(y), scratch, ...geometry(info));
+    }),
+  );
+  return y;
+}
+
+function inputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.TensorInfo {
+  const { kernels } = wasmDevice();
+  const info = describe(attrs.inputShape as number[], filter.shape, attrs);
+  const taps = info.filterHeight * info.filterWidth;
+  const dx = allocate(info.inShape);
+  withScratch(panelFloats(taps, info.outChannels, info.inChannels) * 4, (packed) =>
+    withScratch(kernels.scratchBytes(taps, info.outChannels), (scratch) => {
+      kernels.packPanelsTransposed(pointer(filter), packed, taps, info.inChannels, info.outChannels);
+      kernels.conv2dInputGrad(pointer(dy), packed, pointer(dx), scratch, ...geometry(info));
+    }),
+  );
+  return dx;
+}
+
+function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.TensorInfo {
+  const { kernels } = wasmDevice();
+  const info = describe(x.shape, attrs.filterShape as number[], attrs);
+  const dw = allocate(info.filterShape);
+  withScratch(kernels.scratchBytes(info.filterHeight * info.filterWidth, info.inChannels), (scratch) => {
+    kernels.conv2dFilterGrad(pointer(x), pointer(dy), pointer(dw), scratch, ...geometry(info));
+  });
+  return dw;
+}
+
+type Inputs = Record<string, tf.TensorInfo>;
+
+export function registerConv2dWasm(): void {
+  const register = (kernelName: string, run: (inputs: Inputs, attrs: ConvAttrs) => tf.TensorInfo) => {
+    if (tf.getKernel(kernelName, "wasm")) tf.unregisterKernel(kernelName, "wasm");
+    tf.registerKernel({
+      kernelName,
+      backendName: "wasm",
+      kernelFunc: ({ inputs, attrs }) => run(inputs as Inputs, attrs as unknown as ConvAttrs),
+    });
+  };
+  register("Conv2D", ({ x, filter }, attrs) => conv2d(x as tf.TensorInfo, filter as tf.TensorInfo, attrs));
+  register("Conv2DBackpropInput", ({ dy, filter }, attrs) =>
+    inputGrad(dy as tf.TensorInfo, filter as tf.TensorInfo, attrs),
+  );
+  register("Conv2DBackpropFilter", ({ x, dy }, attrs) => filterGrad(x as tf.TensorInfo, dy as tf.TensorInfo, attrs));
+}

@@ -1,0 +1,24 @@
+/** Opens a device and puts our kernels under tfjs. To add a kernel: one folder, one line here. */
+import "@tensorflow/tfjs-core/dist/register_all_gradients";
+import "./batch_norm/index.ts";
+import { openWasm } from "../backend/wasm.ts";
+import { registerBatchNormWasm } from "./batch_norm/wasm.ts";
+import { registerConv2dWasm } from "./conv2d/wasm.ts";
+import { registerMaxPoolWasm } from "./max_pool/wasm.ts";
+import { buildKernels, modulePath } from "./wasm/build.ts";
+
+let ready: Promise<void> | undefined;
+
+/** Compiles what is stale, opens WASM in this thread, registers every kernel. Idempotent. */
+export function openDevice(): Promise<void> {
+  ready ??= open();
+  return ready;
+}
+
+async function open(): Promise<void> {
+  await buildKernels();
+  await openWasm(await WebAssembly.compile(await Bun.file(modulePath).arrayBuffer()));
+  registerConv2dWasm();
+  registerBatchNormWasm();
+  registerMaxPoolWasm();
+}

@@ -1,0 +1,207 @@
+// Augmentation of a batch of uint8 images by rows of parameters, one row a view. See ../../augment/params.ts for
+// the meaning of a row. Order as in MoCo v2: crop and resize, jitter, grey, blur, flip, normalise.
+
+// @ts-ignore: AssemblyScript decorator
+@inline
+function at(p: usize, i: i32): f32 {
+  return load<f32>(p + (<usize>i << 2));
+}
+
+// @ts-ignore: AssemblyScript decorator
+@inline
+function put(p: usize, i: i32, v: f32): void {
+  store<f32>(p + (<usize>i << 2), v);
+}
+
+// @ts-ignore: AssemblyScript decorator
+@inline
+function clamp01(v: f32): f32 {
+  return max<f32>(0, min<f32>(1, v));
+}
+
+// Triangle-filter weights of one output coordinate (bilinear with antialias). Returns first source index;
+// weights go to `weights`, their count to weights[-1] (stored as f32).
+function taps(out: i32, inSize: f32, outSize: i32, weights: usize): i32 {
+  const scale = inSize / <f32>outSize;
+  const support = max<f32>(1, scale);
+  const centre = (<f32>out + 0.5) * scale;
+  const first = max<i32>(0, <i32>(centre - support + 0.5));
+  const last = min<i32>(<i32>inSize, <i32>(centre + support + 0.5));
+  let sum: f32 = 0;
+  for (let i = first; i < last; i++) {
+    const v = max<f32>(0, 1 - abs<f32>((<f32>i - centre + 0.5) / support));
+    put(weights, i - first, v);
+    sum += v;
+  }
+  for (let i = 0; i < last - first; i++) put(weights, i, at(weights, i) / sum);
+  put(weights, -1, <f32>(last - first));
+  return first;
+}
+
+// Crops [top, left, height, width] out of u8[H,W,C] and resizes to f32[S,S,C] in [0,1].
+function cropResize(image: usize, w: i32, c: i32, row: usize, size: i32, tmp: usize, out: usize, weights: usize): void {
+  const top = <i32>at(row, 0), left = <i32>at(row, 1), height = <i32>at(row, 2), width = <i32>at(row, 3);
+  for (let x = 0; x < size; x++) { // tmp: f32[height, S, C]
+    const first = left + taps(x, <f32>width, size, weights);
+    const count = <i32>at(weights, -1);
+    for (let y = 0; y < height; y++) {
+      for (let k = 0; k < c; k++) {
+        let s: f32 = 0;
+        for (let i = 0; i < count; i++) {
+          s += at(weights, i) * <f32>load<u8>(image + <usize>(((top + y) * w + first + i) * c + k));
+        }
+        put(tmp, (y * size + x) * c + k, s);
+      }
+    }
+  }
+  const line = size * c;
+  for (let y = 0; y < size; y++) {
+    const first = taps(y, <f32>height, size, weights);
+    const count = <i32>at(weights, -1);
+    for (let j = 0; j < line; j++) {
+      let s: f32 = 0;
+      for (let i = 0; i < count; i++) s += at(weights, i) * at(tmp, (first + i) * line + j);
+      put(out, y * line + j, clamp01(s / 255));
+    }
+  }
+}
+
+// @ts-ignore: AssemblyScript decorator
+@inline
+function luma(p: usize): f32 {
+  return 0.2989 * at(p, 0) + 0.587 * at(p, 1) + 0.114 * at(p, 2);
+}
+
+function brightness(x: usize, n: i32, factor: f32): void {
+  for (let i = 0; i < n; i++) put(x, i, clamp01(at(x, i) * factor));
+}
+
+function contrast(x: usize, pixels: i32, c: i32, factor: f32): void {
+  let sum: f64 = 0;
+  for (let i = 0; i < pixels; i++) {
+    const p = x + (<usize>(i * c) << 2);
+    sum += <f64>(c == 3 ? luma(p) : at(p, 0));
+  }
+  const mean = <f32>(sum / <f64>pixels);
+  for (let i = 0; i < pixels * c; i++) put(x, i, clamp01(at(x, i) * factor + (1 - factor) * mean));
+}
+
+function saturation(x: usize, pixels: i32, factor: f32): void {
+  for (let i = 0; i < pixels; i++) {
+    const p = x + (<usize>(i * 3) << 2);
+    const grey = luma(p);
+    for (let k = 0; k < 3; k++) put(p, k, clamp01(at(p, k) * factor + (1 - factor) * grey));
+  }
+}
+
+// RGB -> HSV, hue + shift (in turns), HSV -> RGB.
+function hue(x: usize, pixels: i32, shift: f32): void {
+  for (let i = 0; i < pixels; i++) {
+    const p = x + (<usize>(i * 3) << 2);
+    const r = at(p, 0), g = at(p, 1), b = at(p, 2);
+    const v = max<f32>(r, max<f32>(g, b));
+    const d = v - min<f32>(r, min<f32>(g, b));
+    if (d == 0) continue;
+    let h: f32 = v == r ? (g - b) / d : v == g ? 2 + (b - r) / d : 4 + (r - g) / d;
+    h = h / 6 + shift;
+    h = (h - floor<f32>(h)) * 6;
+    const sector = <i32>floor<f32>(h);
+    const f = h - <f32>sector;
+    const lo = v - d, q = v - d * f, t = v - d * (1 - f);
+    const s = sector % 6;
+    put(p, 0, s == 0 || s == 5 ? v : s == 1 ? q : s == 4 ? t : lo);
+    put(p, 1, s == 1 || s == 2 ? v : s == 3 ? q : s == 0 ? t : lo);
+    put(p, 2, s == 3 || s == 4 ? v : s == 5 ? q : s == 2 ? t : lo);
+  }
+}
+
+// exp(-x) for x >= 0. AssemblyScript's Math.exp brings a table, and this module may hold no static data.
+function expNegative(x: f64): f64 {
+  const y = -x / 256;
+  let e = 1 + y * (1 + y / 2 * (1 + y / 3 * (1 + y / 4 * (1 + y / 5 * (1 + y / 6 * (1 + y / 7))))));
+  for (let i = 0; i < 8; i++) e *= e;
+  return e;
+}
+
+// Separable Gaussian, radius ceil(3 sigma) but below `size`, mirrored at the border (the edge pixel not repeated).
+function blur(x: usize, size: i32, c: i32, sigma: f32, tmp: usize, weights: usize): void {
+  const radius = min<i32>(size - 1, <i32>ceil<f32>(3 * sigma));
+  const base = expNegative(0.5 / (<f64>sigma * <f64>sigma));
+  let sum: f64 = 1;
+  let v: f64 = 1, odd: f64 = base; // exp(-i*i/2s^2) by i*i = 1 + 3 + 5 + ...
+  put(weights, radius, 1);
+  for (let i = 1; i <= radius; i++) {
+    v *= odd;
+    odd *= base * base;
+    put(weights, radius + i, <f32>v);
+    put(weights, radius - i, <f32>v);
+    sum += 2 * v;
+  }
+  for (let i = 0; i <= 2 * radius; i++) put(weights, i, <f32>(<f64>at(weights, i) / sum));
+  const line = size * c;
+  for (let pass = 0; pass < 2; pass++) {
+    const from = pass == 0 ? x : tmp, to = pass == 0 ? tmp : x;
+    for (let y = 0; y < size; y++) {
+      for (let u = 0; u < size; u++) {
+        for (let k = 0; k < c; k++) {
+          let s: f32 = 0;
+          for (let i = -radius; i <= radius; i++) {
+            let q = (pass == 0 ? u : y) + i;
+            if (q < 0) q = -q;
+            if (q >= size) q = 2 * (size - 1) - q;
+            const where = pass == 0 ? y * line + q * c + k : q * line + u * c + k;
+            s += at(weights, i + radius) * at(from, where);
+          }
+          put(to, y * line + u * c + k, s);
+        }
+      }
+    }
+  }
+}
+
+/**
+ * images u8[N,H,W,C], rows f32[N,16], stats f32[2*C] (mean, std) -> out f32[N,S,S,C].
+ * scratch: (max(H,W)*S*C + S*S*C + 2*max(H,W,S) + 8) floats.
+ */
+export function augment(
+  images: usize, rows: usize, stats: usize, out: usize, scratch: usize, n: i32, h: i32, w: i32, c: i32, size: i32,
+): void {
+  const side = max(h, size);
+  const tmp = scratch;
+  const weights = scratch + ((<usize>(side * size * c + 2)) << 2);
+  const pixels = size * size;
+  for (let i = 0; i < n; i++) {
+    const row = rows + (<usize>i << 6);
+    const view = out + ((<usize>(i * pixels * c)) << 2);
+    cropResize(images + <usize>(i * h * w * c), w, c, row, size, tmp, view, weights);
+    if (at(row, 5) != 0) {
+      for (let o = 10; o < 14; o++) {
+        const op = <i32>at(row, o);
+        if (op == 0) brightness(view, pixels * c, at(row, 6));
+        else if (op == 1) contrast(view, pixels, c, at(row, 7));
+        else if (op == 2) { if (c == 3) saturation(view, pixels, at(row, 8)); }
+        else if (c == 3) hue(view, pixels, at(row, 9));
+      }
+    }
+    if (at(row, 14) != 0 && c == 3) saturation(view, pixels, 0);
+    if (at(row, 15) > 0) blur(view, size, c, at(row, 15), tmp, weights);
+    const flip = at(row, 4) != 0;
+    for (let y = 0; y < size; y++) {
+      const half = flip ? size / 2 : 0;
+      for (let x = 0; x < half; x++) {
+        for (let k = 0; k < c; k++) {
+          const a = (y * size + x) * c + k, b = (y * size + size - 1 - x) * c + k;
+          const v = at(view, a);
+          put(view, a, at(view, b));
+          put(view, b, v);
+        }
+      }
+      for (let x = 0; x < size; x++) {
+        for (let k = 0; k < c; k++) {
+          const a = (y * size + x) * c + k;
+          put(view, a, (at(view, a) - at(stats, k)) / at(stats, c + k));
+        }
+      }
+    }
+  }
+}
