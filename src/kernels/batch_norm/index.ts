@@ -16,18 +16,22 @@ tf.registerGradient({
   gradFunc: (dys, saved, attrs) => {
     const [x, gamma, y, mean, variance] = saved as tf.Tensor[];
     const dy = (dys as tf.Tensor[])[0];
-    // One call gives all four: tfjs asks for them one by one, so they are computed on the first question.
-    let grads: tf.Tensor[] | undefined;
-    const all = () => {
-      grads ??= tf.engine().runKernel(GRAD, { x, gamma, mean, variance, y, dy } as tf.NamedTensorMap, attrs) as tf.Tensor[];
-      return grads;
+    // One call gives all gradients, but tfjs asks for them one by one, each in a tidy of its own: the others are
+    // kept until they are asked for, and leave as a clone that the asking tidy owns.
+    const grads = new Map<number, tf.Tensor>();
+    const take = (index: number) => () => {
+      if (grads.size === 0) {
+        const inputs = { x, gamma, mean, variance, y, dy } as tf.NamedTensorMap;
+        (tf.engine().runKernel(GRAD, inputs, attrs) as tf.Tensor[]).forEach((g, i) => {
+          grads.set(i, tf.keep(g));
+        });
+      }
+      const grad = grads.get(index) as tf.Tensor;
+      const owned = tf.clone(grad);
+      grad.dispose();
+      return owned;
     };
-    return {
-      x: () => all()[0] as tf.Tensor,
-      gamma: () => all()[1] as tf.Tensor,
-      beta: () => all()[2] as tf.Tensor,
-      residual: () => all()[3] as tf.Tensor,
-    };
+    return { x: take(0), gamma: take(1), beta: take(2), residual: take(3) };
   },
 });
 

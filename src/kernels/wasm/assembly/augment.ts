@@ -1,4 +1,4 @@
-// Augmentation of a batch of uint8 images by rows of parameters, one row a view. See ../../augment/params.ts for
+// Augmentation of a batch of uint8 images by rows of parameters, one row a view. See data/view.ts for
 // the meaning of a row. Order as in MoCo v2: crop and resize, jitter, grey, blur, flip, normalise.
 
 // @ts-ignore: AssemblyScript decorator

@@ -1,0 +1,34 @@
+import type { DatasetSpec } from "../spec/dataset.ts";
+import { Stream } from "../util/random.ts";
+import { loadCifar } from "./cifar.ts";
+import { loadFashionMnist } from "./fashion_mnist.ts";
+import { loadImageFiles } from "./image_files.ts";
+import type { DataContext, Dataset, Images } from "./types.ts";
+
+type Loaders = {
+  [K in DatasetSpec["kind"]]: (spec: Extract<DatasetSpec, { kind: K }>, context: DataContext) => Promise<Dataset>;
+};
+
+/** To add a dataset: its loader, and one line here. */
+const loaders = {
+  "fashion-mnist": (spec, context) => loadFashionMnist(spec.path, context),
+  cifar10: (spec, context) => loadCifar("cifar10", spec.path, context),
+  cifar100: (spec, context) => loadCifar("cifar100", spec.path, context),
+  folder: loadImageFiles,
+  tar: loadImageFiles,
+} satisfies Loaders;
+
+export function loadDataset(spec: DatasetSpec, context: DataContext): Promise<Dataset> {
+  return (loaders[spec.kind] as (s: DatasetSpec, c: DataContext) => Promise<Dataset>)(spec, context);
+}
+
+/**
+ * Parts the training images: `holdout` for choosing and watching, the rest for training, of which at most `images`.
+ * The parts depend on dataset size and seed only, so a probe never trains on what the monitor judged.
+ */
+export function partition(train: Images, holdout: number, images: number | undefined, seed: number) {
+  const order = new Stream(seed, "subset").permutation(train.count);
+  const held = Math.min(holdout, Math.floor(train.count / 5));
+  const used = Math.min(images ?? train.count, train.count - held);
+  return { holdout: order.slice(0, held), train: order.slice(held, held + used) };
+}

@@ -1,0 +1,92 @@
+import * as tf from "@tensorflow/tfjs-core";
+
+const CHUNK = 256;
+
+/** f32[N*F] of rows -> rows of unit length, in a new array. */
+function unitRows(features: Float32Array, dim: number): Float32Array {
+  const out = new Float32Array(features.length);
+  for (let row = 0; row < features.length; row += dim) {
+    let norm = 0;
+    for (let i = 0; i < dim; i++) norm += (features[row + i] as number) ** 2;
+    const scale = 1 / Math.max(Math.sqrt(norm), 1e-12);
+    for (let i = 0; i < dim; i++) out[row + i] = (features[row + i] as number) * scale;
+  }
+  return out;
+}
+
+/** The k-th largest of `values` (Hoare's selection, on a copy): linear time, where sorting each row was the cost. */
+function kthLargest(values: Float32Array, k: number): number {
+  const v = values.slice();
+  const target = v.length - k;
+  let low = 0;
+  let high = v.length - 1;
+  while (low < high) {
+    const pivot = v[(low + high) >> 1] as number;
+    let i = low;
+    let j = high;
+    while (i <= j) {
+      while ((v[i] as number) < pivot) i++;
+      while ((v[j] as number) > pivot) j--;
+      if (i <= j) {
+        const swapped = v[i] as number;
+        v[i++] = v[j] as number;
+        v[j--] = swapped;
+      }
+    }
+    if (target <= j) high = j;
+    else if (target >= i) low = i;
+    else break;
+  }
+  return v[target] as number;
+}
+
+/** Indices of the k largest of `values`, largest first, the lower index first among equals. */
+export function topK(values: Float32Array, k: number): Int32Array {
+  const threshold = values.length > k ? kthLargest(values, k) : Number.NEGATIVE_INFINITY;
+  const chosen: number[] = [];
+  for (let i = 0; i < values.length; i++) if ((values[i] as number) >= threshold) chosen.push(i);
+  chosen.sort((a, b) => (values[b] as number) - (values[a] as number) || a - b);
+  return Int32Array.from(chosen.slice(0, k));
+}
+
+export interface Labelled {
+  /** f32[N, dim] */
+  features: Float32Array;
+  labels: Int32Array;
+}
+
+/**
+ * Weighted kNN (Wu et al. 2018, as in MoCo's CIFAR demo): cosine similarity, the k nearest of the bank vote with
+ * exp(similarity / temperature). Returns top-1 in [0, 1].
+ */
+export function knn(
+  bank: Labelled,
+  queries: Labelled,
+  dim: number,
+  classes: number,
+  { k, temperature }: { k: number; temperature: number },
+): number {
+  const size = bank.labels.length;
+  const count = Math.min(k, size);
+  const queryUnit = unitRows(queries.features, dim);
+  const bankTensor = tf.tensor2d(unitRows(bank.features, dim), [size, dim]);
+  let correct = 0;
+  for (let start = 0; start < queries.labels.length; start += CHUNK) {
+    const rows = Math.min(CHUNK, queries.labels.length - start);
+    const similarities = tf.tidy(() => {
+      const part = tf.tensor2d(queryUnit.subarray(start * dim, (start + rows) * dim), [rows, dim]);
+      return tf.matMul(part, bankTensor, false, true).dataSync() as Float32Array; // [rows, size]
+    });
+    for (let r = 0; r < rows; r++) {
+      const row = similarities.subarray(r * size, (r + 1) * size);
+      const votes = new Float64Array(classes);
+      for (const i of topK(row, count)) {
+        const label = bank.labels[i] as number;
+        votes[label] = (votes[label] as number) + Math.exp((row[i] as number) / temperature);
+      }
+      if (votes.indexOf(Math.max(...votes)) === queries.labels[start + r]) correct++;
+    }
+  }
+  bankTensor.dispose();
+  return correct / queries.labels.length;
+}

@@ -1,0 +1,74 @@
+/**
+ * MoCo (He et al. 2020, Chen et al. 2020): a dictionary as a queue, a key encoder as a moving average.
+ *
+ * One step, in the reference's order (facebookresearch/moco, moco/builder.py):
+ *
+ *     k_params = m*k_params + (1-m)*q_params              momentumUpdate
+ *     k = normalise(f_k(x_k[shuffle]))[unshuffle]         keys, no gradient
+ *     q = normalise(f_q(x_q))                             queries
+ *     loss = CE([q.k, q.queue] / T, 0)                    infoNce
+ *     SGD on q_params
+ *     enqueue(k)
+ *
+ * Given the queue the loss is a sum over samples, so each split of the batch computes its share alone.
+ * N batch, C dimension of a key, K keys in the queue.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import { Stream } from "../util/random.ts";
+
+/** k = m*k + (1-m)*q over a range of parameters. Batch-norm statistics are not averaged. */
+export function momentumUpdate(k: Float32Array, q: Float32Array, m: number, range: { from: number; to: number }): void {
+  for (let i = range.from; i < range.to; i++) k[i] = m * (k[i] as number) + (1 - m) * (q[i] as number);
+}
+
+/** Rows to unit length. f32[N,C] -> f32[N,C] */
+export function normalise(x: tf.Tensor): tf.Tensor {
+  return tf.div(x, tf.maximum(tf.norm(x, 2, 1, true), 1e-12));
+}
+
+/**
+ * InfoNCE (van den Oord et al. 2018; MoCo eq. 1), mean over the rows.
+ * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C]; all rows of unit length.
+ * Also gives the logits f32[N,1+K], positive first.
+ */
+export function infoNce(q: tf.Tensor, k: tf.Tensor, queue: tf.Tensor, temperature: number) {
+  const positive = tf.sum(tf.mul(q, k), 1, true); // [N,1]
+  const negative = tf.matMul(q as tf.Tensor2D, queue as tf.Tensor2D, false, true); // [N,K]
+  const logits = tf.div(tf.concat([positive, negative], 1), temperature); // [N,1+K]
+  const loss = tf.mean(tf.sub(tf.logSumExp(logits, 1), tf.squeeze(tf.slice(logits, [0, 0], [-1, 1]), [1])));
+  return { loss: loss as tf.Scalar, logits: logits as tf.Tensor2D };
+}
+
+/** FIFO ring for any K >= N: keys f32[N,C] over the oldest rows of queue f32[K,C]. Returns the new pointer. */
+export function enqueue(queue: Float32Array, keys: Float32Array, pointer: number, dim: number): number {
+  const capacity = queue.length / dim;
+  const count = keys.length / dim;
+  const untilEnd = Math.min(count, capacity - pointer);
+  queue.set(keys.subarray(0, untilEnd * dim), pointer * dim);
+  queue.set(keys.subarray(untilEnd * dim), 0);
+  return (pointer + count) % capacity;
+}
+
+/** The queue before the first step: random unit vectors, f32[K,C]. */
+export function initQueue(queue: Float32Array, dim: number, seed: number): void {
+  for (let row = 0; row * dim < queue.length; row++) {
+    const random = new Stream(seed, "queue", row);
+    const vector = queue.subarray(row * dim, (row + 1) * dim);
+    let norm = 0;
+    for (let i = 0; i < dim; i++) {
+      vector[i] = random.normal();
+      norm += (vector[i] as number) ** 2;
+    }
+    for (let i = 0; i < dim; i++) vector[i] = (vector[i] as number) / Math.sqrt(norm);
+  }
+}
+
+/**
+ * Which batch positions each split encodes: split s takes s, s+S, s+2S, ... (interleaved, as the CIFAR demo's
+ * SplitBatchNorm views its batch), of the batch itself for queries and of a permutation of it for keys.
+ */
+export function splitPositions(order: ArrayLike<number>, split: number, splits: number): number[] {
+  const positions: number[] = [];
+  for (let i = split; i < order.length; i += splits) positions.push(order[i] as number);
+  return positions;
+}

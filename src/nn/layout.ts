@@ -1,0 +1,96 @@
+/** A model's tensors as one flat buffer: what a thread reads, the optimiser walks and a checkpoint saves. */
+import { Stream } from "../util/random.ts";
+
+export type Init =
+  | { kind: "kaiming-fan-out" }
+  | { kind: "uniform"; bound: number }
+  | { kind: "constant"; value: number };
+
+export interface Entry {
+  /** PyTorch's name: `layer1.0.conv1.weight`. */
+  readonly name: string;
+  /** The shape in memory: HWIO for convolutions, [in, out] for linear layers. */
+  readonly shape: readonly number[];
+  readonly size: number;
+  /** In floats. */
+  readonly offset: number;
+  readonly init: Init;
+}
+
+export class Layout {
+  readonly entries: Entry[] = [];
+  size = 0;
+  private readonly byName = new Map<string, Entry>();
+
+  add(name: string, shape: readonly number[], init: Init): void {
+    if (this.byName.has(name)) throw new Error(`two tensors are named ${name}`);
+    const size = shape.reduce((a, b) => a * b, 1);
+    const entry: Entry = { name, shape, size, offset: this.size, init };
+    this.entries.push(entry);
+    this.byName.set(name, entry);
+    this.size += size;
+  }
+
+  get(name: string): Entry {
+    const entry = this.byName.get(name);
+    if (!entry) throw new Error(`the model has no tensor ${name}`);
+    return entry;
+  }
+
+  /** Fills `values` f32[size] by each tensor's init: torchvision's distributions. */
+  initialise(values: Float32Array, seed: number): void {
+    this.entries.forEach((entry, index) => {
+      const random = new Stream(seed, "init", index);
+      const slice = values.subarray(entry.offset, entry.offset + entry.size);
+      const { init } = entry;
+      if (init.kind === "constant") slice.fill(init.value);
+      else if (init.kind === "uniform") {
+        for (let i = 0; i < slice.length; i++) slice[i] = random.uniform(-init.bound, init.bound);
+      } else {
+        const [kh, kw, , out] = entry.shape as [number, number, number, number];
+        const std = Math.sqrt(2 / (kh * kw * out));
+        for (let i = 0; i < slice.length; i++) slice[i] = std * random.normal();
+      }
+    });
+  }
+}
+
+/**
+ * Memory order <-> PyTorch order. 4-D: HWIO <-> OIHW. 2-D: [in, out] <-> [out, in]. Others are the same.
+ * `toTorch` gives the values in PyTorch's order, `fromTorch` the reverse.
+ */
+export function torchShape(shape: readonly number[]): number[] {
+  if (shape.length === 4) return [shape[3], shape[2], shape[0], shape[1]] as number[];
+  return shape.length === 2 ? [...shape].reverse() : [...shape];
+}
+
+function reorder(shape: readonly number[], visit: (memory: number, torch: number) => void): void {
+  const [h, w, i, o] = shape.length === 4 ? shape : [1, 1, ...shape];
+  const [H, W, I, O] = [h, w, i, o] as [number, number, number, number];
+  let memory = 0;
+  for (let a = 0; a < H; a++) {
+    for (let b = 0; b < W; b++) {
+      for (let c = 0; c < I; c++) {
+        for (let d = 0; d < O; d++) visit(memory++, ((d * I + c) * H + a) * W + b);
+      }
+    }
+  }
+}
+
+export function toTorch(shape: readonly number[], values: Float32Array): Float32Array {
+  if (shape.length !== 4 && shape.length !== 2) return values.slice();
+  const out = new Float32Array(values.length);
+  reorder(shape, (memory, torch) => {
+    out[torch] = values[memory] as number;
+  });
+  return out;
+}
+
+export function fromTorch(shape: readonly number[], values: Float32Array): Float32Array {
+  if (shape.length !== 4 && shape.length !== 2) return values.slice();
+  const out = new Float32Array(values.length);
+  reorder(shape, (memory, torch) => {
+    out[memory] = values[torch] as number;
+  });
+  return out;
+}

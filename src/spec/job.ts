@@ -1,0 +1,128 @@
+import { z } from "zod";
+import { type PresetName, presets } from "./presets.ts";
+import { type PretrainSpec, pretrainSpec } from "./pretrain.ts";
+import { type ProbeSpec, probeSpec } from "./probe.ts";
+
+export const jobStatuses = [
+  "waiting",
+  "queued",
+  "running",
+  "pausing",
+  "paused",
+  "cancelling",
+  "cancelled",
+  "succeeded",
+  "failed",
+] as const;
+export type JobStatus = (typeof jobStatuses)[number];
+export const finalStatuses: readonly JobStatus[] = ["cancelled", "succeeded", "failed"];
+
+export type JobType = "pretrain" | "linear-probe";
+export interface JobSpecs {
+  pretrain: PretrainSpec;
+  "linear-probe": ProbeSpec;
+}
+
+/** One bad field of a request. */
+export interface FieldError {
+  /** Dotted path, as in the request: `spec.encoder.width`. */
+  field: string;
+  got: unknown;
+  allowed: string;
+}
+
+export class SpecError extends Error {
+  override name = "SpecError";
+  constructor(readonly errors: FieldError[]) {
+    super(errors.map((e) => `${e.field}: got ${JSON.stringify(e.got) ?? "nothing"}, allowed: ${e.allowed}`).join("; "));
+  }
+}
+
+const schemas = { pretrain: pretrainSpec, "linear-probe": probeSpec } satisfies Record<JobType, z.ZodType>;
+export const jobTypes = Object.keys(schemas) as JobType[];
+
+/** Fields of a preset that the request does not name are taken from it; records are merged, lists replaced. */
+function merge(base: unknown, over: unknown): unknown {
+  const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === "object" && v !== null && !Array.isArray(v);
+  if (!isRecord(base) || !isRecord(over)) return over === undefined ? base : over;
+  const merged: Record<string, unknown> = { ...base };
+  for (const [key, value] of Object.entries(over)) merged[key] = merge(base[key], value);
+  return merged;
+}
+
+function completed(type: JobType, spec: unknown): unknown {
+  if (type !== "pretrain" || typeof spec !== "object" || spec === null) return spec;
+  const { preset = "small", ...rest } = spec as { preset?: unknown };
+  if (typeof preset !== "string" || !(preset in presets)) {
+    throw new SpecError([{ field: "spec.preset", got: preset, allowed: Object.keys(presets).join(", ") }]);
+  }
+  return merge(presets[preset as PresetName], rest);
+}
+
+function valueAt(value: unknown, path: PropertyKey[]): unknown {
+  return path.reduce<unknown>((v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key], value);
+}
+
+/** Turns zod's issues into "field, got, allowed", one entry for each bad field. */
+export function fieldErrors(prefix: string, value: unknown, issues: readonly z.core.$ZodIssue[]): FieldError[] {
+  const field = (path: PropertyKey[]) => [prefix, ...path.map(String)].filter(Boolean).join(".");
+  return issues.flatMap((issue): FieldError[] => {
+    if (issue.code === "unrecognized_keys") {
+      return issue.keys.map((key) => ({
+        field: field([...issue.path, key]),
+        got: valueAt(value, [...issue.path, key]),
+        allowed: "no such field",
+      }));
+    }
+    return [{ field: field(issue.path), got: valueAt(value, issue.path), allowed: allowedBy(issue) }];
+  });
+}
+
+function allowedBy(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "too_small":
+      return `${issue.inclusive ? "at least" : "more than"} ${issue.minimum}`;
+    case "too_big":
+      return `${issue.inclusive ? "at most" : "less than"} ${issue.maximum}`;
+    case "invalid_value":
+      return issue.values.map(String).join(", ");
+    case "invalid_type":
+      return issue.expected;
+    default:
+      return issue.message;
+  }
+}
+
+/** Validates a spec and completes it with preset and defaults. Throws SpecError with every bad field. */
+export function parseSpec<T extends JobType>(type: T, spec: unknown): JobSpecs[T] {
+  const full = completed(type, spec);
+  const parsed = schemas[type].safeParse(full);
+  if (!parsed.success) throw new SpecError(fieldErrors("spec", full, parsed.error.issues));
+  return parsed.data as JobSpecs[T];
+}
+
+export interface Progress {
+  epoch: number;
+  epochs: number;
+  step: number;
+  steps: number;
+  loss: number | null;
+  imagesPerSecond: number | null;
+  /** Seconds left, by the pace so far. */
+  eta: number | null;
+  knn: number | null;
+}
+
+export interface Job {
+  id: string;
+  type: JobType;
+  name: string | null;
+  status: JobStatus;
+  progress: Progress | null;
+  spec: JobSpecs[JobType];
+  result: unknown;
+  error: string | null;
+  createdAt: string;
+  startedAt: string | null;
+  finishedAt: string | null;
+}

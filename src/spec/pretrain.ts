@@ -1,0 +1,80 @@
+import { z } from "zod";
+import { datasetSpec } from "./dataset.ts";
+
+const probability = z.number().min(0).max(1);
+const strength = z.number().min(0).max(2);
+
+export const encoderSpec = z.strictObject({
+  arch: z.enum(["resnet10", "resnet18", "resnet34", "resnet50"]),
+  stem: z.enum(["cifar", "imagenet"]).describe("cifar: 3x3 stride 1; imagenet: 7x7 stride 2 and max-pool"),
+  width: z.int().min(4).max(256).describe("channels of the first stage; 64 is the standard"),
+});
+export type EncoderSpec = z.infer<typeof encoderSpec>;
+
+export const augmentationSpec = z.strictObject({
+  size: z.int().min(8).max(512).describe("side of a view in pixels"),
+  cropScale: z
+    .tuple([z.number().gt(0).max(1), z.number().gt(0).max(1)])
+    .refine(([low, high]) => low <= high, "the lower bound may not exceed the upper one")
+    .describe("area of the random crop as a share of the image"),
+  flip: probability,
+  jitter: z.strictObject({
+    probability,
+    brightness: strength,
+    contrast: strength,
+    saturation: strength,
+    hue: z.number().min(0).max(0.5),
+  }),
+  grey: probability,
+  blur: probability.describe("probability of a Gaussian blur, sigma uniform in [0.1, 2]"),
+});
+export type AugmentationSpec = z.infer<typeof augmentationSpec>;
+
+export const optimizerSpec = z.strictObject({
+  lr: z.number().gt(0).max(100),
+  momentum: z.number().min(0).lt(1),
+  weightDecay: z.number().min(0).max(1),
+  schedule: z.enum(["cosine", "step"]).describe("by epoch, as the reference does"),
+  milestones: z.array(z.int().min(1)).describe("epochs at which `step` multiplies the rate by 0.1"),
+});
+export type OptimizerSpec = z.infer<typeof optimizerSpec>;
+
+/** A pretraining job, complete: after parsing nothing is optional and nothing defaults deeper down. */
+export const pretrainSpec = z
+  .strictObject({
+    method: z.literal("moco-v2"),
+    dataset: datasetSpec,
+    encoder: encoderSpec,
+    head: z.enum(["mlp", "linear"]),
+    dim: z.int().min(2).max(4096).describe("dimension of a key"),
+    queueSize: z.int().min(1).max(1_048_576).describe("K, the number of negative keys"),
+    momentum: z.number().min(0).max(1).describe("m of the key encoder's moving average"),
+    temperature: z.number().gt(0).max(10),
+    batchSize: z.int().min(2).max(8192),
+    splits: z.int().min(1).max(64).describe("groups of the batch that batch norm sees apart"),
+    shuffle: z.boolean().describe("encode keys in splits that differ from the queries' (shuffling BN)"),
+    epochs: z.int().min(1).max(100_000),
+    seed: z.int().min(0).max(0xffffffff),
+    optimizer: optimizerSpec,
+    augmentation: augmentationSpec,
+    monitor: z.strictObject({
+      everyEpochs: z.int().min(0).describe("kNN after every so many epochs; 0: never"),
+      k: z.int().min(1).max(10_000),
+      temperature: z.number().gt(0).max(10),
+      features: z.enum(["backbone", "projection"]),
+      bank: z.int().min(1).describe("at most so many training images vote"),
+      holdout: z.int().min(1).describe("training images held out of pretraining and classified by the vote"),
+    }),
+  })
+  .superRefine((spec, ctx) => {
+    const issue = (path: string[], message: string) => ctx.addIssue({ code: "custom", path, message });
+    if (spec.batchSize % spec.splits !== 0) {
+      issue(["batchSize"], `must be a multiple of splits (${spec.splits}), got ${spec.batchSize}`);
+    } else if (spec.batchSize / spec.splits < 2) {
+      issue(["splits"], `batch norm needs 2 images a split, got ${spec.batchSize}/${spec.splits}`);
+    }
+    if (spec.queueSize < spec.batchSize) {
+      issue(["queueSize"], `must be at least batchSize (${spec.batchSize}), got ${spec.queueSize}`);
+    }
+  });
+export type PretrainSpec = z.infer<typeof pretrainSpec>;

@@ -1,0 +1,64 @@
+/** The safetensors format: u64 header length, JSON header, raw little-endian tensors. */
+import { FileError, messageOf } from "../util/errors.ts";
+
+export interface StoredTensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array | BigInt64Array;
+}
+
+export interface Stored {
+  readonly tensors: Map<string, StoredTensor>;
+  readonly metadata: Record<string, string>;
+}
+
+const ALIGN = 8;
+const HEADER_LIMIT = 100 * 2 ** 20;
+
+/** Tensors in the order given; metadata under `__metadata__`. The same input gives the same bytes. */
+export function encodeSafetensors(tensors: Map<string, StoredTensor>, metadata: Record<string, string>): Uint8Array {
+  const header: Record<string, unknown> = { __metadata__: metadata };
+  let offset = 0;
+  for (const [name, { shape, data }] of tensors) {
+    const dtype = data instanceof Float32Array ? "F32" : "I64";
+    header[name] = { dtype, shape, data_offsets: [offset, offset + data.byteLength] };
+    offset += data.byteLength;
+  }
+  const text = Buffer.from(JSON.stringify(header));
+  const padded = Math.ceil(text.length / ALIGN) * ALIGN;
+  const bytes = new Uint8Array(8 + padded + offset).fill(0x20, 8, 8 + padded);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
+  bytes.set(text, 8);
+  let at = 8 + padded;
+  for (const { data } of tensors.values()) {
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  return bytes;
+}
+
+/** Throws FileError naming `file` when the bytes are not a safetensors file of F32 and I64 tensors. */
+export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const length = bytes.length >= 8 ? Number(view.getBigUint64(0, true)) : -1;
+  if (length < 0 || length > HEADER_LIMIT || 8 + length > bytes.length) throw new FileError(file, "is not a safetensors file");
+  let header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+  try {
+    header = JSON.parse(Buffer.from(bytes.subarray(8, 8 + length)).toString("utf8"));
+  } catch (error) {
+    throw new FileError(file, `damaged safetensors header: ${messageOf(error)}`, { cause: error });
+  }
+  const { __metadata__, ...entries } = header;
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
+    const [from, to] = data_offsets;
+    const width = dtype === "F32" ? 4 : dtype === "I64" ? 8 : 0;
+    const count = shape.reduce((a, b) => a * b, 1);
+    if (width === 0) throw new FileError(file, `tensor ${name}: dtype F32 or I64 expected, got ${dtype}`);
+    if (to - from !== count * width || from < 0 || 8 + length + to > bytes.length) {
+      throw new FileError(file, `tensor ${name}: offsets [${from}, ${to}] do not fit shape [${shape}]`);
+    }
+    const raw = bytes.slice(8 + length + from, 8 + length + to).buffer;
+    tensors.set(name, { shape, data: width === 4 ? new Float32Array(raw) : new BigInt64Array(raw) });
+  }
+  return { tensors, metadata: (__metadata__ ?? {}) as unknown as Record<string, string> };
+}
