@@ -73,10 +73,10 @@ export function knn(
   let correct = 0;
   for (let start = 0; start < queries.labels.length; start += CHUNK) {
     const rows = Math.min(CHUNK, queries.labels.length - start);
-    const similarities = tf.tidy(() => {
-      const part = tf.tensor2d(queryUnit.subarray(start * dim, (start + rows) * dim), [rows, dim]);
-      return tf.matMul(part, bankTensor, false, true).dataSync() as Float32Array; // [rows, size]
-    });
+    const part = tf.tensor2d(queryUnit.subarray(start * dim, (start + rows) * dim), [rows, dim]);
+    const product = tf.matMul(part, bankTensor, false, true); // [rows, size]
+    const similarities = product.dataSync() as Float32Array;
+    tf.dispose([part, product]);
     for (let r = 0; r < rows; r++) {
       const row = similarities.subarray(r * size, (r + 1) * size);
       const votes = new Float64Array(classes);

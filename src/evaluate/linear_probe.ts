@@ -72,11 +72,13 @@ export function linearProbe(train: Labelled, test: Labelled, dim: number, classe
       });
     }
   }
-  const logits = tf.tidy(() => {
+  // The values must not leave through a tidy: it would walk the array element by element in search of tensors.
+  const output = tf.tidy(() => {
     const rows = tf.tensor2d(standard(test.features), [test.labels.length, dim]);
-    return tf.add(tf.matMul(rows, weights), bias).dataSync() as Float32Array; // [N, classes]
+    return tf.add(tf.matMul(rows, weights), bias); // [N, classes]
   });
-  tf.dispose([weights, bias, ...velocity]);
+  const logits = output.dataSync() as Float32Array;
+  tf.dispose([weights, bias, output, ...velocity]);
   let top1 = 0;
   let top5 = 0;
   test.labels.forEach((label, i) => {
