@@ -1,0 +1,34 @@
+import type { Logger } from "pino";
+import { Jobs } from "../src/queue/jobs.ts";
+import { connect, waitUntilReady } from "../src/queue/redis.ts";
+import type { Env } from "../src/util/env.ts";
+import { createApp } from "./app.ts";
+
+export interface RunningApi {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** Opens the API on `env.host:env.port` (0: any free port). */
+export async function startApi(redisUrl: string, env: Env, log: Logger): Promise<RunningApi> {
+  const redis = connect(redisUrl);
+  await waitUntilReady(redis, (message) => log.warn(message));
+  const jobs = new Jobs(redis, env.dataDir);
+  const app = createApp({ jobs, openReader: () => connect(redisUrl) });
+  const server = Bun.serve({
+    hostname: env.host,
+    port: env.port,
+    maxRequestBodySize: 2 ** 20,
+    fetch: (request, bun) => app.fetch(request, { server: bun }),
+  });
+  const url = `http://${env.host}:${server.port}`;
+  log.info({ url }, "API ready");
+  return {
+    url,
+    async stop() {
+      await server.stop(true);
+      await jobs.close();
+      redis.disconnect();
+    },
+  };
+}

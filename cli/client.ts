@@ -1,0 +1,58 @@
+/** A client of the REST API. */
+import type { Job, JobType, Progress } from "../src/spec/job.ts";
+import { UserError } from "../src/util/errors.ts";
+
+interface Problem {
+  title: string;
+  errors?: { field: string; got: unknown; allowed: string }[];
+}
+
+export class Client {
+  constructor(readonly url: string) {}
+
+  async submit(type: JobType, spec: unknown, name?: string): Promise<Job> {
+    return this.call<Job>("POST", "/v1/jobs", { type, spec, ...(name && { name }) });
+  }
+
+  job(id: string): Promise<Job> {
+    return this.call<Job>("GET", `/v1/jobs/${id}`);
+  }
+
+  cancel(id: string): Promise<Job> {
+    return this.call<Job>("POST", `/v1/jobs/${id}/cancel`);
+  }
+
+  /** Follows a job to its end by SSE, reconnecting where the connection breaks. */
+  async follow(id: string, onProgress: (progress: Progress) => void, onLog: (text: string) => void = () => undefined): Promise<Job> {
+    let last = "0";
+    for (;;) {
+      const response = await fetch(`${this.url}/v1/jobs/${id}/events`, { headers: { "last-event-id": last } });
+      let buffer = "";
+      for await (const chunk of (response.body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never)) {
+        buffer += chunk as unknown as string;
+        const blocks = buffer.split("\n\n");
+        buffer = blocks.pop() ?? "";
+        for (const block of blocks) {
+          const field = (name: string) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
+          last = field("id") ?? last;
+          const data = field("data");
+          if (data && field("event") === "progress") onProgress(JSON.parse(data) as Progress);
+          if (data && field("event") === "log") onLog(JSON.parse(data) as string);
+        }
+      }
+      const job = await this.job(id);
+      if (job.finishedAt) return job;
+    }
+  }
+
+  private async call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const response = await fetch(this.url + path, {
+      method,
+      ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    });
+    const answer = (await response.json()) as T & Problem;
+    if (response.ok) return answer;
+    const details = (answer.errors ?? []).map((e) => `\n  ${e.field}: got ${JSON.stringify(e.got)}, allowed: ${e.allowed}`);
+    throw new UserError(`${answer.title}${details.join("")}`);
+  }
+}

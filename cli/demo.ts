@@ -1,0 +1,94 @@
+/** The whole path, on real images: HTTP -> BullMQ on Redis -> worker -> WASM -> checkpoint -> linear probe. */
+import { join } from "node:path";
+import { startApi } from "../api/server.ts";
+import type { Job } from "../src/spec/job.ts";
+import type { PretrainResult } from "../src/train/pretrain.ts";
+import type { ProbeJobResult } from "../src/train/probe.ts";
+import type { Env } from "../src/util/env.ts";
+import { UserError } from "../src/util/errors.ts";
+import { createLogger } from "../src/util/logger.ts";
+import { progressBar } from "./bar.ts";
+import { Client } from "./client.ts";
+import { openRedis, untilStopped } from "./services.ts";
+
+/** Chosen on images held out of the training set (docs/decisions.md); `small` is the preset. */
+const recipes = {
+  full: { preset: "small", dataset: { kind: "fashion-mnist", images: 20_000 }, epochs: 6 },
+  fast: { preset: "small", dataset: { kind: "fashion-mnist", images: 4_000 }, epochs: 2 },
+};
+
+export async function demo(env: Env, fast: boolean): Promise<void> {
+  const startedAt = performance.now();
+  const log = createLogger("demo");
+  log.level = process.env.MOCOD_LOG ?? "warn";
+  const stopped = untilStopped().then(() => "stopped" as const);
+  const redis = await openRedis(env);
+  const api = await startApi(redis.url, { ...env, port: env.port }, log);
+  const worker = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), "worker"], {
+    stdin: "ignore",
+    stdout: "inherit",
+    stderr: "inherit",
+    env: { ...process.env, REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_LOG: log.level },
+  });
+  try {
+    const finished = story(new Client(api.url), fast ? recipes.fast : recipes.full, startedAt);
+    const outcome = await Promise.race([finished, stopped, worker.exited.then(() => "worker died" as const)]);
+    if (outcome === "worker died") throw new UserError("the worker ended unexpectedly, see above");
+    if (outcome !== "stopped") {
+      console.log(howToGoOn(api.url));
+      if (process.stdout.isTTY) {
+        console.log("The API and the worker go on until Ctrl-C.");
+        await stopped;
+      }
+    }
+  } finally {
+    worker.kill("SIGTERM");
+    await worker.exited;
+    await api.stop();
+    await redis.stop();
+  }
+}
+
+async function follow(client: Client, job: Job): Promise<Job> {
+  const bar = progressBar();
+  const ended = await client.follow(job.id, (p) => bar.update(p));
+  bar.stop();
+  if (ended.status !== "succeeded") throw new UserError(`${ended.type} ${ended.id} ${ended.status}: ${ended.error ?? ""}`);
+  return ended;
+}
+
+async function story(client: Client, recipe: object, startedAt: number): Promise<void> {
+  console.log(`API at ${client.url}; submitting a pretrain job: MoCo v2 on Fashion-MNIST, no labels used`);
+  const pretrained = await follow(client, await client.submit("pretrain", recipe, "demo"));
+  const training = pretrained.result as PretrainResult;
+  console.log(`pretrained in ${Math.round(training.seconds)} s; submitting a linear-probe job on ${pretrained.id}`);
+  const probed = await follow(client, await client.submit("linear-probe", { from: pretrained.id, baselines: true }, "demo"));
+  const result = probed.result as ProbeJobResult;
+  const percent = (v: number | undefined) => (v === undefined ? "    –" : `${(100 * v).toFixed(1)}`.padStart(5));
+  const row = (name: string, knn: number | undefined, linear: number | undefined) =>
+    `  ${name.padEnd(22)} ${percent(knn)}   ${percent(linear)}`;
+  console.log(
+    [
+      "",
+      `  ${result.testImages} test images            kNN   linear   (top-1, %)`,
+      row("raw pixels", undefined, result.baselines?.pixels.top1),
+      row("untrained encoder", result.baselines?.untrained.knn, result.baselines?.untrained.top1),
+      row("pretrained encoder", result.knn, result.top1),
+      "",
+      `  ${training.device}, ${training.threads} threads, ${Math.round(training.imagesPerSecond)} images/s, ` +
+        `pretraining ${Math.round(training.seconds)} s, everything ${Math.round((performance.now() - startedAt) / 1000)} s`,
+      "",
+    ].join("\n"),
+  );
+}
+
+function howToGoOn(url: string): string {
+  const spec = '{"type":"pretrain","spec":{"dataset":{"kind":"folder","path":"/your/images","size":32}}}';
+  return [
+    "A job of your own (start the service again with `npm run mocod serve`):",
+    `  curl -X POST ${url}/v1/jobs -H 'content-type: application/json' \\`,
+    `    -d '${spec}'`,
+    `  curl ${url}/v1/jobs            # all jobs`,
+    `  curl ${url}/openapi.json       # everything the API can do`,
+  ].join("\n");
+}

@@ -1,0 +1,110 @@
+// Brings a fresh clone to where Bun can run it, then runs a script of ours under Bun with the arguments given.
+// Plain Node without packages, because nothing is installed yet. Runs under Bun as well (`bun run demo`).
+//
+//   node cli/setup.mjs [script] [arguments…]
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const BUN_VERSION = "1.4.5";
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const tools = join(root, ".tools");
+
+const say = (text) => process.stderr.write(`setup: ${text}\n`);
+const fail = (text) => {
+  process.stderr.write(`setup: ${text}\n`);
+  process.exit(1);
+};
+const run = (command, args, options = {}) => spawnSync(command, args, { encoding: "utf8", ...options });
+const onPath = (command) => run("sh", ["-c", `command -v ${command}`]).status === 0;
+
+/** A Bun that starts and is new enough, or undefined. */
+function usable(binary) {
+  const { status, stdout } = run(binary, ["--version"]);
+  if (status !== 0) return false;
+  const [a, b] = stdout.trim().split(".").map(Number);
+  const [needA, needB] = BUN_VERSION.split(".").map(Number);
+  return a > needA || (a === needA && b >= needB);
+}
+
+/** npm's `bun` keeps its binaries in packages of their own (@oven/bun-*); the first that this machine can run. */
+function bunFromNpm() {
+  const folder = join(tools, "node_modules", "@oven");
+  if (!existsSync(folder)) return undefined;
+  return readdirSync(folder)
+    .sort()
+    .map((name) => join(folder, name, "bin", "bun"))
+    .find((binary) => existsSync(binary) && usable(binary));
+}
+
+function findBun() {
+  if (process.versions.bun && usable(process.execPath)) return process.execPath;
+  if (usable("bun")) return "bun";
+  const found = bunFromNpm();
+  if (found) return found;
+  say(`installing Bun ${BUN_VERSION} from npm into .tools`);
+  mkdirSync(tools, { recursive: true });
+  // --ignore-scripts: Bun's own postinstall would fetch a binary where the optional package is missing.
+  const args = ["install", "--prefix", tools, "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"];
+  const { status } = run("npm", [...args, `bun@${BUN_VERSION}`], { stdio: ["ignore", 2, 2] });
+  const bun = status === 0 ? bunFromNpm() : undefined;
+  return bun ?? fail(`could not install Bun ${BUN_VERSION} from npm; install it by hand (https://bun.sh) and try again`);
+}
+
+function installPackages(bun) {
+  const lock = join(root, "bun.lock");
+  const stamp = join(root, "node_modules", ".mocod-installed");
+  const wanted = readFileSync(lock, "utf8");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted && statSync(stamp).size > 0) return;
+  say("installing packages");
+  const { status } = run(bun, ["install", "--frozen-lockfile"], { cwd: root, stdio: ["ignore", 2, 2] });
+  if (status !== 0) fail("`bun install` failed, see above");
+  writeFileSync(stamp, wanted);
+}
+
+/** The prefix that lets us install Debian packages, or undefined. */
+function aptPrefix() {
+  if (!onPath("apt-get")) return undefined;
+  if (process.getuid?.() === 0) return [];
+  return onPath("sudo") && run("sudo", ["-n", "true"]).status === 0 ? ["sudo", "-n"] : undefined;
+}
+
+function apt(packages) {
+  const prefix = aptPrefix();
+  if (!prefix) return false;
+  say(`installing ${packages.join(", ")} with apt-get`);
+  const get = (...args) => {
+    const [command, ...rest] = [...prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", ...args];
+    return run(command, rest, { stdio: ["ignore", "ignore", 2] }).status === 0;
+  };
+  const install = () => get("install", "-y", "--no-install-recommends", ...packages);
+  return install() || (get("update") && install());
+}
+
+function ensureRedis() {
+  const there = () => onPath("redis-server") || onPath("valkey-server");
+  if (process.env.REDIS_URL || there()) return;
+  if (!apt(["redis-server"]) || !there()) {
+    fail("no Redis found: install it (Debian: apt-get install redis-server) or set REDIS_URL to a running one");
+  }
+}
+
+/** Debian packs Fashion-MNIST; without it the images are downloaded from their official address. */
+function ensureFashionMnist() {
+  if (existsSync("/usr/share/datasets/fashion-mnist")) return;
+  if (!apt(["dataset-fashion-mnist"])) say("Fashion-MNIST will be downloaded from its official address");
+}
+
+const [script, ...rest] = process.argv.slice(2);
+const bun = findBun();
+installPackages(bun);
+ensureRedis();
+if (rest[0] === "demo" || script?.startsWith("test/")) ensureFashionMnist();
+if (script) {
+  const child = spawn(bun, [join(root, script), ...rest], { stdio: "inherit", cwd: root });
+  // Ctrl-C reaches the child by itself; we wait for it to clean up.
+  process.on("SIGINT", () => {});
+  process.on("SIGTERM", () => child.kill("SIGTERM"));
+  child.on("exit", (code, signal) => process.exit(code ?? (signal ? 1 : 0)));
+}

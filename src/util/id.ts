@@ -1,0 +1,9 @@
+const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+
+/** `run_` and a ULID in lower case: 48 bits of time, 80 random ones; sorts by creation. */
+export function newRunId(now = Date.now()): string {
+  let time = "";
+  for (let t = now, i = 0; i < 10; i++, t = Math.floor(t / 32)) time = ALPHABET[t % 32] + time;
+  const random = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => ALPHABET[byte % 32]).join("");
+  return `run_${time}${random}`;
+}

@@ -1,0 +1,24 @@
+/** What a worker and the child that computes for it say to each other over IPC. */
+import type { JobSpecs, JobType, Progress } from "../src/spec/job.ts";
+
+export interface StartMessage {
+  kind: "start";
+  runId: string;
+  type: JobType;
+  spec: JobSpecs[JobType];
+  /** Of a probe: the spec of the run it judges. */
+  sourceSpec?: JobSpecs["pretrain"] | undefined;
+  dataDir: string;
+  threads: number;
+}
+
+export type ToChild = StartMessage | { kind: "stop"; why: "cancel" | "shutdown" };
+
+export type FromChild =
+  | { kind: "ready" }
+  | { kind: "progress"; progress: Progress }
+  | { kind: "log"; message: string }
+  | { kind: "done"; result: unknown }
+  | { kind: "stopped"; why: "cancel" | "shutdown" }
+  /** `final`: the user's doing (a bad file, say), so trying again is of no use. */
+  | { kind: "failed"; message: string; final: boolean };
