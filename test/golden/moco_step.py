@@ -1,0 +1,99 @@
+"""One MoCo v2 step by PyTorch in float64: the oracle of test/golden.test.ts.
+
+Weights, queue and images come from formulas that the test repeats, so only results are stored. Run with Debian's
+python3-torch:  python3 test/golden/moco_step.py  (writes moco_step.safetensors beside itself)
+"""
+import json, math, os, struct
+import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+
+WIDTH, SIDE, N, SPLITS, DIM, K = 4, 16, 16, 2, 16, 40
+M, T, LR, MOMENTUM, WD = 0.9, 0.2, 0.05, 0.9, 1e-3
+MEAN, STD = 0.45, 0.25
+# The permutation that Stream(7, "shuffle", 0) gives: shuffling is random in MoCo, so the oracle takes ours.
+SHUFFLE = [9, 2, 5, 7, 15, 6, 14, 4, 1, 11, 13, 8, 10, 0, 12, 3]
+torch.set_default_dtype(torch.float64)
+
+
+class SplitBatchNorm(nn.BatchNorm2d):
+    """As in the CIFAR-10 demo of facebookresearch/moco: interleaved splits, running statistics averaged."""
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        mean, var = self.running_mean.repeat(SPLITS), self.running_var.repeat(SPLITS)
+        y = F.batch_norm(x.reshape(-1, c * SPLITS, h, w), mean, var, self.weight.repeat(SPLITS),
+                         self.bias.repeat(SPLITS), True, self.momentum, self.eps).view(n, c, h, w)
+        self.running_mean.data.copy_(mean.view(SPLITS, c).mean(0))
+        self.running_var.data.copy_(var.view(SPLITS, c).mean(0))
+        return y
+
+
+def encoder():
+    from torchvision.models.resnet import ResNet, BasicBlock
+    net = ResNet(BasicBlock, [2, 2, 2, 2], norm_layer=SplitBatchNorm)
+    # torchvision fixes the width at 64: shrink every layer to WIDTH.
+    for name, m in list(net.named_modules()):
+        if isinstance(m, nn.Conv2d):
+            parent = net.get_submodule(name.rpartition(".")[0])
+            size, stride, pad = (3, 1, 1) if name == "conv1" else (m.kernel_size, m.stride, m.padding)
+            cin = 3 if name == "conv1" else m.in_channels * WIDTH // 64
+            setattr(parent, name.rpartition(".")[2], nn.Conv2d(cin, m.out_channels * WIDTH // 64, size, stride, pad, bias=False))
+        elif isinstance(m, SplitBatchNorm):
+            parent = net.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], SplitBatchNorm(m.num_features * WIDTH // 64))
+    net.maxpool = nn.Identity()
+    f = WIDTH * 8
+    net.fc = nn.Sequential(nn.Linear(f, f), nn.ReLU(), nn.Linear(f, DIM))
+    return net
+
+
+def fill(net, salt):
+    """Parameter t, element i (PyTorch order): scale * sin(0.7 i + 1.3 t + salt), float32."""
+    for t, (name, p) in enumerate(sorted(net.named_parameters())):
+        i = np.arange(p.numel())
+        wave = np.sin(0.7 * i + 1.3 * t + salt)
+        if p.dim() > 1:
+            v = wave * math.sqrt(2.0 / (p.numel() / p.shape[0]))
+        else:
+            v = (1 + 0.2 * wave) if name.endswith("weight") else 0.1 * wave
+        p.data.copy_(torch.from_numpy(v.astype(np.float32).astype(np.float64)).view(p.shape))
+
+
+q, k = encoder(), encoder()
+fill(q, 0.0), fill(k, 0.1)
+i = np.arange(N * SIDE * SIDE * 3)
+# Pixels: uint8, NHWC, a hash of the index.
+pixels = ((i * 2654435761 % 2**32) >> 24).astype(np.uint8).reshape(N, SIDE, SIDE, 3)
+x = torch.from_numpy(((pixels.astype(np.float64) / 255) - MEAN) / STD).permute(0, 3, 1, 2)
+i = np.arange(K * DIM)
+queue = np.sin(0.9 * i + 0.5).astype(np.float32).astype(np.float64).reshape(K, DIM)
+queue = F.normalize(torch.from_numpy(queue), dim=1).float().double()
+
+with torch.no_grad():
+    for pq, pk in zip(q.parameters(), k.parameters()):
+        pk.mul_(M).add_(pq, alpha=1 - M)
+    keys = torch.empty(N, DIM)
+    keys[SHUFFLE] = F.normalize(k(x[SHUFFLE]), dim=1)
+optimiser = torch.optim.SGD(q.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WD)
+z = F.normalize(q(x), dim=1)
+logits = torch.cat([(z * keys).sum(1, keepdim=True), z @ queue.t()], 1) / T
+loss = F.cross_entropy(logits, torch.zeros(N, dtype=torch.long))
+loss.backward()
+
+out = {"loss": loss.detach().view(1), "keys": keys}
+out.update({"grad." + n: p.grad.clone() for n, p in q.named_parameters()})
+optimiser.step()
+queue[:N] = keys
+for prefix, net in (("module.encoder_q.", q), ("module.encoder_k.", k)):
+    out.update({prefix + n: v for n, v in net.state_dict().items() if "num_batches" not in n})
+out["module.queue"] = queue.t().contiguous()
+
+header, blobs, at = {}, [], 0
+for name, tensor in out.items():
+    blob = tensor.detach().numpy().astype("<f4").tobytes()
+    header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + len(blob)]}
+    blobs.append(blob)
+    at += len(blob)
+text = json.dumps(header).encode()
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "moco_step.safetensors"), "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+print("loss", loss.item(), "bytes", at)

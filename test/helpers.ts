@@ -1,0 +1,67 @@
+import { expect } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { writeFileSync, mkdirSync } from "node:fs";
+
+/** A folder that is gone when the test is: `using folder = temporaryFolder()`. */
+export function temporaryFolder() {
+  const path = mkdtempSync(join(tmpdir(), "mocod-test-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** max |got - expected| / max |expected| */
+export function relativeError(got: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(got.length).toBe(expected.length);
+  let error = 0;
+  let scale = 0;
+  for (let i = 0; i < got.length; i++) {
+    error = Math.max(error, Math.abs((got[i] as number) - (expected[i] as number)));
+    scale = Math.max(scale, Math.abs(expected[i] as number));
+    if (!Number.isFinite(got[i])) return Number.POSITIVE_INFINITY;
+  }
+  return scale === 0 ? error : error / scale;
+}
+
+/** A repeatable wave of values in [-1, 1]. */
+export const wave = (length: number, salt = 0) =>
+  Float32Array.from({ length }, (_, i) => Math.sin(1.7 * i + 0.3 * salt + ((i * 7919) % 13)));
+
+/** Writes Fashion-MNIST's four files, small: each image is a bright bar whose row tells its class. */
+export function writeFashionLike(folder: string, train: number, test: number): void {
+  mkdirSync(folder, { recursive: true });
+  const idx = (shape: number[], bytes: Uint8Array) => {
+    const header = Buffer.alloc(4 + 4 * shape.length);
+    header[2] = 8;
+    header[3] = shape.length;
+    shape.forEach((side, i) => {
+      header.writeUInt32BE(side, 4 + 4 * i);
+    });
+    return gzipSync(Buffer.concat([header, bytes]));
+  };
+  for (const [prefix, count] of [["train", train], ["t10k", test]] as const) {
+    const labels = Uint8Array.from({ length: count }, (_, i) => i % 10);
+    const pixels = new Uint8Array(count * 784);
+    for (let i = 0; i < count; i++) {
+      for (let p = 0; p < 784; p++) {
+        const row = Math.floor(p / 28);
+        const bar = Math.abs(row - 2.5 * (i % 10) - 2) < 2;
+        pixels[i * 784 + p] = (bar ? 200 : 20) + ((i * 31 + p * 17) % 40);
+      }
+    }
+    writeFileSync(join(folder, `${prefix}-images-idx3-ubyte.gz`), idx([count, 28, 28], pixels));
+    writeFileSync(join(folder, `${prefix}-labels-idx1-ubyte.gz`), idx([count], labels));
+  }
+}
+
+/** Polls until `look` gives a value. Rejects after `seconds`, so that a broken test ends. */
+export async function eventually<T>(look: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {
+  const deadline = performance.now() + seconds * 1000;
+  for (;;) {
+    const value = await look();
+    if (value) return value;
+    if (performance.now() > deadline) throw new Error(`not within ${seconds} s`);
+    await Bun.sleep(20);
+  }
+}

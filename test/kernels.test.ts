@@ -1,0 +1,259 @@
+/** Every kernel against its float64 reference, over random shapes, and its gradient against finite differences. */
+import { beforeAll, describe, expect, test } from "bun:test";
+import * as tf from "@tensorflow/tfjs-core";
+import fc from "fast-check";
+import { plainRow } from "../src/data/view.ts";
+import { augment } from "../src/kernels/augment/index.ts";
+import { batchNormEval, batchNormTrain } from "../src/kernels/batch_norm/index.ts";
+import { batchNormReference } from "../src/kernels/batch_norm/reference.ts";
+import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
+import { openDevice } from "../src/kernels/index.ts";
+import { maxPool } from "../src/kernels/max_pool/index.ts";
+import { relativeError, wave } from "./helpers.ts";
+
+beforeAll(openDevice);
+
+const geometry: fc.Arbitrary<Geometry> = fc
+  .record({
+    n: fc.integer({ min: 1, max: 3 }),
+    h: fc.integer({ min: 1, max: 12 }),
+    w: fc.integer({ min: 1, max: 12 }),
+    ci: fc.integer({ min: 1, max: 19 }),
+    co: fc.integer({ min: 1, max: 19 }),
+    k: fc.constantFrom(1, 3, 7),
+    stride: fc.constantFrom(1, 2),
+  })
+  .map(({ k, ...rest }) => ({ ...rest, kh: k, kw: k, pad: (k - 1) / 2 }));
+
+describe("conv2d", () => {
+  test("forward and both gradients equal the definition for any shape", () => {
+    fc.assert(
+      fc.property(geometry, (g) => {
+        const { oh, ow } = outSize(g);
+        const x = wave(g.n * g.h * g.w * g.ci, 1);
+        const f = wave(g.kh * g.kw * g.ci * g.co, 2);
+        const dy = wave(g.n * oh * ow * g.co, 3);
+        const before = tf.memory().numTensors;
+        const xt = tf.tensor4d(x, [g.n, g.h, g.w, g.ci]);
+        const ft = tf.tensor4d(f, [g.kh, g.kw, g.ci, g.co]);
+        const dyt = tf.tensor4d(dy, [g.n, oh, ow, g.co]);
+        const y = tf.conv2d(xt, ft, g.stride, g.pad);
+        const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))([xt, ft], dyt);
+        const expected = conv2dGradReference(g, x, f, dy);
+        expect(y.shape).toEqual([g.n, oh, ow, g.co]);
+        expect(relativeError(y.dataSync(), conv2dReference(g, x, f))).toBeLessThan(1e-5);
+        expect(relativeError((dx as tf.Tensor).dataSync(), expected.dx)).toBeLessThan(1e-5);
+        expect(relativeError((df as tf.Tensor).dataSync(), expected.dfilter)).toBeLessThan(1e-5);
+        tf.dispose([xt, ft, dyt, y, dx as tf.Tensor, df as tf.Tensor]);
+        expect(tf.memory().numTensors).toBe(before);
+      }),
+      { numRuns: 60, seed: 1 },
+    );
+  });
+
+  test("refuses dilation, naming it", () => {
+    const x = tf.zeros([1, 8, 8, 1]) as tf.Tensor4D;
+    expect(() => tf.conv2d(x, tf.zeros([3, 3, 1, 8]) as tf.Tensor4D, 1, "valid", "NHWC", 2)).toThrow("dilation");
+  });
+});
+
+describe("matMul", () => {
+  test("equals the definition for every transposition", () => {
+    const size = fc.integer({ min: 1, max: 33 });
+    fc.assert(
+      fc.property(size, size, size, fc.boolean(), fc.boolean(), (m, k, n, ta, tb) => {
+        const a = wave(m * k, 1);
+        const b = wave(k * n, 2);
+        const expected = new Float64Array(m * n);
+        for (let i = 0; i < m; i++) {
+          for (let j = 0; j < n; j++) {
+            for (let l = 0; l < k; l++) {
+              const left = a[ta ? l * m + i : i * k + l] as number;
+              expected[i * n + j] = (expected[i * n + j] as number) + left * (b[tb ? j * k + l : l * n + j] as number);
+            }
+          }
+        }
+        const at = tf.tensor2d(a, ta ? [k, m] : [m, k]);
+        const bt = tf.tensor2d(b, tb ? [n, k] : [k, n]);
+        const y = tf.matMul(at, bt, ta, tb);
+        expect(relativeError(y.dataSync(), expected)).toBeLessThan(1e-5);
+        tf.dispose([at, bt, y]);
+      }),
+      { numRuns: 60, seed: 2 },
+    );
+  });
+});
+
+describe("batch norm", () => {
+  const shapes = fc.record({
+    rows: fc.integer({ min: 2, max: 600 }),
+    c: fc.integer({ min: 1, max: 21 }),
+    relu: fc.boolean(),
+    residual: fc.boolean(),
+  });
+
+  test("training forward equals the float64 reference", () => {
+    fc.assert(
+      fc.property(shapes, ({ rows, c, relu, residual }) => {
+        const [x, gamma, beta, res] = [wave(rows * c, 1).map((v) => v + 3), wave(c, 2), wave(c, 3), wave(rows * c, 4)] as const;
+        const expected = batchNormReference(x, gamma, beta, residual ? res : undefined, relu, 1e-5);
+        tf.tidy(() => {
+          const inputs = { x: tf.tensor2d(x, [rows, c]), gamma: tf.tensor1d(gamma), beta: tf.tensor1d(beta) };
+          const [y, mean, variance] = batchNormTrain(
+            residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
+            relu,
+          );
+          expect(relativeError(y.dataSync(), expected.y)).toBeLessThan(2e-5);
+          expect(relativeError(mean.dataSync(), expected.mean)).toBeLessThan(1e-5);
+          expect(relativeError(variance.dataSync(), expected.variance)).toBeLessThan(1e-5);
+          const again = batchNormEval(
+            residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
+            mean,
+            variance,
+            relu,
+          );
+          expect(again.dataSync()).toEqual(y.dataSync());
+        });
+      }),
+      { numRuns: 40, seed: 3 },
+    );
+  });
+
+  test.each([
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ])("gradients equal finite differences of the reference (relu %p, residual %p)", (relu, residual) => {
+    const [rows, c, step] = [300, 6, 1e-5] as const;
+    const values = { x: wave(rows * c, 1), gamma: wave(c, 2).map((v) => v + 1.5), beta: wave(c, 3), residual: wave(rows * c, 4) };
+    const dy = wave(rows * c, 5);
+    const loss = (v: Record<keyof typeof values, ArrayLike<number>>) =>
+      batchNormReference(v.x, v.gamma, v.beta, residual ? v.residual : undefined, relu, 1e-5).y.reduce(
+        (sum, y, i) => sum + y * (dy[i] as number),
+        0,
+      );
+    const names = (["x", "gamma", "beta", "residual"] as const).filter((name) => residual || name !== "residual");
+    const tensors = names.map((name) => tf.tensor(values[name], name === "x" || name === "residual" ? [rows, c] : [c]));
+    const grads = tf.grads((...t: tf.Tensor[]) => {
+      const inputs = Object.fromEntries(names.map((name, i) => [name, t[i] as tf.Tensor]));
+      return batchNormTrain(inputs as never, relu)[0];
+    })(tensors, tf.tensor2d(dy, [rows, c]));
+    names.forEach((name, n) => {
+      const got = (grads[n] as tf.Tensor).dataSync();
+      const scale = Math.max(...got.map(Math.abs));
+      for (let i = 0; i < got.length; i += Math.max(1, Math.floor(got.length / 60))) {
+        const moved = (by: number) => loss({ ...values, [name]: Float64Array.from(values[name], (v, j) => (j === i ? v + by : v)) });
+        const expected = (moved(step) - moved(-step)) / (2 * step);
+        expect(Math.abs((got[i] as number) - expected) / scale).toBeLessThan(1e-4);
+      }
+    });
+  });
+});
+
+describe("max pool", () => {
+  test("takes the first maximum of each window and sends the gradient to it", () => {
+    const x = wave(2 * 7 * 9 * 3, 1);
+    const t = tf.tensor4d(x, [2, 7, 9, 3]);
+    const y = maxPool(t, 3, 2, 1);
+    expect(y.shape).toEqual([2, 4, 5, 3]);
+    const dy = wave(y.size, 2);
+    const dx = tf.grad((v) => maxPool(v, 3, 2, 1))(t, tf.tensor(dy, y.shape)).dataSync();
+    const expected = new Float64Array(x.length);
+    const out = y.dataSync();
+    for (let n = 0; n < 2; n++) {
+      for (let oy = 0; oy < 4; oy++) {
+        for (let ox = 0; ox < 5; ox++) {
+          for (let c = 0; c < 3; c++) {
+            let best = -1;
+            for (let a = Math.max(0, 2 * oy - 1); a < Math.min(7, 2 * oy + 2); a++) {
+              for (let b = Math.max(0, 2 * ox - 1); b < Math.min(9, 2 * ox + 2); b++) {
+                const i = ((n * 7 + a) * 9 + b) * 3 + c;
+                if (best < 0 || (x[i] as number) > (x[best] as number)) best = i;
+              }
+            }
+            const o = ((n * 4 + oy) * 5 + ox) * 3 + c;
+            expect(out[o]).toBe(x[best] as number);
+            expected[best] = (expected[best] as number) + (dy[o] as number);
+          }
+        }
+      }
+    }
+    expect(relativeError(dx, expected)).toBeLessThan(1e-6);
+  });
+});
+
+describe("augment", () => {
+  const side = 12;
+  const pixels = Uint8Array.from({ length: side * side * 3 }, (_, i) => (i * 89) % 256);
+  const batch = { pixels, offsets: [0], height: side, width: side, channels: 3 };
+  const row = (edit: (row: Float32Array) => void) => {
+    const values = new Float32Array(16);
+    plainRow(values, 0, side, side);
+    edit(values);
+    return augment(batch, values, side, [0, 0, 0], [1, 1, 1]).dataSync() as Float32Array;
+  };
+  const plain = Float64Array.from(pixels, (v) => v / 255);
+
+  test("a plain row only normalises", () => {
+    const out = augment(batch, row2(), side, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]).dataSync();
+    const [mean, std] = [[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]] as const;
+    expect(relativeError(out, plain.map((v, i) => (v - (mean[i % 3] as number)) / (std[i % 3] as number)))).toBeLessThan(1e-6);
+    function row2() {
+      const values = new Float32Array(16);
+      plainRow(values, 0, side, side);
+      return values;
+    }
+  });
+
+  test("flips left and right", () => {
+    const out = row((r) => r.fill(1, 4, 5));
+    for (let y = 0; y < side; y++) {
+      for (let x = 0; x < side; x++) {
+        expect(out[(y * side + x) * 3]).toBeCloseTo(plain[(y * side + side - 1 - x) * 3] as number, 6);
+      }
+    }
+  });
+
+  test("grey has three equal channels of torchvision's weights", () => {
+    const out = row((r) => r.fill(1, 14, 15));
+    for (let p = 0; p < side * side; p++) {
+      const [r, g, b] = plain.subarray(3 * p, 3 * p + 3) as unknown as [number, number, number];
+      for (let c = 0; c < 3; c++) expect(out[3 * p + c]).toBeCloseTo(0.2989 * r + 0.587 * g + 0.114 * b, 5);
+    }
+  });
+
+  test("brightness scales and clamps; a full hue turn changes nothing", () => {
+    const bright = row((r) => r.set([1, 1.5, 1, 1, 0, 0, 1, 2, 3], 5));
+    expect(relativeError(bright, plain.map((v) => Math.min(1, v * 1.5)))).toBeLessThan(1e-6);
+    const turned = row((r) => r.set([1, 1, 1, 1, 1, 0, 1, 2, 3], 5));
+    expect(relativeError(turned, plain)).toBeLessThan(1e-5);
+  });
+
+  test("blur keeps a constant image and equals the Gaussian's definition", () => {
+    const sigma = 1.3;
+    const out = row((r) => r.fill(sigma, 15, 16));
+    const radius = Math.ceil(3 * sigma);
+    const kernel = Array.from({ length: 2 * radius + 1 }, (_, i) => Math.exp(-((i - radius) ** 2) / (2 * sigma ** 2)));
+    const sum = kernel.reduce((a, b) => a + b);
+    const mirror = (q: number) => (q < 0 ? -q : q >= side ? 2 * (side - 1) - q : q);
+    const at = (y: number, x: number) => plain[(mirror(y) * side + mirror(x)) * 3] as number;
+    for (const [y, x] of [[0, 0], [5, 6], [11, 2]] as const) {
+      let expected = 0;
+      kernel.forEach((a, i) => {
+        kernel.forEach((b, j) => {
+          expected += (a * b * at(y + i - radius, x + j - radius)) / sum ** 2;
+        });
+      });
+      expect(out[(y * side + x) * 3]).toBeCloseTo(expected, 5);
+    }
+  });
+
+  test("a crop enlarged by two is bilinear", () => {
+    const out = row((r) => r.set([3, 4, 6, 6], 0));
+    const at = (y: number, x: number) => plain[((3 + y) * side + 4 + x) * 3] as number;
+    // Output pixel (5, 5) lies at source 2.25: a quarter of the way from pixel 2 to pixel 3.
+    const expected = 0.5625 * at(2, 2) + 0.1875 * (at(2, 3) + at(3, 2)) + 0.0625 * at(3, 3);
+    expect(out[(5 * side + 5) * 3]).toBeCloseTo(expected, 5);
+  });
+});
