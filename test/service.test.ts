@@ -1,0 +1,222 @@
+/** The real thing: a Redis, the API and a worker as processes of their own. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Subprocess } from "bun";
+import { type RunningApi, startApi } from "../api/server.ts";
+import { Client } from "../cli/client.ts";
+import { type EmbeddedRedis, startEmbeddedRedis } from "../src/queue/redis.ts";
+import type { Job } from "../src/spec/job.ts";
+import type { ProbeJobResult } from "../src/train/probe.ts";
+import { readEnv } from "../src/util/env.ts";
+import { createLogger } from "../src/util/logger.ts";
+import { eventually, temporaryFolder, writeFashionLike } from "./helpers.ts";
+
+const folder = temporaryFolder();
+const images = join(folder.path, "images");
+const env = readEnv({ MOCOD_DATA_DIR: join(folder.path, "data"), MOCOD_PORT: "0", MOCOD_THREADS: "2", MOCOD_LOCK_SECONDS: "1" });
+const main = join(import.meta.dir, "../cli/main.ts");
+let redis: EmbeddedRedis;
+let api: RunningApi;
+let client: Client;
+let worker: Subprocess;
+
+function startWorker(): Subprocess {
+  return Bun.spawn([process.execPath, main, "worker"], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: {
+      ...process.env,
+      REDIS_URL: redis.url,
+      MOCOD_DATA_DIR: env.dataDir,
+      MOCOD_THREADS: "2",
+      MOCOD_LOCK_SECONDS: "1",
+    },
+  });
+}
+
+beforeAll(async () => {
+  writeFashionLike(images, 260, 40);
+  redis = await startEmbeddedRedis(env.dataDir);
+  api = await startApi(redis.url, env, createLogger("test"));
+  client = new Client(api.url);
+  worker = startWorker();
+});
+
+afterAll(async () => {
+  worker.kill("SIGTERM");
+  await worker.exited;
+  await api.stop();
+  await redis.stop();
+  folder[Symbol.dispose]();
+});
+
+const spec = (more: object = {}) => ({
+  dataset: { kind: "fashion-mnist", path: images },
+  encoder: { arch: "resnet10", stem: "cifar", width: 4 },
+  dim: 16,
+  queueSize: 64,
+  batchSize: 16,
+  splits: 4,
+  epochs: 4,
+  monitor: { bank: 100, holdout: 20, k: 20 },
+  ...more,
+});
+
+const files = (id: string) => {
+  const path = join(env.dataDir, "runs", id);
+  const names = readdirSync(join(path, "checkpoints")).sort();
+  return [...names.map((name) => [name, readFileSync(join(path, "checkpoints", name))]), readFileSync(join(path, "metrics.jsonl"), "utf8")];
+};
+const until = (id: string, look: (job: Job) => unknown) =>
+  eventually(async () => {
+    const job = await client.job(id);
+    if (job.status === "failed") throw new Error(job.error ?? "failed");
+    return look(job) ? job : undefined;
+  });
+
+describe("a job", () => {
+  test("pretrain and its probe run to the end, with the fields promised", async () => {
+    const submitted = await client.submit("pretrain", spec(), "first");
+    expect(submitted).toMatchObject({ type: "pretrain", name: "first", result: null, error: null, finishedAt: null });
+    expect(submitted.spec).toMatchObject({ temperature: 0.1, dim: 16, monitor: { temperature: 0.1 } });
+    // The probe waits for a run that is not over.
+    const probe = await client.submit("linear-probe", { from: submitted.id, epochs: 5, baselines: true });
+    expect(probe.status).toBe("waiting");
+    let seen = 0;
+    const job = await client.follow(submitted.id, (p) => {
+      seen++;
+      expect(p.steps).toBe(60);
+    });
+    expect(seen).toBeGreaterThan(2);
+    expect(job).toMatchObject({
+      status: "succeeded",
+      progress: { epoch: 4, epochs: 4, step: 60, steps: 60, eta: 0 },
+      result: { steps: 60, device: "wasm", threads: 2, knn: expect.any(Number) },
+    });
+    expect(Date.parse(job.startedAt as string)).toBeGreaterThanOrEqual(Date.parse(job.createdAt));
+    const probed = await client.follow(probe.id, () => undefined);
+    expect(probed.status).toBe("succeeded");
+    const { top1, top5, knn, testImages, baselines } = probed.result as ProbeJobResult;
+    expect(testImages).toBe(40);
+    const shares = [top1, top5, knn, baselines?.pixels.top1, baselines?.untrained.top1, baselines?.untrained.knn];
+    expect(shares.filter((share) => typeof share !== "number" || share < 0 || share > 1)).toEqual([]);
+    expect(top1).toBeGreaterThan(0.5); // ten classes of bars: chance is 0.1
+    expect(top5).toBeGreaterThanOrEqual(top1);
+    const { jobs } = (await (await fetch(`${api.url}/v1/jobs?limit=2`)).json()) as { jobs: Job[] };
+    expect(jobs.map((j) => j.id)).toEqual([probe.id, submitted.id]);
+  }, 120_000);
+
+  test("kill -9 of the worker, twice: it resumes by itself and ends in the same bytes", async () => {
+    const long = spec({ epochs: 8, encoder: { arch: "resnet18", stem: "cifar", width: 8 } });
+    const calm = await client.submit("pretrain", long);
+    await until(calm.id, (job) => job.status === "succeeded");
+    const stormy = await client.submit("pretrain", long);
+    for (const step of [20, 70]) {
+      await until(stormy.id, (job) => (job.progress?.step ?? 0) >= step);
+      worker.kill("SIGKILL");
+      await worker.exited;
+      worker = startWorker();
+    }
+    const job = await until(stormy.id, (j) => j.status === "succeeded");
+    expect(job.progress?.step).toBe(120);
+    expect(files(stormy.id)).toEqual(files(calm.id));
+  }, 180_000);
+
+  test("SIGTERM hands the job back with a checkpoint, and another worker goes on", async () => {
+    const job = await client.submit("pretrain", spec({ epochs: 30 }));
+    await until(job.id, (j) => (j.progress?.step ?? 0) >= 20);
+    worker.kill("SIGTERM");
+    expect(await worker.exited).toBe(0);
+    const { status, progress } = await client.job(job.id);
+    expect(status).toBe("queued");
+    expect(readdirSync(join(env.dataDir, "runs", job.id, "checkpoints")).length).toBeGreaterThan(0);
+    worker = startWorker();
+    await until(job.id, (j) => (j.progress?.step ?? 0) > (progress?.step ?? 0));
+    await client.cancel(job.id);
+    await until(job.id, (j) => j.status === "cancelled");
+  }, 120_000);
+
+  test("cancel stops a running job between two steps, leaves a checkpoint, and fails what waits for it", async () => {
+    const job = await client.submit("pretrain", spec({ epochs: 1000 }));
+    const probe = await client.submit("linear-probe", { from: job.id });
+    const running = await until(job.id, (j) => (j.progress?.step ?? 0) >= 20);
+    expect(running.status).toBe("running");
+    const asked = await client.cancel(job.id);
+    expect(["cancelling", "cancelled"]).toContain(asked.status);
+    const ended = await until(job.id, (j) => j.status === "cancelled");
+    expect(ended.finishedAt).not.toBeNull();
+    const names = readdirSync(join(env.dataDir, "runs", job.id, "checkpoints"));
+    expect(names.some((name) => name.endsWith(".safetensors"))).toBe(true);
+    expect(await client.job(probe.id)).toMatchObject({ status: "failed", error: expect.stringContaining("cancelled") });
+    expect((await client.cancel(job.id)).status).toBe("cancelled");
+  }, 120_000);
+
+  test("a queued job is cancelled at once, and the queue goes on", async () => {
+    const first = await client.submit("pretrain", spec({ epochs: 1000 }));
+    const second = await client.submit("pretrain", spec());
+    expect((await client.cancel(second.id)).status).toBe("cancelled");
+    await until(first.id, (j) => j.status === "running");
+    await client.cancel(first.id);
+    await until(first.id, (j) => j.status === "cancelled");
+    expect((await client.job(second.id)).startedAt).toBeNull();
+  }, 120_000);
+
+  test("a dataset that is not there fails the job, naming the file, without a retry", async () => {
+    const job = await client.submit("pretrain", spec({ dataset: { kind: "folder", path: "/no/such/folder" } }));
+    const failed = await eventually(async () => {
+      const now = await client.job(job.id);
+      return now.status === "failed" && now;
+    });
+    expect(failed.error).toBe("/no/such/folder: is not there");
+    await expect(client.submit("linear-probe", { from: job.id }).then((p) => until(p.id, () => false))).rejects.toThrow("is failed");
+  }, 120_000);
+});
+
+describe("the API", () => {
+  const post = (body: unknown, headers = { "content-type": "application/json" }) =>
+    fetch(`${api.url}/v1/jobs`, { method: "POST", headers, body: JSON.stringify(body) });
+
+  test("422 names every bad field, what was got and what is allowed", async () => {
+    const response = await post({ type: "pretrain", spec: spec({ epochs: 0, dim: "big", shape: 1 }) });
+    expect(response.status).toBe(422);
+    expect(response.headers.get("content-type")).toBe("application/problem+json");
+    expect(await response.json()).toMatchObject({
+      status: 422,
+      errors: expect.arrayContaining([
+        { field: "spec.epochs", got: 0, allowed: "at least 1" },
+        { field: "spec.dim", got: "big", allowed: "number" },
+        { field: "spec.shape", got: 1, allowed: "no such field" },
+      ]),
+    });
+    expect((await post({ type: "paint", spec: {} })).status).toBe(422);
+    expect((await post({ type: "pretrain" })).status).toBe(422);
+    expect((await post({ type: "linear-probe", spec: { from: "run_unknown" } })).status).toBe(422);
+  });
+
+  test("unknown jobs and paths are 404, over and done is 409, all as problem+json", async () => {
+    for (const path of ["/v1/jobs/run_x", "/v1/jobs/run_x/events", "/v2"]) {
+      const response = await fetch(api.url + path);
+      expect([response.status, response.headers.get("content-type")]).toEqual([404, "application/problem+json"]);
+    }
+    const { jobs } = (await (await fetch(`${api.url}/v1/jobs`)).json()) as { jobs: Job[] };
+    const done = jobs.find((job) => job.status === "succeeded") as Job;
+    expect((await fetch(`${api.url}/v1/jobs/${done.id}/cancel`, { method: "POST" })).status).toBe(409);
+  });
+
+  test("events go on behind Last-Event-ID, and end with the job", async () => {
+    const { jobs } = (await (await fetch(`${api.url}/v1/jobs`)).json()) as { jobs: Job[] };
+    const done = jobs.find((job) => job.status === "succeeded") as Job;
+    const read = async (last?: string) =>
+      (await fetch(`${api.url}/v1/jobs/${done.id}/events`, last ? { headers: { "last-event-id": last } } : {})).text();
+    const all = (await read()).split("\n\n").filter((block) => block.includes("id:"));
+    expect(all.at(-1)).toContain('{"status":"succeeded"}');
+    const id = all[1]?.match(/^id: ?(.*)$/m)?.[1];
+    const rest = (await read(id)).split("\n\n").filter((block) => block.includes("id:"));
+    expect(rest).toEqual(all.slice(2));
+  });
+
+  test("the OpenAPI document names every path", async () => {
+    const document = (await (await fetch(`${api.url}/openapi.json`)).json()) as { paths: object };
+    expect(Object.keys(document.paths)).toEqual(["/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/cancel"]);
+  });
+});

@@ -1,0 +1,103 @@
+/** Runs as a whole: threads, resume and memory. */
+import { expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Stream } from "../src/util/random.ts";
+import { parseSpec } from "../src/spec/job.ts";
+import { RunFolder } from "../src/store/run_folder.ts";
+import { pretrain, type PretrainResult, trainStep } from "../src/train/pretrain.ts";
+import { openSession } from "../src/train/session.ts";
+import { startPosition } from "../src/train/state.ts";
+import { temporaryFolder, writeFashionLike } from "./helpers.ts";
+
+const specFor = (data: string, more: object = {}) =>
+  parseSpec("pretrain", {
+    dataset: { kind: "fashion-mnist", path: data },
+    encoder: { arch: "resnet10", stem: "cifar", width: 4 },
+    dim: 16,
+    queueSize: 40,
+    batchSize: 16,
+    splits: 4,
+    epochs: 3,
+    monitor: { bank: 60, holdout: 20, k: 20 },
+    ...more,
+  });
+
+const quiet = { cache: "/nonexistent", log: () => undefined, progress: () => undefined };
+
+async function run(spec: ReturnType<typeof specFor>, folder: string, threads: number, stopAtStep?: number) {
+  let step = -1;
+  const run = new RunFolder(folder, "run_x");
+  run.create();
+  return pretrain(spec, run, threads, {
+    ...quiet,
+    progress: (p) => {
+      step = p.step;
+    },
+    stopRequested: () => (step === stopAtStep ? "shutdown" : undefined),
+  });
+}
+
+const finalFiles = (folder: string, result: PretrainResult) => {
+  const path = join(folder, "runs/run_x");
+  return [readFileSync(join(path, "checkpoints", result.checkpoint.file)), readFileSync(join(path, "metrics.jsonl"), "utf8")];
+};
+
+test("1, 2 and 3 threads, and a run stopped in mid-epoch twice, leave the same bytes", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  const spec = specFor(data.path);
+  const outcomes: unknown[] = [];
+  for (const [threads, stops] of [[1, []], [2, []], [3, []], [2, [4, 9]]] as const) {
+    using folder = temporaryFolder();
+    for (const stop of stops) expect(await run(spec, folder.path, threads, stop)).toEqual({ stopped: "shutdown" });
+    const outcome = await run(spec, folder.path, threads);
+    if (!("result" in outcome)) throw new Error("stopped");
+    expect(outcome.result.steps).toBe(18);
+    outcomes.push(finalFiles(folder.path, outcome.result));
+  }
+  for (const outcome of outcomes) expect(outcome).toEqual(outcomes[0]);
+}, 120_000);
+
+test("a damaged newest checkpoint is passed over for the one before, and the run ends the same", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  const spec = specFor(data.path);
+  using whole = temporaryFolder();
+  const expected = await run(spec, whole.path, 2);
+  using folder = temporaryFolder();
+  await run(spec, folder.path, 2, 13);
+  const damaged = join(folder.path, "runs/run_x/checkpoints/step-000000013.safetensors");
+  const bytes = readFileSync(damaged);
+  bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
+  writeFileSync(damaged, bytes);
+  const outcome = await run(spec, folder.path, 2);
+  if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
+  expect(outcome.result.checkpoint).toEqual(expected.result.checkpoint);
+}, 120_000);
+
+test("the tensor count is equal after step 3 and step 30", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 80, 20);
+  const spec = specFor(data.path, { encoder: { arch: "resnet18", stem: "imagenet", width: 4 }, epochs: 8 });
+  const session = await openSession(spec, 2, quiet);
+  const counts: Record<number, unknown> = {};
+  const position = { ...startPosition };
+  const perEpoch = Math.floor(session.parts.train.length / spec.batchSize);
+  while (position.step < 30) {
+    const order = new Stream(0, "order", Math.floor(position.step / perEpoch)).permutation(session.parts.train.length);
+    await trainStep(session, spec, position, perEpoch, order);
+    counts[position.step] = await session.pool.run({ kind: "tensors" });
+  }
+  session.pool.close();
+  expect(counts[30]).toEqual(counts[3]);
+}, 120_000);
+
+test("resnet50 with the ImageNet stem trains", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 80, 20);
+  using folder = temporaryFolder();
+  const encoder = { arch: "resnet50", stem: "imagenet", width: 4 };
+  const outcome = await run(specFor(data.path, { encoder, epochs: 1, augmentation: { size: 32 } }), folder.path, 2);
+  expect(outcome).toMatchObject({ result: { steps: 4, loss: expect.any(Number), knn: expect.any(Number) } });
+}, 120_000);

@@ -1,0 +1,151 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { readEnv } from "../src/util/env.ts";
+import { philox, Stream } from "../src/util/random.ts";
+import { decodeSafetensors, encodeSafetensors } from "../src/store/safetensors.ts";
+import { fromTorch, toTorch } from "../src/nn/layout.ts";
+import { learningRate } from "../src/optim/schedule.ts";
+import { presets } from "../src/spec/presets.ts";
+import { parseSpec, SpecError } from "../src/spec/job.ts";
+import { topK } from "../src/evaluate/knn.ts";
+
+describe("random numbers", () => {
+  // Random123's known answers for philox4x32-10.
+  test.each([
+    [[0, 0, 0, 0], [0, 0], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
+    [[-1, -1, -1, -1], [-1, -1], [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]],
+    [
+      [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
+      [0xa4093822, 0x299f31d0],
+      [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
+    ],
+  ])("philox of %p is known", (counter, key, expected) => {
+    const block = Uint32Array.from(counter);
+    philox(block, key[0] as number, key[1] as number);
+    expect([...block]).toEqual(expected);
+  });
+
+  test("a stream is a function of its key, and streams differ", () => {
+    const draw = (...key: [number, "view" | "order", number]) => {
+      const stream = new Stream(...key);
+      return Array.from({ length: 9 }, () => stream.u32());
+    };
+    expect(draw(1, "view", 2)).toEqual(draw(1, "view", 2));
+    expect(draw(1, "view", 2)).not.toEqual(draw(2, "view", 2));
+    expect(draw(1, "view", 2)).not.toEqual(draw(1, "order", 2));
+    expect(draw(1, "view", 2)).not.toEqual(draw(1, "view", 3));
+  });
+
+  test("uniform and normal have their moments", () => {
+    const stream = new Stream(3, "probe");
+    const n = 20_000;
+    const moments = (values: number[]) => {
+      const mean = values.reduce((a, b) => a + b) / n;
+      return [mean, values.reduce((a, b) => a + (b - mean) ** 2, 0) / n] as const;
+    };
+    const [um, uv] = moments(Array.from({ length: n }, () => stream.uniform()));
+    const [nm, nv] = moments(Array.from({ length: n }, () => stream.normal()));
+    expect(Math.abs(um - 0.5)).toBeLessThan(0.01);
+    expect(Math.abs(uv - 1 / 12)).toBeLessThan(0.005);
+    expect(Math.abs(nm)).toBeLessThan(0.03);
+    expect(Math.abs(nv - 1)).toBeLessThan(0.05);
+  });
+
+  test("a permutation holds every index once", () => {
+    expect([...new Stream(1, "order").permutation(100)].sort((a, b) => a - b)).toEqual([...Array(100).keys()]);
+  });
+});
+
+describe("safetensors", () => {
+  test("what is written is read, and the same input gives the same bytes", () => {
+    const tensors = new Map([
+      ["a.weight", { shape: [2, 3], data: Float32Array.of(1, -2, 3, 4.5, 5, 6) }],
+      ["step", { shape: [1], data: BigInt64Array.of(7n) }],
+    ]);
+    const bytes = encodeSafetensors(tensors, { spec: "{}" });
+    const back = decodeSafetensors(bytes, "x");
+    expect(back.tensors).toEqual(tensors);
+    expect(back.metadata).toEqual({ spec: "{}" });
+    expect(encodeSafetensors(tensors, { spec: "{}" })).toEqual(bytes);
+  });
+
+  test("a damaged file is refused by name, whatever the damage", () => {
+    const bytes = encodeSafetensors(new Map([["a", { shape: [4], data: new Float32Array(4) }]]), {});
+    expect(() => decodeSafetensors(bytes.subarray(0, bytes.length - 1), "cut.safetensors")).toThrow("cut.safetensors");
+    expect(() => decodeSafetensors(new Uint8Array(4), "short.safetensors")).toThrow("short.safetensors");
+  });
+
+  test("PyTorch's order of axes is undone exactly", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 4 }), (shape) => {
+        fc.pre(shape.length !== 3);
+        const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => i);
+        expect(fromTorch(shape, toTorch(shape, values))).toEqual(values);
+      }),
+    );
+  });
+});
+
+describe("specs", () => {
+  const dataset = { kind: "cifar10" };
+
+  test("a preset completes what is not given, and nested fields merge", () => {
+    const spec = parseSpec("pretrain", { preset: "cifar", dataset, augmentation: { jitter: { hue: 0 } } });
+    expect(spec).toEqual({
+      ...presets.cifar,
+      dataset: { kind: "cifar10" },
+      augmentation: { ...presets.cifar.augmentation, jitter: { ...presets.cifar.augmentation.jitter, hue: 0 } },
+    });
+    expect(parseSpec("pretrain", spec)).toEqual(spec);
+  });
+
+  test("every bad field is named, with what was got and what is allowed", () => {
+    let errors: unknown;
+    try {
+      parseSpec("pretrain", { dataset: { kind: "imagenet21k" }, temperature: 0, encoder: { arch: "vgg" }, colour: "red" });
+    } catch (error) {
+      errors = (error as SpecError).errors;
+    }
+    expect(errors).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ field: "spec.dataset.kind" }),
+        { field: "spec.temperature", got: 0, allowed: "more than 0" },
+        { field: "spec.encoder.arch", got: "vgg", allowed: "resnet10, resnet18, resnet34, resnet50" },
+        { field: "spec.colour", got: "red", allowed: "no such field" },
+      ]),
+    );
+  });
+
+  test("fields that do not fit each other are refused", () => {
+    expect(() => parseSpec("pretrain", { dataset, batchSize: 60, splits: 8 })).toThrow("multiple of splits");
+    expect(() => parseSpec("pretrain", { dataset, queueSize: 32 })).toThrow("at least batchSize");
+  });
+});
+
+test("the CIFAR demo's learning rates, from its own log", () => {
+  const at = (epoch: number) => learningRate(presets.cifar.optimizer, epoch, 200);
+  for (const [epoch, lr] of [[1, 0.059996], [2, 0.059985], [10, 0.059631], [100, 0.03]] as const) {
+    expect(at(epoch)).toBeCloseTo(lr, 6);
+  }
+});
+
+test("topK equals a full sort, ties by index", () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 70 }), (values, k) => {
+      const sorted = values.map((v, i) => [v, i] as const).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
+      expect([...topK(Float32Array.from(values), k)]).toEqual(sorted.slice(0, k).map(([, i]) => i));
+    }),
+  );
+});
+
+describe("environment", () => {
+  test("defaults", () => {
+    expect(readEnv({})).toMatchObject({ redisUrl: undefined, host: "127.0.0.1", port: 8787, device: "wasm" });
+  });
+
+  test("every bad variable is named with what was got", () => {
+    expect(() => readEnv({ MOCOD_PORT: "http", MOCOD_DEVICE: "tpu", REDIS_URL: "localhost" })).toThrow(
+      /REDIS_URL: got "localhost"[\s\S]*MOCOD_PORT: got "http"[\s\S]*MOCOD_DEVICE: got "tpu"/,
+    );
+  });
+});
