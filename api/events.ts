@@ -13,7 +13,9 @@ type Entry = [id: string, fields: string[]];
 function entriesOf(reply: unknown): Entry[] {
   if (!reply) return [];
   // RESP2 answers [[key, entries]], RESP3 a map of key to entries.
-  const first = Array.isArray(reply) ? (reply[0] as [string, Entry[]])[1] : Object.values(reply as Record<string, Entry[]>)[0];
+  const first = Array.isArray(reply)
+    ? (reply[0] as [string, Entry[]])[1]
+    : Object.values(reply as Record<string, Entry[]>)[0];
   return first ?? [];
 }
 

@@ -17,7 +17,10 @@ export function progressBar(): { update(p: Progress): void; stop(): void } {
       stop: () => undefined,
     };
   }
-  const bar = new SingleBar({ format: "{bar} epoch {epoch} step {value}/{total} {details}", hideCursor: true }, Presets.shades_classic);
+  const bar = new SingleBar(
+    { format: "{bar} epoch {epoch} step {value}/{total} {details}", hideCursor: true },
+    Presets.shades_classic,
+  );
   let started = false;
   return {
     update(p) {

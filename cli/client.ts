@@ -23,12 +23,18 @@ export class Client {
   }
 
   /** Follows a job to its end by SSE, reconnecting where the connection breaks. */
-  async follow(id: string, onProgress: (progress: Progress) => void, onLog: (text: string) => void = () => undefined): Promise<Job> {
+  async follow(
+    id: string,
+    onProgress: (progress: Progress) => void,
+    onLog: (text: string) => void = () => undefined,
+  ): Promise<Job> {
     let last = "0";
     for (;;) {
       const response = await fetch(`${this.url}/v1/jobs/${id}/events`, { headers: { "last-event-id": last } });
       let buffer = "";
-      for await (const chunk of (response.body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never)) {
+      for await (const chunk of (response.body as ReadableStream<Uint8Array>).pipeThrough(
+        new TextDecoderStream() as never,
+      )) {
         buffer += chunk as unknown as string;
         const blocks = buffer.split("\n\n");
         buffer = blocks.pop() ?? "";
@@ -52,7 +58,9 @@ export class Client {
     });
     const answer = (await response.json()) as T & Problem;
     if (response.ok) return answer;
-    const details = (answer.errors ?? []).map((e) => `\n  ${e.field}: got ${JSON.stringify(e.got)}, allowed: ${e.allowed}`);
+    const details = (answer.errors ?? []).map(
+      (e) => `\n  ${e.field}: got ${JSON.stringify(e.got)}, allowed: ${e.allowed}`,
+    );
     throw new UserError(`${answer.title}${details.join("")}`);
   }
 }

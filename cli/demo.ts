@@ -54,7 +54,8 @@ async function follow(client: Client, job: Job): Promise<Job> {
   const bar = progressBar();
   const ended = await client.follow(job.id, (p) => bar.update(p));
   bar.stop();
-  if (ended.status !== "succeeded") throw new UserError(`${ended.type} ${ended.id} ${ended.status}: ${ended.error ?? ""}`);
+  if (ended.status !== "succeeded")
+    throw new UserError(`${ended.type} ${ended.id} ${ended.status}: ${ended.error ?? ""}`);
   return ended;
 }
 
@@ -63,7 +64,10 @@ async function story(client: Client, recipe: object, startedAt: number): Promise
   const pretrained = await follow(client, await client.submit("pretrain", recipe, "demo"));
   const training = pretrained.result as PretrainResult;
   console.log(`pretrained in ${Math.round(training.seconds)} s; submitting a linear-probe job on ${pretrained.id}`);
-  const probed = await follow(client, await client.submit("linear-probe", { from: pretrained.id, baselines: true }, "demo"));
+  const probed = await follow(
+    client,
+    await client.submit("linear-probe", { from: pretrained.id, baselines: true }, "demo"),
+  );
   const result = probed.result as ProbeJobResult;
   const percent = (v: number | undefined) => (v === undefined ? "    –" : `${(100 * v).toFixed(1)}`.padStart(5));
   const row = (name: string, knn: number | undefined, linear: number | undefined) =>

@@ -1,5 +1,5 @@
 /** What `serve`, `worker` and `demo` have in common: a Redis, a clean end. */
-import { embeddedRedisUrl, type EmbeddedRedis, startEmbeddedRedis } from "../src/queue/redis.ts";
+import { type EmbeddedRedis, embeddedRedisUrl, startEmbeddedRedis } from "../src/queue/redis.ts";
 import type { Env } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
 

@@ -3,7 +3,7 @@
 //
 //   node cli/setup.mjs [script] [arguments…]
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -46,10 +46,21 @@ function findBun() {
   say(`installing Bun ${BUN_VERSION} from npm into .tools`);
   mkdirSync(tools, { recursive: true });
   // --ignore-scripts: Bun's own postinstall would fetch a binary where the optional package is missing.
-  const args = ["install", "--prefix", tools, "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"];
+  const args = [
+    "install",
+    "--prefix",
+    tools,
+    "--no-save",
+    "--no-package-lock",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+  ];
   const { status } = run("npm", [...args, `bun@${BUN_VERSION}`], { stdio: ["ignore", 2, 2] });
   const bun = status === 0 ? bunFromNpm() : undefined;
-  return bun ?? fail(`could not install Bun ${BUN_VERSION} from npm; install it by hand (https://bun.sh) and try again`);
+  return (
+    bun ?? fail(`could not install Bun ${BUN_VERSION} from npm; install it by hand (https://bun.sh) and try again`)
+  );
 }
 
 function installPackages(bun) {

@@ -114,7 +114,10 @@ test("a damaged IDX file is refused by name", async () => {
 test("CIFAR-10 and CIFAR-100 binaries: planes become channels, the fine label counts", async () => {
   using folder = temporaryFolder();
   const record = (labels: number[], value: number) => {
-    const pixels = Uint8Array.from({ length: 3072 }, (_, i) => (value + Math.floor(i / 1024) * 50 + (i % 1024 === 33 ? 7 : 0)) % 256);
+    const pixels = Uint8Array.from(
+      { length: 3072 },
+      (_, i) => (value + Math.floor(i / 1024) * 50 + (i % 1024 === 33 ? 7 : 0)) % 256,
+    );
     return Buffer.concat([Uint8Array.from(labels), pixels]);
   };
   const ten = join(folder.path, "ten");
@@ -132,19 +135,33 @@ test("CIFAR-10 and CIFAR-100 binaries: planes become channels, the fine label co
   writeFileSync(join(hundred, "fine_label_names.txt"), "apple\n");
   expect([...((await loadCifar("cifar100", hundred, context)).train.labels ?? [])]).toEqual([42]);
   writeFileSync(join(ten, "data_batch_3.bin"), "short");
-  await expect(loadCifar("cifar10", ten, context)).rejects.toThrow("data_batch_3.bin: expected a multiple of 3073 bytes");
+  await expect(loadCifar("cifar10", ten, context)).rejects.toThrow(
+    "data_batch_3.bin: expected a multiple of 3073 bytes",
+  );
 });
 
 const picture = (r: number, g: number, b: number) =>
   sharp({ create: { width: 40, height: 30, channels: 3, background: { r, g, b } } });
 
 async function writePictures(folder: string) {
-  for (const [name, colour] of [["blue", [0, 0, 255]], ["red", [255, 0, 0]]] as const) {
+  for (const [name, colour] of [
+    ["blue", [0, 0, 255]],
+    ["red", [255, 0, 0]],
+  ] as const) {
     mkdirSync(join(folder, name), { recursive: true });
     const image = picture(...(colour as [number, number, number]));
-    await image.clone().png().toFile(join(folder, name, "1.png"));
-    await image.clone().webp({ lossless: true }).toFile(join(folder, name, "2.webp"));
-    await image.clone().jpeg({ quality: 100 }).toFile(join(folder, name, "3.JPG"));
+    await image
+      .clone()
+      .png()
+      .toFile(join(folder, name, "1.png"));
+    await image
+      .clone()
+      .webp({ lossless: true })
+      .toFile(join(folder, name, "2.webp"));
+    await image
+      .clone()
+      .jpeg({ quality: 100 })
+      .toFile(join(folder, name, "3.JPG"));
   }
 }
 
@@ -163,7 +180,8 @@ test("unreadable images are left out and counted; above the limit the job fails 
   using folder = temporaryFolder();
   await writePictures(folder.path);
   writeFileSync(join(folder.path, "blue", "2.webp"), "not an image");
-  const load = (maxSkipped: number) => loadImageFiles({ kind: "folder", path: folder.path, size: 16, maxSkipped }, context);
+  const load = (maxSkipped: number) =>
+    loadImageFiles({ kind: "folder", path: folder.path, size: 16, maxSkipped }, context);
   const set = await load(0.5);
   expect([set.skipped, set.train.count]).toEqual([1, 5]);
   expect([...(set.train.labels ?? [])]).toEqual([0, 0, 1, 1, 1]);
@@ -188,7 +206,10 @@ test("images outside class folders have no labels", async () => {
 test("a tar of images with a folder around it", async () => {
   using folder = temporaryFolder();
   const pack = tar.pack();
-  for (const [name, r] of [["train/cat/0.jpg", 200], ["train/dog/0.jpg", 10]] as const) {
+  for (const [name, r] of [
+    ["train/cat/0.jpg", 200],
+    ["train/dog/0.jpg", 10],
+  ] as const) {
     pack.entry({ name }, await picture(r, r, r).jpeg({ quality: 100 }).toBuffer());
   }
   pack.finalize();

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { sharedBytes } from "../src/data/types.ts";
-import { fromTorch, type Layout, toTorch, torchShape } from "../src/nn/layout.ts";
+import { fromTorch, type Layout, torchShape, toTorch } from "../src/nn/layout.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { Pool } from "../src/train/pool.ts";
@@ -56,7 +56,10 @@ test("loss, gradients, parameters, statistics and queue after one step equal PyT
   for (let row = 0; row < K; row++) {
     const vector = Float32Array.from({ length: DIM }, (_, i) => Math.sin(0.9 * (row * DIM + i) + 0.5));
     const norm = Math.sqrt(vector.reduce((sum, v) => sum + v * v, 0));
-    state.queue.set(vector.map((v) => v / norm), row * DIM);
+    state.queue.set(
+      vector.map((v) => v / norm),
+      row * DIM,
+    );
   }
   const pixels = sharedBytes(N * SIDE * SIDE * 3);
   for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;

@@ -1,9 +1,8 @@
 import { expect } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { writeFileSync, mkdirSync } from "node:fs";
 
 /** A folder that is gone when the test is: `using folder = temporaryFolder()`. */
 export function temporaryFolder() {
@@ -40,7 +39,10 @@ export function writeFashionLike(folder: string, train: number, test: number): v
     });
     return gzipSync(Buffer.concat([header, bytes]));
   };
-  for (const [prefix, count] of [["train", train], ["t10k", test]] as const) {
+  for (const [prefix, count] of [
+    ["train", train],
+    ["t10k", test],
+  ] as const) {
     const labels = Uint8Array.from({ length: count }, (_, i) => i % 10);
     const pixels = new Uint8Array(count * 784);
     for (let i = 0; i < count; i++) {

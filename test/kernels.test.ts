@@ -38,7 +38,10 @@ describe("conv2d", () => {
         const ft = tf.tensor4d(f, [g.kh, g.kw, g.ci, g.co]);
         const dyt = tf.tensor4d(dy, [g.n, oh, ow, g.co]);
         const y = tf.conv2d(xt, ft, g.stride, g.pad);
-        const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))([xt, ft], dyt);
+        const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))(
+          [xt, ft],
+          dyt,
+        );
         const expected = conv2dGradReference(g, x, f, dy);
         expect(y.shape).toEqual([g.n, oh, ow, g.co]);
         expect(relativeError(y.dataSync(), conv2dReference(g, x, f))).toBeLessThan(1e-5);
@@ -95,7 +98,12 @@ describe("batch norm", () => {
   test("training forward equals the float64 reference", () => {
     fc.assert(
       fc.property(shapes, ({ rows, c, relu, residual }) => {
-        const [x, gamma, beta, res] = [wave(rows * c, 1).map((v) => v + 3), wave(c, 2), wave(c, 3), wave(rows * c, 4)] as const;
+        const [x, gamma, beta, res] = [
+          wave(rows * c, 1).map((v) => v + 3),
+          wave(c, 2),
+          wave(c, 3),
+          wave(rows * c, 4),
+        ] as const;
         const expected = batchNormReference(x, gamma, beta, residual ? res : undefined, relu, 1e-5);
         tf.tidy(() => {
           const inputs = { x: tf.tensor2d(x, [rows, c]), gamma: tf.tensor1d(gamma), beta: tf.tensor1d(beta) };
@@ -126,7 +134,12 @@ describe("batch norm", () => {
     [true, true],
   ])("gradients equal finite differences of the reference (relu %p, residual %p)", (relu, residual) => {
     const [rows, c, step] = [300, 6, 1e-5] as const;
-    const values = { x: wave(rows * c, 1), gamma: wave(c, 2).map((v) => v + 1.5), beta: wave(c, 3), residual: wave(rows * c, 4) };
+    const values = {
+      x: wave(rows * c, 1),
+      gamma: wave(c, 2).map((v) => v + 1.5),
+      beta: wave(c, 3),
+      residual: wave(rows * c, 4),
+    };
     const dy = wave(rows * c, 5);
     const loss = (v: Record<keyof typeof values, ArrayLike<number>>) =>
       batchNormReference(v.x, v.gamma, v.beta, residual ? v.residual : undefined, relu, 1e-5).y.reduce(
@@ -143,7 +156,8 @@ describe("batch norm", () => {
       const got = (grads[n] as tf.Tensor).dataSync();
       const scale = Math.max(...got.map(Math.abs));
       for (let i = 0; i < got.length; i += Math.max(1, Math.floor(got.length / 60))) {
-        const moved = (by: number) => loss({ ...values, [name]: Float64Array.from(values[name], (v, j) => (j === i ? v + by : v)) });
+        const moved = (by: number) =>
+          loss({ ...values, [name]: Float64Array.from(values[name], (v, j) => (j === i ? v + by : v)) });
         const expected = (moved(step) - moved(-step)) / (2 * step);
         expect(Math.abs((got[i] as number) - expected) / scale).toBeLessThan(1e-4);
       }
@@ -158,7 +172,9 @@ describe("max pool", () => {
     const y = maxPool(t, 3, 2, 1);
     expect(y.shape).toEqual([2, 4, 5, 3]);
     const dy = wave(y.size, 2);
-    const dx = tf.grad((v) => maxPool(v, 3, 2, 1))(t, tf.tensor(dy, y.shape)).dataSync();
+    const dx = tf
+      .grad((v) => maxPool(v, 3, 2, 1))(t, tf.tensor(dy, y.shape))
+      .dataSync();
     const expected = new Float64Array(x.length);
     const out = y.dataSync();
     for (let n = 0; n < 2; n++) {
@@ -197,8 +213,16 @@ describe("augment", () => {
 
   test("a plain row only normalises", () => {
     const out = augment(batch, row2(), side, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]).dataSync();
-    const [mean, std] = [[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]] as const;
-    expect(relativeError(out, plain.map((v, i) => (v - (mean[i % 3] as number)) / (std[i % 3] as number)))).toBeLessThan(1e-6);
+    const [mean, std] = [
+      [0.5, 0.4, 0.3],
+      [0.2, 0.3, 0.4],
+    ] as const;
+    expect(
+      relativeError(
+        out,
+        plain.map((v, i) => (v - (mean[i % 3] as number)) / (std[i % 3] as number)),
+      ),
+    ).toBeLessThan(1e-6);
     function row2() {
       const values = new Float32Array(16);
       plainRow(values, 0, side, side);
@@ -225,7 +249,12 @@ describe("augment", () => {
 
   test("brightness scales and clamps; a full hue turn changes nothing", () => {
     const bright = row((r) => r.set([1, 1.5, 1, 1, 0, 0, 1, 2, 3], 5));
-    expect(relativeError(bright, plain.map((v) => Math.min(1, v * 1.5)))).toBeLessThan(1e-6);
+    expect(
+      relativeError(
+        bright,
+        plain.map((v) => Math.min(1, v * 1.5)),
+      ),
+    ).toBeLessThan(1e-6);
     const turned = row((r) => r.set([1, 1, 1, 1, 1, 0, 1, 2, 3], 5));
     expect(relativeError(turned, plain)).toBeLessThan(1e-5);
   });
@@ -238,7 +267,11 @@ describe("augment", () => {
     const sum = kernel.reduce((a, b) => a + b);
     const mirror = (q: number) => (q < 0 ? -q : q >= side ? 2 * (side - 1) - q : q);
     const at = (y: number, x: number) => plain[(mirror(y) * side + mirror(x)) * 3] as number;
-    for (const [y, x] of [[0, 0], [5, 6], [11, 2]] as const) {
+    for (const [y, x] of [
+      [0, 0],
+      [5, 6],
+      [11, 2],
+    ] as const) {
       let expected = 0;
       kernel.forEach((a, i) => {
         kernel.forEach((b, j) => {

@@ -28,7 +28,9 @@ const sameLayer = new Set(["src/queue>src/store"]);
 const apiMay = new Set(["src/util", "src/spec", "src/store", "src/queue", "api"]);
 
 const transpiler = new Bun.Transpiler({ loader: "ts" });
-const files = [...new Bun.Glob("{src,api,workers,cli}/**/*.ts").scanSync(root)].filter((f) => !f.includes("/assembly/"));
+const files = [...new Bun.Glob("{src,api,workers,cli}/**/*.ts").scanSync(root)].filter(
+  (f) => !f.includes("/assembly/"),
+);
 
 function folderOf(file: string): string {
   const parts = file.split("/");
@@ -80,6 +82,8 @@ test("no cycles between files", () => {
 test("the API never loads a tensor library", () => {
   const reached = local.filter(({ file, to }) => folderOf(file) === "api" && !apiMay.has(folderOf(to)));
   expect(reached).toEqual([]);
-  const tensor = imports.filter(({ file, path }) => path.startsWith("@tensorflow/") && (layers[folderOf(file)] ?? 9) < 3);
+  const tensor = imports.filter(
+    ({ file, path }) => path.startsWith("@tensorflow/") && (layers[folderOf(file)] ?? 9) < 3,
+  );
   expect(tensor).toEqual([]);
 });

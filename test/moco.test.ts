@@ -36,21 +36,26 @@ test("momentum update: k = q - (q - k0) m^t for constant q", () => {
 
 test("the queue is an exact FIFO for any K >= batch, dividing or not", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 0, max: 14 }), fc.integer({ min: 1, max: 30 }), (n, more, steps) => {
-      const k = n + more;
-      const queue = new Float32Array(k).fill(-1);
-      const oracle: number[] = [];
-      let pointer = 0;
-      for (let s = 0; s < steps; s++) {
-        const keys = Float32Array.from({ length: n }, (_, i) => s * n + i);
-        pointer = enqueue(queue, keys, pointer, 1);
-        oracle.push(...keys);
-      }
-      expect(pointer).toBe((steps * n) % k);
-      const kept = oracle.slice(-k);
-      expect([...queue].filter((v) => v >= 0).sort((a, b) => a - b)).toEqual(kept);
-      if (oracle.length >= k) expect([...queue.slice(pointer), ...queue.slice(0, pointer)]).toEqual(kept);
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 9 }),
+      fc.integer({ min: 0, max: 14 }),
+      fc.integer({ min: 1, max: 30 }),
+      (n, more, steps) => {
+        const k = n + more;
+        const queue = new Float32Array(k).fill(-1);
+        const oracle: number[] = [];
+        let pointer = 0;
+        for (let s = 0; s < steps; s++) {
+          const keys = Float32Array.from({ length: n }, (_, i) => s * n + i);
+          pointer = enqueue(queue, keys, pointer, 1);
+          oracle.push(...keys);
+        }
+        expect(pointer).toBe((steps * n) % k);
+        const kept = oracle.slice(-k);
+        expect([...queue].filter((v) => v >= 0).sort((a, b) => a - b)).toEqual(kept);
+        if (oracle.length >= k) expect([...queue.slice(pointer), ...queue.slice(0, pointer)]).toEqual(kept);
+      },
+    ),
   );
 });
 
@@ -65,9 +70,15 @@ test("splits deal every batch position once, and shuffled keys meet other compan
 
 test("no gradient reaches keys or queue", () => {
   const [q, k, queue] = [unit(4, 8, 1), unit(4, 8, 2), unit(16, 8, 3)];
-  const gradient = tf.grad((x) => infoNce(x, k, queue, 0.2).loss)(q).dataSync();
+  const gradient = tf
+    .grad((x) => infoNce(x, k, queue, 0.2).loss)(q)
+    .dataSync();
   // d/dq of the mean cross-entropy: (sum_j p_j key_j - k+) / (N T), written out.
-  const [qv, kv, nv] = [q, k, queue].map((t) => Float32Array.from(t.dataSync())) as [Float32Array, Float32Array, Float32Array];
+  const [qv, kv, nv] = [q, k, queue].map((t) => Float32Array.from(t.dataSync())) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
   for (let n = 0; n < 4; n++) {
     const keys = [kv.slice(n * 8, n * 8 + 8), ...Array.from({ length: 16 }, (_, j) => nv.slice(j * 8, j * 8 + 8))];
     const logits = keys.map((key) => key.reduce((sum, v, c) => sum + v * (qv[n * 8 + c] as number), 0) / 0.2);

@@ -14,7 +14,12 @@ import { eventually, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const folder = temporaryFolder();
 const images = join(folder.path, "images");
-const env = readEnv({ MOCOD_DATA_DIR: join(folder.path, "data"), MOCOD_PORT: "0", MOCOD_THREADS: "2", MOCOD_LOCK_SECONDS: "1" });
+const env = readEnv({
+  MOCOD_DATA_DIR: join(folder.path, "data"),
+  MOCOD_PORT: "0",
+  MOCOD_THREADS: "2",
+  MOCOD_LOCK_SECONDS: "1",
+});
 const main = join(import.meta.dir, "../cli/main.ts");
 let redis: EmbeddedRedis;
 let api: RunningApi;
@@ -65,7 +70,10 @@ const spec = (more: object = {}) => ({
 const files = (id: string) => {
   const path = join(env.dataDir, "runs", id);
   const names = readdirSync(join(path, "checkpoints")).sort();
-  return [...names.map((name) => [name, readFileSync(join(path, "checkpoints", name))]), readFileSync(join(path, "metrics.jsonl"), "utf8")];
+  return [
+    ...names.map((name) => [name, readFileSync(join(path, "checkpoints", name))]),
+    readFileSync(join(path, "metrics.jsonl"), "utf8"),
+  ];
 };
 const until = (id: string, look: (job: Job) => unknown) =>
   eventually(async () => {
@@ -168,7 +176,9 @@ describe("a job", () => {
       return now.status === "failed" && now;
     });
     expect(failed.error).toBe("/no/such/folder: is not there");
-    await expect(client.submit("linear-probe", { from: job.id }).then((p) => until(p.id, () => false))).rejects.toThrow("is failed");
+    await expect(client.submit("linear-probe", { from: job.id }).then((p) => until(p.id, () => false))).rejects.toThrow(
+      "is failed",
+    );
   }, 120_000);
 });
 

@@ -2,12 +2,12 @@
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Stream } from "../src/util/random.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import { RunFolder } from "../src/store/run_folder.ts";
-import { pretrain, type PretrainResult, trainStep } from "../src/train/pretrain.ts";
+import { type PretrainResult, pretrain, trainStep } from "../src/train/pretrain.ts";
 import { openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
+import { Stream } from "../src/util/random.ts";
 import { temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const specFor = (data: string, more: object = {}) =>
@@ -40,7 +40,10 @@ async function run(spec: ReturnType<typeof specFor>, folder: string, threads: nu
 
 const finalFiles = (folder: string, result: PretrainResult) => {
   const path = join(folder, "runs/run_x");
-  return [readFileSync(join(path, "checkpoints", result.checkpoint.file)), readFileSync(join(path, "metrics.jsonl"), "utf8")];
+  return [
+    readFileSync(join(path, "checkpoints", result.checkpoint.file)),
+    readFileSync(join(path, "metrics.jsonl"), "utf8"),
+  ];
 };
 
 test("1, 2 and 3 threads, and a run stopped in mid-epoch twice, leave the same bytes", async () => {
@@ -48,7 +51,12 @@ test("1, 2 and 3 threads, and a run stopped in mid-epoch twice, leave the same b
   writeFashionLike(data.path, 120, 20);
   const spec = specFor(data.path);
   const outcomes: unknown[] = [];
-  for (const [threads, stops] of [[1, []], [2, []], [3, []], [2, [4, 9]]] as const) {
+  for (const [threads, stops] of [
+    [1, []],
+    [2, []],
+    [3, []],
+    [2, [4, 9]],
+  ] as const) {
     using folder = temporaryFolder();
     for (const stop of stops) expect(await run(spec, folder.path, threads, stop)).toEqual({ stopped: "shutdown" });
     const outcome = await run(spec, folder.path, threads);

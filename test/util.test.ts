@@ -1,19 +1,27 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { readEnv } from "../src/util/env.ts";
-import { philox, Stream } from "../src/util/random.ts";
-import { decodeSafetensors, encodeSafetensors } from "../src/store/safetensors.ts";
+import { topK } from "../src/evaluate/knn.ts";
 import { fromTorch, toTorch } from "../src/nn/layout.ts";
 import { learningRate } from "../src/optim/schedule.ts";
+import { parseSpec, type SpecError } from "../src/spec/job.ts";
 import { presets } from "../src/spec/presets.ts";
-import { parseSpec, SpecError } from "../src/spec/job.ts";
-import { topK } from "../src/evaluate/knn.ts";
+import { decodeSafetensors, encodeSafetensors } from "../src/store/safetensors.ts";
+import { readEnv } from "../src/util/env.ts";
+import { philox, Stream } from "../src/util/random.ts";
 
 describe("random numbers", () => {
   // Random123's known answers for philox4x32-10.
   test.each([
-    [[0, 0, 0, 0], [0, 0], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
-    [[-1, -1, -1, -1], [-1, -1], [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]],
+    [
+      [0, 0, 0, 0],
+      [0, 0],
+      [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+    ],
+    [
+      [-1, -1, -1, -1],
+      [-1, -1],
+      [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd],
+    ],
     [
       [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
       [0xa4093822, 0x299f31d0],
@@ -102,7 +110,12 @@ describe("specs", () => {
   test("every bad field is named, with what was got and what is allowed", () => {
     let errors: unknown;
     try {
-      parseSpec("pretrain", { dataset: { kind: "imagenet21k" }, temperature: 0, encoder: { arch: "vgg" }, colour: "red" });
+      parseSpec("pretrain", {
+        dataset: { kind: "imagenet21k" },
+        temperature: 0,
+        encoder: { arch: "vgg" },
+        colour: "red",
+      });
     } catch (error) {
       errors = (error as SpecError).errors;
     }
@@ -124,17 +137,26 @@ describe("specs", () => {
 
 test("the CIFAR demo's learning rates, from its own log", () => {
   const at = (epoch: number) => learningRate(presets.cifar.optimizer, epoch, 200);
-  for (const [epoch, lr] of [[1, 0.059996], [2, 0.059985], [10, 0.059631], [100, 0.03]] as const) {
+  for (const [epoch, lr] of [
+    [1, 0.059996],
+    [2, 0.059985],
+    [10, 0.059631],
+    [100, 0.03],
+  ] as const) {
     expect(at(epoch)).toBeCloseTo(lr, 6);
   }
 });
 
 test("topK equals a full sort, ties by index", () => {
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 70 }), (values, k) => {
-      const sorted = values.map((v, i) => [v, i] as const).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
-      expect([...topK(Float32Array.from(values), k)]).toEqual(sorted.slice(0, k).map(([, i]) => i));
-    }),
+    fc.property(
+      fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 60 }),
+      fc.integer({ min: 1, max: 70 }),
+      (values, k) => {
+        const sorted = values.map((v, i) => [v, i] as const).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
+        expect([...topK(Float32Array.from(values), k)]).toEqual(sorted.slice(0, k).map(([, i]) => i));
+      },
+    ),
   );
 });
 

@@ -31,7 +31,13 @@ export function startAttempt(start: StartMessage, heard: (message: FromChild) =>
     },
   });
   const ended = child.exited.then((code): Ending => {
-    return ending ?? { kind: "failed", final: false, message: `the training process ended with ${child.signalCode ?? `code ${code}`}` };
+    return (
+      ending ?? {
+        kind: "failed",
+        final: false,
+        message: `the training process ended with ${child.signalCode ?? `code ${code}`}`,
+      }
+    );
   });
   return {
     ended,

@@ -20,7 +20,12 @@ async function run(start: StartMessage): Promise<void> {
   };
   const outcome =
     start.type === "pretrain"
-      ? await pretrain(start.spec as JobSpecs["pretrain"], new RunFolder(start.dataDir, start.runId), start.threads, report)
+      ? await pretrain(
+          start.spec as JobSpecs["pretrain"],
+          new RunFolder(start.dataDir, start.runId),
+          start.threads,
+          report,
+        )
       : await probe(
           start.spec as JobSpecs["linear-probe"],
           start.sourceSpec as JobSpecs["pretrain"],

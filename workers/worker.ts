@@ -2,11 +2,11 @@
  * Takes jobs from the queue and has a child compute them. The worker holds BullMQ's lock and does nothing heavy,
  * so the lock is renewed in time; a child that dies is a failed attempt, never a dead worker.
  */
-import { type Job as QueueJob, Worker, WaitingError } from "bullmq";
+import { type Job as QueueJob, WaitingError, Worker } from "bullmq";
 import type { Logger } from "pino";
 import { CONTROL_CHANNEL, Jobs, QUEUE } from "../src/queue/jobs.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
-import { finalStatuses, type Job, type JobSpecs, parseSpec, type Progress, SpecError } from "../src/spec/job.ts";
+import { finalStatuses, type Job, type JobSpecs, type Progress, parseSpec, SpecError } from "../src/spec/job.ts";
 import type { Env } from "../src/util/env.ts";
 import { type Attempt, type Ending, startAttempt } from "./attempt.ts";
 import type { FromChild, StartMessage } from "./protocol.ts";
@@ -161,7 +161,9 @@ class Supervisor {
     return (message) => {
       if (message.kind === "log") {
         this.log.info({ id }, message.message);
-        this.jobs.change(id, [], {}, { type: "log", data: message.message }).catch((error: Error) => this.log.error(error));
+        this.jobs
+          .change(id, [], {}, { type: "log", data: message.message })
+          .catch((error: Error) => this.log.error(error));
         return;
       }
       if (message.kind !== "progress") return;

@@ -2,9 +2,10 @@
  * Opens tfjs's WASM backend and, on its memory, our own SIMD module.
  * One thread each: tfjs's threaded build does not start under Bun; threads are ours, one backend a thread.
  */
-import * as tf from "@tensorflow/tfjs-core";
-import { type BackendWasm, setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
+
 import { dirname } from "node:path";
+import { type BackendWasm, setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
+import * as tf from "@tensorflow/tfjs-core";
 
 /** The exports of `kernels/wasm/assembly`. Every pointer is a byte offset in tfjs's memory. */
 export interface WasmKernels {

@@ -52,7 +52,14 @@ async function filesOfTar(file: string): Promise<ImageFile[]> {
 const classOf = (name: string) => name.split("/").at(-2);
 
 /** Decodes to u8[count, size, size, 3]. Files are sorted by name, so that order does not depend on the disk. */
-async function decode(source: string, files: ImageFile[], size: number, maxSkipped: number, classes: string[], log: (m: string) => void) {
+async function decode(
+  source: string,
+  files: ImageFile[],
+  size: number,
+  maxSkipped: number,
+  classes: string[],
+  log: (m: string) => void,
+) {
   if (files.length === 0) throw new FileError(source, "holds no images (JPEG, PNG, WebP, GIF, TIFF or AVIF)");
   files.sort((a, b) => (a.name < b.name ? -1 : 1));
   const bytes = size * size * 3;
@@ -97,8 +104,11 @@ async function decode(source: string, files: ImageFile[], size: number, maxSkipp
     const name = classOf(file.name);
     labels.push(name === undefined ? -1 : classes.indexOf(name));
   });
-  const unknown = good.find((file) => file && classOf(file.name) !== undefined && !classes.includes(classOf(file.name) as string));
-  if (unknown) throw new FileError(join(source, unknown.name), `class ${classOf(unknown.name)} is not among the training classes`);
+  const unknown = good.find(
+    (file) => file && classOf(file.name) !== undefined && !classes.includes(classOf(file.name) as string),
+  );
+  if (unknown)
+    throw new FileError(join(source, unknown.name), `class ${classOf(unknown.name)} is not among the training classes`);
   const images: Images = {
     pixels: pixels.subarray(0, count * bytes) as Images["pixels"],
     labels: labels.some((l) => l < 0) ? undefined : Int32Array.from(labels),

@@ -22,7 +22,10 @@ export function viewRow(
   const [top, left, h, w] = cropBox(random, height, width, spec.cropScale);
   const factor = (s: number) => random.uniform(Math.max(0, 1 - s), 1 + s);
   const { jitter } = spec;
-  out.set([top, left, h, w, random.uniform() < spec.flip ? 1 : 0, random.uniform() < jitter.probability ? 1 : 0], offset);
+  out.set(
+    [top, left, h, w, random.uniform() < spec.flip ? 1 : 0, random.uniform() < jitter.probability ? 1 : 0],
+    offset,
+  );
   out.set([factor(jitter.brightness), factor(jitter.contrast), factor(jitter.saturation)], offset + 6);
   out[offset + 9] = random.uniform(-jitter.hue, jitter.hue);
   out.set(random.permutation(4), offset + 10);

@@ -35,14 +35,23 @@ function statistics(features: Float32Array, dim: number): { mean: Float64Array; 
  * reference needs lr 30 because its features are not standardised (moco#74, #90).
  * Weights start at N(0, 0.01), as main_lincls.py. Returns top-1 and top-5 in [0, 1] on `test`.
  */
-export function linearProbe(train: Labelled, test: Labelled, dim: number, classes: number, s: ProbeSettings): ProbeResult {
+export function linearProbe(
+  train: Labelled,
+  test: Labelled,
+  dim: number,
+  classes: number,
+  s: ProbeSettings,
+): ProbeResult {
   const { mean, std } = statistics(train.features, dim);
   const standard = (features: Float32Array) =>
     features.map((v, i) => (v - (mean[i % dim] as number)) / (std[i % dim] as number));
   const x = standard(train.features);
   const random = new Stream(s.seed, "probe");
   const weights = tf.variable(
-    tf.tensor2d(Float32Array.from({ length: dim * classes }, () => 0.01 * random.normal()), [dim, classes]),
+    tf.tensor2d(
+      Float32Array.from({ length: dim * classes }, () => 0.01 * random.normal()),
+      [dim, classes],
+    ),
   );
   const bias = tf.variable(tf.zeros([classes]));
   const velocity = [tf.variable(tf.zeros([dim, classes])), tf.variable(tf.zeros([classes]))];

@@ -116,7 +116,8 @@ export function buildEncoder(spec: EncoderSpec, channels: number, head: "mlp" | 
     const bound = 1 / Math.sqrt(input);
     params.add(`${name}.weight`, [input, output], { kind: "uniform", bound });
     params.add(`${name}.bias`, [output], { kind: "uniform", bound });
-    return (pass, x) => tf.add(tf.matMul(x as tf.Tensor2D, pass.param(`${name}.weight`) as tf.Tensor2D), pass.param(`${name}.bias`));
+    return (pass, x) =>
+      tf.add(tf.matMul(x as tf.Tensor2D, pass.param(`${name}.weight`) as tf.Tensor2D), pass.param(`${name}.bias`));
   };
   // Named as facebookresearch/moco names them: `fc` alone, or the MLP as fc.0 and fc.2 (fc.1 is the ReLU).
   const hidden = head === "mlp" ? linear("fc.0", features, features) : undefined;

@@ -131,7 +131,12 @@ export class Jobs {
 
   async setStatus(id: string, expected: readonly JobStatus[], status: JobStatus, fields: Fields = {}) {
     const final = finalStatuses.includes(status) ? { finishedAt: new Date().toISOString() } : {};
-    const outcome = await this.change(id, expected, { ...fields, ...final, status }, { type: "status", data: { status } });
+    const outcome = await this.change(
+      id,
+      expected,
+      { ...fields, ...final, status },
+      { type: "status", data: { status } },
+    );
     if (outcome.changed && finalStatuses.includes(status)) {
       const job = (await this.get(id)) as Job;
       this.folder(id).writeJob(job);
@@ -148,7 +153,9 @@ export class Jobs {
         await this.setStatus(id, ["waiting"], "queued");
         await this.enqueue(id, job.type);
       } else if (job) {
-        await this.setStatus(id, ["waiting"], "failed", { error: `the job it waits for, ${source.id}, is ${source.status}` });
+        await this.setStatus(id, ["waiting"], "failed", {
+          error: `the job it waits for, ${source.id}, is ${source.status}`,
+        });
       }
       await this.redis.srem(dependentsKey(source.id), id);
     }

@@ -12,8 +12,7 @@ export interface EmbeddedRedis {
   stop(): Promise<void>;
 }
 
-const HELP =
-  "no Redis found: install it (Debian: apt-get install redis-server) or set REDIS_URL to a running one";
+const HELP = "no Redis found: install it (Debian: apt-get install redis-server) or set REDIS_URL to a running one";
 
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {

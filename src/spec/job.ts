@@ -1,4 +1,4 @@
-import { z } from "zod";
+import type { z } from "zod";
 import { type PresetName, presets } from "./presets.ts";
 import { type PretrainSpec, pretrainSpec } from "./pretrain.ts";
 import { type ProbeSpec, probeSpec } from "./probe.ts";
@@ -43,7 +43,8 @@ export const jobTypes = Object.keys(schemas) as JobType[];
 
 /** Fields of a preset that the request does not name are taken from it; records are merged, lists replaced. */
 function merge(base: unknown, over: unknown): unknown {
-  const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === "object" && v !== null && !Array.isArray(v);
+  const isRecord = (v: unknown): v is Record<string, unknown> =>
+    typeof v === "object" && v !== null && !Array.isArray(v);
   if (!isRecord(base) || !isRecord(over)) return over === undefined ? base : over;
   const merged: Record<string, unknown> = { ...base };
   for (const [key, value] of Object.entries(over)) merged[key] = merge(base[key], value);

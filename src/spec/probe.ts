@@ -3,7 +3,10 @@ import { datasetSpec } from "./dataset.ts";
 
 /** A linear probe: logistic regression on the frozen features of a pretrained encoder. */
 export const probeSpec = z.strictObject({
-  from: z.string().regex(/^run_[0-9a-z]+$/, "must be the id of a pretrain job").describe("the pretrain job"),
+  from: z
+    .string()
+    .regex(/^run_[0-9a-z]+$/, "must be the id of a pretrain job")
+    .describe("the pretrain job"),
   dataset: datasetSpec.optional().describe("labelled images; unset: those of the pretrain job"),
   epochs: z.int().min(1).max(10_000).default(30),
   batchSize: z.int().min(1).max(65_536).default(256),

@@ -40,7 +40,8 @@ export function encodeSafetensors(tensors: Map<string, StoredTensor>, metadata: 
 export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = bytes.length >= 8 ? Number(view.getBigUint64(0, true)) : -1;
-  if (length < 0 || length > HEADER_LIMIT || 8 + length > bytes.length) throw new FileError(file, "is not a safetensors file");
+  if (length < 0 || length > HEADER_LIMIT || 8 + length > bytes.length)
+    throw new FileError(file, "is not a safetensors file");
   let header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
   try {
     header = JSON.parse(Buffer.from(bytes.subarray(8, 8 + length)).toString("utf8"));

@@ -2,8 +2,9 @@
  * Train state <-> safetensors, with the names and layouts of facebookresearch/moco's checkpoints:
  * `module.encoder_q.layer1.0.conv1.weight` (OIHW), `module.queue` [C, K], `module.queue_ptr`.
  */
-import type { Encoder } from "../nn/resnet.ts";
+
 import { fromTorch, type Layout, torchShape, toTorch } from "../nn/layout.ts";
+import type { Encoder } from "../nn/resnet.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
 import { expectShape, FileError } from "../util/errors.ts";
@@ -21,7 +22,12 @@ function groups(encoder: Encoder, state: TrainState): [prefix: string, layout: L
   ];
 }
 
-export function encodeCheckpoint(spec: PretrainSpec, encoder: Encoder, state: TrainState, position: Position): Uint8Array {
+export function encodeCheckpoint(
+  spec: PretrainSpec,
+  encoder: Encoder,
+  state: TrainState,
+  position: Position,
+): Uint8Array {
   const tensors = new Map<string, StoredTensor>();
   for (const [prefix, layout, values] of groups(encoder, state)) {
     for (const { name, shape, offset, size } of layout.entries) {

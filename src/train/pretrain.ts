@@ -154,7 +154,11 @@ async function loop(
     accuracy = watch ? await monitor(session, spec) : accuracy;
     loss = position.epochLoss / stepsPerEpoch;
     const line = { epoch: epoch + 1, step: position.step, loss, top1: position.epochTop1 / stepsPerEpoch };
-    folder.appendMetrics({ ...line, lr: learningRate(spec.optimizer, epoch, spec.epochs), knn: watch ? accuracy : null } as { step: number });
+    folder.appendMetrics({
+      ...line,
+      lr: learningRate(spec.optimizer, epoch, spec.epochs),
+      knn: watch ? accuracy : null,
+    } as { step: number });
     position.epochLoss = 0;
     position.epochTop1 = 0;
     save();

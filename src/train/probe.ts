@@ -1,11 +1,12 @@
 /** The probe job: how good is a frozen encoder, beside the encoder it started as and the raw pixels? */
+
+import type { Images } from "../data/types.ts";
 import { knn, type Labelled } from "../evaluate/knn.ts";
 import { linearProbe, type ProbeResult } from "../evaluate/linear_probe.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import type { ProbeSpec } from "../spec/probe.ts";
 import type { RunFolder } from "../store/run_folder.ts";
 import { FileError } from "../util/errors.ts";
-import type { Images } from "../data/types.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
 import type { Reporter } from "./pretrain.ts";
 import { labelled, labelsOf, openSession } from "./session.ts";

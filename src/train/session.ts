@@ -28,7 +28,9 @@ export async function openSession(
   const { train } = dataset;
   const parts = partition(train, spec.monitor.holdout, probed.images, spec.seed);
   if (parts.train.length < spec.batchSize && probed === spec.dataset) {
-    throw new UserError(`spec.batchSize: ${dataset.name} leaves ${parts.train.length} images to train on, got ${spec.batchSize}`);
+    throw new UserError(
+      `spec.batchSize: ${dataset.name} leaves ${parts.train.length} images to train on, got ${spec.batchSize}`,
+    );
   }
   const model = createModel(spec, train.channels, threads);
   const { state, buffers, slots } = model;

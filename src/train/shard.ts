@@ -156,7 +156,14 @@ export class Shard {
     });
   }
 
-  private queries(split: number, slot: number, epoch: number, param: Pass["param"], all: tf.Tensor[], queue: tf.Tensor) {
+  private queries(
+    split: number,
+    slot: number,
+    epoch: number,
+    param: Pass["param"],
+    all: tf.Tensor[],
+    queue: tf.Tensor,
+  ) {
     const { spec, buffers } = this.init;
     const order = Array.from({ length: spec.batchSize }, (_, i) => i);
     const positions = splitPositions(order, split, spec.splits);
@@ -193,7 +200,8 @@ export class Shard {
     if (from === 0) gradient.fill(0, range.from, range.to);
     for (let slot = 0; slot < to - from; slot++) {
       const base = slot * size;
-      for (let i = range.from; i < range.to; i++) gradient[i] = (gradient[i] as number) + (splitGradients[base + i] as number);
+      for (let i = range.from; i < range.to; i++)
+        gradient[i] = (gradient[i] as number) + (splitGradients[base + i] as number);
     }
     if (to === spec.splits) {
       for (let i = range.from; i < range.to; i++) gradient[i] = (gradient[i] as number) / spec.splits;

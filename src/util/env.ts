@@ -1,5 +1,5 @@
 /** The process's configuration: validated environment variables; CLI flags set the same names. */
-import { homedir, availableParallelism } from "node:os";
+import { availableParallelism, homedir } from "node:os";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { UserError } from "./errors.ts";

@@ -7,7 +7,7 @@
  * is MoCo's split batch norm. Fusing saves two passes over the activations forward and two backward.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import { GRAD, type NormAttrs, NORMALISE, TRAIN } from "./names.ts";
+import { GRAD, NORMALISE, type NormAttrs, TRAIN } from "./names.ts";
 
 tf.registerGradient({
   kernelName: TRAIN,
@@ -64,5 +64,7 @@ export function batchNormEval(
   epsilon = 1e-5,
 ): tf.Tensor {
   const attrs: NormAttrs = { epsilon, relu, residual: inputs.residual !== undefined };
-  return tf.engine().runKernel(NORMALISE, { ...named(inputs), mean, variance }, attrs as unknown as tf.NamedAttrMap) as never;
+  return tf
+    .engine()
+    .runKernel(NORMALISE, { ...named(inputs), mean, variance }, attrs as unknown as tf.NamedAttrMap) as never;
 }

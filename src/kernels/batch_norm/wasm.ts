@@ -1,7 +1,7 @@
 /** Batch normalisation on WASM; the meaning and the gradient are in `index.ts`. */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
-import { type NormAttrs, GRAD, NORMALISE, TRAIN } from "./names.ts";
+import { GRAD, NORMALISE, type NormAttrs, TRAIN } from "./names.ts";
 
 const rowsOf = (x: tf.TensorInfo) => x.shape.slice(0, -1).reduce((a, b) => a * b, 1);
 const channelsOf = (x: tf.TensorInfo) => x.shape.at(-1) as number;

@@ -29,7 +29,11 @@ function visit(g: Geometry, each: (x: number, f: number, y: number) => void): vo
             if (y < 0 || y >= g.h || x < 0 || x >= g.w) continue;
             for (let i = 0; i < g.ci; i++) {
               for (let o = 0; o < g.co; o++) {
-                each(((n * g.h + y) * g.w + x) * g.ci + i, ((a * g.kw + b) * g.ci + i) * g.co + o, ((n * oh + oy) * ow + ox) * g.co + o);
+                each(
+                  ((n * g.h + y) * g.w + x) * g.ci + i,
+                  ((a * g.kw + b) * g.ci + i) * g.co + o,
+                  ((n * oh + oy) * ow + ox) * g.co + o,
+                );
               }
             }
           }

@@ -17,7 +17,13 @@ tf.registerGradient({
   outputsToSave: [false, true],
   gradFunc: (dys, saved, attrs) => ({
     x: () =>
-      tf.engine().runKernel(MAX_POOL_GRAD, { dy: (dys as tf.Tensor[])[0], argmax: saved[0] } as tf.NamedTensorMap, attrs) as tf.Tensor,
+      tf
+        .engine()
+        .runKernel(
+          MAX_POOL_GRAD,
+          { dy: (dys as tf.Tensor[])[0], argmax: saved[0] } as tf.NamedTensorMap,
+          attrs,
+        ) as tf.Tensor,
   }),
 });
 

@@ -2,7 +2,7 @@
  * Compiles `assembly/` to `mocod.wasm` with AssemblyScript, when a source is newer than the module.
  * AssemblyScript was chosen because it comes whole from npm: no clang on the user's machine.
  */
-import { readdirSync, statSync, renameSync, existsSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const assembly = join(import.meta.dir, "assembly");
@@ -11,12 +11,16 @@ export const modulePath = join(import.meta.dir, "mocod.wasm");
 const flags = [
   "-O3",
   "--noAssert",
-  "--runtime", "stub",
-  "--enable", "simd,bulk-memory",
+  "--runtime",
+  "stub",
+  "--enable",
+  "simd,bulk-memory",
   "--importMemory",
   "--noExportMemory",
-  "--initialMemory", "1",
-  "--use", "abort=",
+  "--initialMemory",
+  "1",
+  "--use",
+  "abort=",
 ];
 
 /** Builds the module if it is missing or stale. Throws with the compiler's own message when it fails. */
