@@ -110,7 +110,7 @@ for (let step = 0; step < 2; step++) {
     const logits = tf.div(tf.concat([tf.sum(tf.mul(z, keys), 1, true), tf.matMul(z as tf.Tensor2D, queue)], 1), 0.1);
     return tf.neg(tf.mean(tf.slice(tf.logSoftmax(logits as tf.Tensor2D), [0, 0], [batch, 1]))) as tf.Scalar;
   }, q.params);
-  optimiser.applyGradients(grads as tf.NamedVariableMap);
+  optimiser.applyGradients(grads as Record<string, tf.Variable>);
   value.dataSync();
   tf.dispose([keys, value]);
   tf.dispose(grads);
