@@ -1,9 +1,9 @@
 /** Connections to Redis: the user's, or an embedded one that lives in the data folder. */
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { Redis } from "ioredis";
-import { writeAtomic } from "../store/files.ts";
+import { readJson, writeAtomic } from "../store/files.ts";
 import { UserError } from "../util/errors.ts";
 
 export interface EmbeddedRedis {
@@ -25,17 +25,62 @@ function freePort(): Promise<number> {
   });
 }
 
+interface Running {
+  url: string;
+  /** The process that started it and will stop it. */
+  owner: number;
+}
+
+const runningFile = (dataDir: string) => join(dataDir, "redis", "running.json");
+
+function readRunning(dataDir: string): Running | undefined {
+  const file = runningFile(dataDir);
+  return existsSync(file) ? readJson<Running>(file) : undefined;
+}
+
 /** The address of the embedded Redis that some process of ours runs for this data folder, if any. */
-export function embeddedRedisUrl(dataDir: string): string | undefined {
-  const file = join(dataDir, "redis", "url");
-  return existsSync(file) ? readFileSync(file, "utf8").trim() : undefined;
+export const embeddedRedisUrl = (dataDir: string): string | undefined => readRunning(dataDir)?.url;
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false; // signal 0 only asks; an exception is the answer "no such process"
+  }
+}
+
+async function answers(url: string): Promise<boolean> {
+  const redis = new Redis(url, { lazyConnect: true, retryStrategy: null, maxRetriesPerRequest: 0 });
+  redis.on("error", () => undefined); // reported by connect() below
+  try {
+    await redis.connect();
+    return (await redis.ping()) === "PONG";
+  } catch {
+    return false;
+  } finally {
+    redis.disconnect();
+  }
+}
+
+async function shutDown(url: string): Promise<void> {
+  const redis = new Redis(url, { retryStrategy: null });
+  const closed = new Promise((resolve) => redis.once("close", resolve));
+  redis.on("error", () => undefined); // the server closes the connection instead of answering
+  redis.shutdown().catch(() => undefined);
+  await closed;
 }
 
 /**
- * Starts `redis-server` or `valkey-server` with its append-only file in the data folder, bound to loopback.
+ * Starts `redis-server` or `valkey-server` with its append-only file in the data folder, bound to loopback. One that
+ * already serves this folder is used: of a living process of ours, which will stop it, or left by one that was killed.
  * Throws UserError when neither is installed.
  */
 export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis> {
+  const found = readRunning(dataDir);
+  if (found && (await answers(found.url))) {
+    if (isAlive(found.owner)) return { url: found.url, stop: async () => undefined };
+    return own(dataDir, found.url);
+  }
   const binary = Bun.which("redis-server") ?? Bun.which("valkey-server");
   if (!binary) throw new UserError(HELP);
   const dir = join(dataDir, "redis");
@@ -52,7 +97,11 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
     logfile: join(dir, "redis.log"),
   };
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const child = Bun.spawn([binary, ...args], { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+  const child = Bun.spawn([binary, ...args], {
+    stdio: ["ignore", "ignore", "ignore"],
+    // A Ctrl-C at the terminal must not reach it before the worker has said its last words.
+    detached: true,
+  });
   const url = `redis://127.0.0.1:${port}`;
   const probe = connect(url);
   try {
@@ -65,14 +114,17 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
   } finally {
     probe.disconnect();
   }
-  const urlFile = join(dir, "url");
-  writeAtomic(urlFile, `${url}\n`);
+  return own(dataDir, url);
+}
+
+function own(dataDir: string, url: string): EmbeddedRedis {
+  const running: Running = { url, owner: process.pid };
+  writeAtomic(runningFile(dataDir), `${JSON.stringify(running)}\n`);
   return {
     url,
     async stop() {
-      rmSync(urlFile, { force: true });
-      child.kill("SIGTERM");
-      await child.exited;
+      rmSync(runningFile(dataDir), { force: true });
+      await shutDown(url);
     },
   };
 }
