@@ -1,7 +1,7 @@
 /** The whole path, on real images: HTTP -> BullMQ on Redis -> worker -> WASM -> checkpoint -> linear probe. */
 import { join } from "node:path";
 import { startApi } from "../api/server.ts";
-import type { Job } from "../src/spec/job.ts";
+import type { Job, JobType } from "../src/spec/job.ts";
 import type { PretrainResult } from "../src/train/pretrain.ts";
 import type { ProbeJobResult } from "../src/train/probe.ts";
 import type { Env } from "../src/util/env.ts";
@@ -31,8 +31,10 @@ export async function demo(env: Env, fast: boolean): Promise<void> {
     stderr: "inherit",
     env: { ...process.env, REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_LOG: log.level },
   });
+  const client = new Client(api.url);
+  const submitted: Job[] = [];
   try {
-    const finished = story(new Client(api.url), fast ? recipes.fast : recipes.full, startedAt);
+    const finished = story(client, submitted, fast ? recipes.fast : recipes.full, startedAt);
     const outcome = await Promise.race([finished, stopped, worker.exited.then(() => "worker died" as const)]);
     if (outcome === "worker died") throw new UserError("the worker ended unexpectedly, see above");
     if (outcome !== "stopped") {
@@ -45,6 +47,8 @@ export async function demo(env: Env, fast: boolean): Promise<void> {
   } finally {
     worker.kill("SIGTERM");
     await worker.exited;
+    // A demo that was stopped is over: the next one must not begin with finishing it.
+    for (const job of submitted) if (!(await client.job(job.id)).finishedAt) await client.cancel(job.id);
     await api.stop();
     await redis.stop();
   }
@@ -59,9 +63,14 @@ async function follow(client: Client, job: Job): Promise<Job> {
   return ended;
 }
 
-async function story(client: Client, recipe: object, startedAt: number): Promise<void> {
+async function story(client: Client, submitted: Job[], recipe: object, startedAt: number): Promise<void> {
   console.log(`API at ${client.url}; submitting a pretrain job: MoCo v2 on Fashion-MNIST, no labels used`);
-  const pretrained = await follow(client, await client.submit("pretrain", recipe, "demo"));
+  const submit = async (type: JobType, spec: object): Promise<Job> => {
+    const job = await client.submit(type, spec, "demo");
+    submitted.push(job);
+    return follow(client, job);
+  };
+  const pretrained = await submit("pretrain", recipe);
   const training = pretrained.result as PretrainResult;
   console.log(`pretrained in ${Math.round(training.seconds)} s; submitting a linear-probe job on ${pretrained.id}`);
   const probed = await follow(
