@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import tar from "tar-stream";
@@ -14,10 +14,9 @@ import { temporaryFolder, writeFashionLike } from "./helpers.ts";
 const context = { cache: "/nonexistent", log: () => undefined };
 const sha = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
-/** A server of `files` that understands Range, and can break off after some bytes. */
-function fileServer(files: Record<string, Uint8Array>, breakAt?: number) {
+/** A server of `files` that understands Range and remembers what was asked of it. */
+function fileServer(files: Record<string, Uint8Array>) {
   const requests: (string | null)[] = [];
-  let broken = false;
   const server = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
@@ -28,22 +27,27 @@ function fileServer(files: Record<string, Uint8Array>, breakAt?: number) {
       requests.push(range);
       const from = range ? Number(range.match(/\d+/)?.[0]) : 0;
       if (from >= bytes.length) return new Response(null, { status: 416 });
-      if (breakAt !== undefined && !broken) {
-        broken = true;
-        const body = new ReadableStream({
-          type: "direct",
-          async pull(controller: { write(b: Uint8Array): void; flush(): Promise<void>; close(e?: Error): void }) {
-            controller.write(bytes.slice(0, breakAt));
-            await controller.flush();
-            controller.close(new Error("broken off"));
-          },
-        } as never);
-        return new Response(body, { headers: { "content-length": String(bytes.length) } });
-      }
       return new Response(bytes.slice(from) as never, { status: range ? 206 : 200 });
     },
   });
   return { url: `http://127.0.0.1:${server.port}`, requests, [Symbol.dispose]: () => server.stop(true) };
+}
+
+/** A server that promises `bytes`, sends `count` of them, and hangs up when `arrived`. */
+function brokenServer(bytes: Uint8Array, count: number, arrived: () => boolean) {
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      async data(socket) {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes.length}\r\n\r\n`);
+        socket.write(bytes.subarray(0, count));
+        while (!arrived()) await Bun.sleep(1);
+        socket.end();
+      },
+    },
+  });
+  return { url: `http://127.0.0.1:${server.port}`, [Symbol.dispose]: () => server.stop(true) };
 }
 
 test("a download is checked, and not made twice", async () => {
@@ -62,7 +66,9 @@ test("an interrupted download goes on where it broke off", async () => {
   const bytes = crypto.getRandomValues(new Uint8Array(5000));
   using server = fileServer({ a: bytes });
   const wanted = { url: `${server.url}/a`, file: join(folder.path, "a"), sha256: sha(bytes) };
-  writeFileSync(`${wanted.file}.part`, bytes.subarray(0, 1234));
+  const part = `${wanted.file}.part`;
+  using broken = brokenServer(bytes, 1234, () => existsSync(part) && statSync(part).size === 1234);
+  await expect(download({ ...wanted, url: `${broken.url}/a` }, context.log)).rejects.toThrow("broke off");
   await download(wanted, context.log);
   expect(server.requests).toEqual(["bytes=1234-"]);
   expect(readFileSync(wanted.file).equals(bytes)).toBe(true);

@@ -1,8 +1,16 @@
 import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { FileError, messageOf } from "../util/errors.ts";
 
 export interface Download {
@@ -37,12 +45,15 @@ export async function download({ url, file, sha256 }: Download, log: (message: s
   if (!response.ok && response.status !== 416) {
     throw new FileError(file, `cannot download ${url}: HTTP ${response.status}`);
   }
-  if (response.ok && response.body) {
-    const flags = response.status === 206 ? "a" : "w";
+  if (response.ok) {
+    // Written chunk by chunk: a stream's buffer would be lost with the connection.
+    const out = openSync(part, response.status === 206 ? "a" : "w");
     try {
-      await pipeline(Readable.fromWeb(response.body as never), createWriteStream(part, { flags }));
+      for await (const chunk of response.body ?? []) writeSync(out, chunk);
     } catch (error) {
       throw new FileError(file, `the download of ${url} broke off; run again to continue it`, { cause: error });
+    } finally {
+      closeSync(out);
     }
   }
   const got = await sha256OfFile(part);
