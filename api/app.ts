@@ -113,6 +113,19 @@ export function createApp({ jobs, openReader }: AppDeps) {
     return events(c, jobs, openReader(), id);
   });
 
+  // Registered apart: an SSE stream has no JSON body for the typed handlers to check.
+  app.openAPIRegistry.registerPath({
+    method: "get",
+    path: "/v1/jobs/{id}/events",
+    request: { params, headers: z.object({ "last-event-id": z.string().optional() }) },
+    responses: {
+      200: {
+        description: "status, progress and log events, to the job's end",
+        content: { "text/event-stream": { schema: z.string() } },
+      },
+      404: failure("no such job"),
+    },
+  });
   app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "mocod", version: "0.1.0" } });
   return app;
 }

@@ -1,8 +1,9 @@
 /** The real thing: a Redis, the API and a worker as processes of their own. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
+import sharp from "sharp";
 import { type RunningApi, startApi } from "../api/server.ts";
 import { Client } from "../cli/client.ts";
 import { type EmbeddedRedis, startEmbeddedRedis } from "../src/queue/redis.ts";
@@ -180,9 +181,25 @@ describe("a job", () => {
       return now.status === "failed" && now;
     });
     expect(failed.error).toBe("/no/such/folder: is not there");
-    await expect(client.submit("linear-probe", { from: job.id }).then((p) => until(p.id, () => false))).rejects.toThrow(
-      "is failed",
-    );
+    const probe = await client.submit("linear-probe", { from: job.id });
+    await expect(until(probe.id, () => false)).rejects.toThrow("is failed");
+  }, 120_000);
+
+  test("a probe of images without classes fails, and says what is missing", async () => {
+    const plain = join(folder.path, "plain");
+    mkdirSync(plain);
+    for (let i = 0; i < 40; i++) {
+      const background = { r: 6 * i, g: 255 - 6 * i, b: 90 };
+      await sharp({ create: { width: 20, height: 20, channels: 3, background } })
+        .png()
+        .toFile(join(plain, `${i}.png`));
+    }
+    const dataset = { kind: "folder", path: plain, test: plain, size: 16 };
+    const job = await client.submit("pretrain", spec({ dataset, epochs: 1, augmentation: { size: 16 } }));
+    const done = await until(job.id, (j) => j.status === "succeeded");
+    expect(done.result).toMatchObject({ knn: null });
+    const probe = await client.submit("linear-probe", { from: job.id });
+    await expect(until(probe.id, () => false)).rejects.toThrow(`${plain}: labels are needed here`);
   }, 120_000);
 });
 
@@ -231,6 +248,11 @@ describe("the API", () => {
 
   test("the OpenAPI document names every path", async () => {
     const document = (await (await fetch(`${api.url}/openapi.json`)).json()) as { paths: object };
-    expect(Object.keys(document.paths)).toEqual(["/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/cancel"]);
+    expect(Object.keys(document.paths).sort()).toEqual([
+      "/v1/jobs",
+      "/v1/jobs/{id}",
+      "/v1/jobs/{id}/cancel",
+      "/v1/jobs/{id}/events",
+    ]);
   });
 });
