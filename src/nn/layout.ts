@@ -78,19 +78,24 @@ function reorder(shape: readonly number[], visit: (memory: number, torch: number
 }
 
 export function toTorch(shape: readonly number[], values: Float32Array): Float32Array {
-  if (shape.length !== 4 && shape.length !== 2) return values.slice();
-  const out = new Float32Array(values.length);
-  reorder(shape, (memory, torch) => {
+  return permuted(shape, values, (out, memory, torch) => {
     out[torch] = values[memory] as number;
   });
-  return out;
 }
 
 export function fromTorch(shape: readonly number[], values: Float32Array): Float32Array {
-  if (shape.length !== 4 && shape.length !== 2) return values.slice();
-  const out = new Float32Array(values.length);
-  reorder(shape, (memory, torch) => {
+  return permuted(shape, values, (out, memory, torch) => {
     out[memory] = values[torch] as number;
   });
+}
+
+function permuted(
+  shape: readonly number[],
+  values: Float32Array,
+  place: (out: Float32Array, memory: number, torch: number) => void,
+): Float32Array {
+  if (shape.length !== 4 && shape.length !== 2) return values.slice();
+  const out = new Float32Array(values.length);
+  reorder(shape, (memory, torch) => place(out, memory, torch));
   return out;
 }
