@@ -57,7 +57,6 @@ test("no import goes upward", () => {
   const upward = local.filter(({ file, to }) => {
     const [from, target] = [folderOf(file), folderOf(to)];
     if (from === target || sameLayer.has(`${from}>${target}`)) return false;
-    // cli composes the others, and shows types of results only.
     return !((layers[target] as number) < (layers[from] as number));
   });
   expect(upward).toEqual([]);
