@@ -1,87 +1,25 @@
 /** The real thing: a Redis, the API and a worker as processes of their own. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Subprocess } from "bun";
 import sharp from "sharp";
-import { type RunningApi, startApi } from "../api/server.ts";
-import { Client } from "../cli/client.ts";
-import { type EmbeddedRedis, startEmbeddedRedis } from "../src/queue/redis.ts";
+import type { Client } from "../cli/client.ts";
 import type { Job } from "../src/spec/job.ts";
 import type { ProbeJobResult } from "../src/train/probe.ts";
-import { readEnv } from "../src/util/env.ts";
-import { createLogger } from "../src/util/logger.ts";
-import { eventually, temporaryFolder, writeFashionLike } from "./helpers.ts";
+import { eventually } from "./helpers.ts";
+import { type Service, startService } from "./service.ts";
 
-const folder = temporaryFolder();
-const images = join(folder.path, "images");
-const env = readEnv({
-  MOCOD_DATA_DIR: join(folder.path, "data"),
-  MOCOD_PORT: "0",
-  MOCOD_THREADS: "2",
-  MOCOD_LOCK_SECONDS: "1",
-});
-const main = join(import.meta.dir, "../cli/main.ts");
-let redis: EmbeddedRedis;
-let api: RunningApi;
+let service: Service;
 let client: Client;
-let worker: Subprocess;
-
-function startWorker(): Subprocess {
-  return Bun.spawn([process.execPath, main, "worker"], {
-    stdio: ["ignore", "ignore", "inherit"],
-    env: {
-      ...process.env,
-      REDIS_URL: redis.url,
-      MOCOD_DATA_DIR: env.dataDir,
-      MOCOD_THREADS: "2",
-      MOCOD_LOCK_SECONDS: "1",
-    },
-  });
-}
+let until: Service["until"];
+let spec: Service["spec"];
+let files: Service["files"];
 
 beforeAll(async () => {
-  writeFashionLike(images, 260, 40);
-  redis = await startEmbeddedRedis(env.dataDir);
-  api = await startApi(redis.url, env, createLogger("test"));
-  client = new Client(api.url);
-  worker = startWorker();
+  service = await startService();
+  ({ client, until, spec, files } = service);
 });
-
-afterAll(async () => {
-  worker.kill("SIGTERM");
-  await worker.exited;
-  await api.stop();
-  await redis.stop();
-  folder[Symbol.dispose]();
-});
-
-const spec = (more: object = {}) => ({
-  dataset: { kind: "fashion-mnist", path: images },
-  encoder: { arch: "resnet10", stem: "cifar", width: 4 },
-  dim: 16,
-  queueSize: 64,
-  batchSize: 16,
-  splits: 4,
-  epochs: 4,
-  monitor: { bank: 100, holdout: 20, k: 20 },
-  ...more,
-});
-
-const files = (id: string) => {
-  const path = join(env.dataDir, "runs", id);
-  const names = readdirSync(join(path, "checkpoints")).sort();
-  return [
-    ...names.map((name) => [name, readFileSync(join(path, "checkpoints", name))]),
-    readFileSync(join(path, "metrics.jsonl"), "utf8"),
-  ];
-};
-const until = (id: string, look: (job: Job) => unknown) =>
-  eventually(async () => {
-    const job = await client.job(id);
-    if (job.status === "failed") throw new Error(job.error ?? "failed");
-    return look(job) ? job : undefined;
-  });
+afterAll(() => service.stop());
 
 describe("a job", () => {
   test("pretrain and its probe run to the end, with the fields promised", async () => {
@@ -111,7 +49,7 @@ describe("a job", () => {
     expect(shares.filter((share) => typeof share !== "number" || share < 0 || share > 1)).toEqual([]);
     expect(top1).toBeGreaterThan(0.5); // ten classes of bars: chance is 0.1
     expect(top5).toBeGreaterThanOrEqual(top1);
-    const { jobs } = (await (await fetch(`${api.url}/v1/jobs?limit=2`)).json()) as { jobs: Job[] };
+    const { jobs } = (await (await fetch(`${service.url}/v1/jobs?limit=2`)).json()) as { jobs: Job[] };
     expect(jobs.map((j) => j.id)).toEqual([probe.id, submitted.id]);
   }, 120_000);
 
@@ -122,9 +60,8 @@ describe("a job", () => {
     const stormy = await client.submit("pretrain", long);
     for (const step of [20, 70]) {
       await until(stormy.id, (job) => (job.progress?.step ?? 0) >= step);
-      worker.kill("SIGKILL");
-      await worker.exited;
-      worker = startWorker();
+      await service.stopWorker("SIGKILL");
+      service.startWorker();
     }
     const job = await until(stormy.id, (j) => j.status === "succeeded");
     expect(job.progress?.step).toBe(120);
@@ -134,12 +71,11 @@ describe("a job", () => {
   test("SIGTERM hands the job back with a checkpoint, and another worker goes on", async () => {
     const job = await client.submit("pretrain", spec({ epochs: 30 }));
     await until(job.id, (j) => (j.progress?.step ?? 0) >= 20);
-    worker.kill("SIGTERM");
-    expect(await worker.exited).toBe(0);
+    expect(await service.stopWorker("SIGTERM")).toBe(0);
     const { status, progress } = await client.job(job.id);
     expect(status).toBe("queued");
-    expect(readdirSync(join(env.dataDir, "runs", job.id, "checkpoints")).length).toBeGreaterThan(0);
-    worker = startWorker();
+    expect(readdirSync(join(service.dataDir, "runs", job.id, "checkpoints")).length).toBeGreaterThan(0);
+    service.startWorker();
     await until(job.id, (j) => (j.progress?.step ?? 0) > (progress?.step ?? 0));
     await client.cancel(job.id);
     await until(job.id, (j) => j.status === "cancelled");
@@ -154,7 +90,7 @@ describe("a job", () => {
     expect(["cancelling", "cancelled"]).toContain(asked.status);
     const ended = await until(job.id, (j) => j.status === "cancelled");
     expect(ended.finishedAt).not.toBeNull();
-    const names = readdirSync(join(env.dataDir, "runs", job.id, "checkpoints"));
+    const names = readdirSync(join(service.dataDir, "runs", job.id, "checkpoints"));
     expect(names.some((name) => name.endsWith(".safetensors"))).toBe(true);
     const left = await eventually(async () => {
       const waiting = await client.job(probe.id);
@@ -186,7 +122,7 @@ describe("a job", () => {
   }, 120_000);
 
   test("a probe of images without classes fails, and says what is missing", async () => {
-    const plain = join(folder.path, "plain");
+    const plain = join(service.folder, "plain");
     mkdirSync(plain);
     for (let i = 0; i < 40; i++) {
       const background = { r: 6 * i, g: 255 - 6 * i, b: 90 };
@@ -205,7 +141,7 @@ describe("a job", () => {
 
 describe("the API", () => {
   const post = (body: unknown, headers = { "content-type": "application/json" }) =>
-    fetch(`${api.url}/v1/jobs`, { method: "POST", headers, body: JSON.stringify(body) });
+    fetch(`${service.url}/v1/jobs`, { method: "POST", headers, body: JSON.stringify(body) });
 
   test("422 names every bad field, what was got and what is allowed", async () => {
     const response = await post({ type: "pretrain", spec: spec({ epochs: 0, dim: "big", shape: 1 }) });
@@ -226,19 +162,21 @@ describe("the API", () => {
 
   test("unknown jobs and paths are 404, over and done is 409, all as problem+json", async () => {
     for (const path of ["/v1/jobs/run_x", "/v1/jobs/run_x/events", "/v2"]) {
-      const response = await fetch(api.url + path);
+      const response = await fetch(service.url + path);
       expect([response.status, response.headers.get("content-type")]).toEqual([404, "application/problem+json"]);
     }
-    const { jobs } = (await (await fetch(`${api.url}/v1/jobs`)).json()) as { jobs: Job[] };
+    const { jobs } = (await (await fetch(`${service.url}/v1/jobs`)).json()) as { jobs: Job[] };
     const done = jobs.find((job) => job.status === "succeeded") as Job;
-    expect((await fetch(`${api.url}/v1/jobs/${done.id}/cancel`, { method: "POST" })).status).toBe(409);
+    expect((await fetch(`${service.url}/v1/jobs/${done.id}/cancel`, { method: "POST" })).status).toBe(409);
   });
 
   test("events go on behind Last-Event-ID, and end with the job", async () => {
-    const { jobs } = (await (await fetch(`${api.url}/v1/jobs`)).json()) as { jobs: Job[] };
+    const { jobs } = (await (await fetch(`${service.url}/v1/jobs`)).json()) as { jobs: Job[] };
     const done = jobs.find((job) => job.status === "succeeded") as Job;
     const read = async (last?: string) =>
-      (await fetch(`${api.url}/v1/jobs/${done.id}/events`, last ? { headers: { "last-event-id": last } } : {})).text();
+      (
+        await fetch(`${service.url}/v1/jobs/${done.id}/events`, last ? { headers: { "last-event-id": last } } : {})
+      ).text();
     const all = (await read()).split("\n\n").filter((block) => block.includes("id:"));
     expect(all.at(-1)).toContain('{"status":"succeeded"}');
     const id = all[1]?.match(/^id: ?(.*)$/m)?.[1];
@@ -247,7 +185,7 @@ describe("the API", () => {
   });
 
   test("the OpenAPI document names every path", async () => {
-    const document = (await (await fetch(`${api.url}/openapi.json`)).json()) as { paths: object };
+    const document = (await (await fetch(`${service.url}/openapi.json`)).json()) as { paths: object };
     expect(Object.keys(document.paths).sort()).toEqual([
       "/v1/jobs",
       "/v1/jobs/{id}",
