@@ -131,6 +131,10 @@ describe("specs", () => {
 
   test("fields that do not fit each other are refused", () => {
     expect(() => parseSpec("pretrain", { dataset, batchSize: 60, splits: 8 })).toThrow("multiple of splits");
+    // Rules over two fields are judged though a third is wrong.
+    expect(() => parseSpec("pretrain", { dataset, batchSize: 60, queueSize: 3, dim: "big" })).toThrow(
+      /spec\.dim: got "big".*spec\.batchSize: got 60, allowed: must be a multiple of splits \(8\).*spec\.queueSize: got 3/,
+    );
     expect(() => parseSpec("pretrain", { dataset, queueSize: 32 })).toThrow("at least batchSize");
   });
 });

@@ -39,6 +39,15 @@ export const optimizerSpec = z.strictObject({
 });
 export type OptimizerSpec = z.infer<typeof optimizerSpec>;
 
+type Sizes = { batchSize: number; splits: number; queueSize: number };
+
+/** A rule that two fields obey together is judged when both are well-formed, whatever else is wrong. */
+const between = (field: string, other: string) => ({
+  path: [field],
+  when: ({ issues }: z.core.ParsePayload) =>
+    !issues.some(({ code, path }) => code !== "custom" && (path?.[0] === field || path?.[0] === other)),
+});
+
 /** A pretraining job, complete: after parsing nothing is optional and nothing defaults deeper down. */
 export const pretrainSpec = z
   .strictObject({
@@ -66,15 +75,16 @@ export const pretrainSpec = z
       holdout: z.int().min(1).describe("training images held out of pretraining and classified by the vote"),
     }),
   })
-  .superRefine((spec, ctx) => {
-    const issue = (path: string[], message: string) => ctx.addIssue({ code: "custom", path, message });
-    if (spec.batchSize % spec.splits !== 0) {
-      issue(["batchSize"], `must be a multiple of splits (${spec.splits}), got ${spec.batchSize}`);
-    } else if (spec.batchSize / spec.splits < 2) {
-      issue(["splits"], `batch norm needs 2 images a split, got ${spec.batchSize}/${spec.splits}`);
-    }
-    if (spec.queueSize < spec.batchSize) {
-      issue(["queueSize"], `must be at least batchSize (${spec.batchSize}), got ${spec.queueSize}`);
-    }
+  .refine((spec) => spec.batchSize % spec.splits === 0, {
+    ...between("batchSize", "splits"),
+    error: ({ input }) => `must be a multiple of splits (${(input as Sizes).splits})`,
+  })
+  .refine((spec) => spec.batchSize % spec.splits !== 0 || spec.batchSize >= 2 * spec.splits, {
+    ...between("splits", "batchSize"),
+    error: ({ input }) => `batch norm needs 2 images a split of batchSize (${(input as Sizes).batchSize})`,
+  })
+  .refine((spec) => spec.queueSize >= spec.batchSize, {
+    ...between("queueSize", "batchSize"),
+    error: ({ input }) => `must be at least batchSize (${(input as Sizes).batchSize})`,
   });
 export type PretrainSpec = z.infer<typeof pretrainSpec>;
