@@ -9,7 +9,7 @@ const kills = Number(process.argv[2] ?? 40);
 const service = await startService();
 try {
   const { client, until, files } = service;
-  const spec = service.spec({ epochs: 200, encoder: { arch: "resnet18", stem: "cifar", width: 8 } });
+  const spec = service.spec({ epochs: 100, encoder: { arch: "resnet18", stem: "cifar", width: 8 } });
   const calm = await client.submit("pretrain", spec);
   const started = performance.now();
   await until(calm.id, (job) => job.status === "succeeded", 3600);
