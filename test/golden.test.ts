@@ -2,13 +2,13 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { sharedBytes } from "../src/data/types.ts";
-import { fromTorch, type Layout, torchShape, toTorch } from "../src/nn/layout.ts";
+import { type Layout, toTorch } from "../src/nn/layout.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { Pool } from "../src/train/pool.ts";
 import { trainStep } from "../src/train/pretrain.ts";
 import { createModel, startPosition } from "../src/train/state.ts";
+import { fill, hashedPixels } from "./golden/formulas.ts";
 import { relativeError } from "./helpers.ts";
 
 const [WIDTH, SIDE, N, SPLITS, DIM, K] = [4, 16, 16, 2, 16, 40];
@@ -33,26 +33,11 @@ const spec = parseSpec("pretrain", {
   augmentation: { size: SIDE, cropScale: [1, 1], flip: 0, jitter: { probability: 0 }, grey: 0, blur: 0 },
 });
 
-/** The formula of golden/moco_step.py. */
-function fill(layout: Layout, values: Float32Array, salt: number): void {
-  const names = layout.entries.map((entry) => entry.name).sort();
-  for (const { name, shape, offset, size } of layout.entries) {
-    const t = names.indexOf(name);
-    const fanIn = size / (torchShape(shape)[0] as number);
-    const tensor = Float32Array.from({ length: size }, (_, i) => {
-      const w = Math.sin(0.7 * i + 1.3 * t + salt);
-      if (shape.length > 1) return w * Math.sqrt(2 / fanIn);
-      return name.endsWith("weight") ? 1 + 0.2 * w : 0.1 * w;
-    });
-    values.set(fromTorch(shape, tensor), offset);
-  }
-}
-
 test("loss, gradients, parameters, statistics and queue after one step equal PyTorch's to 1e-4", async () => {
   const model = createModel(spec, 3, 2);
   const { encoder, state, buffers, slots } = model;
-  fill(encoder.params, state.queryParams, 0);
-  fill(encoder.params, state.keyParams, 0.1);
+  fill(encoder.params.entries, state.queryParams, 0);
+  fill(encoder.params.entries, state.keyParams, 0.1);
   for (let row = 0; row < K; row++) {
     const vector = Float32Array.from({ length: DIM }, (_, i) => Math.sin(0.9 * (row * DIM + i) + 0.5));
     const norm = Math.sqrt(vector.reduce((sum, v) => sum + v * v, 0));
@@ -61,9 +46,7 @@ test("loss, gradients, parameters, statistics and queue after one step equal PyT
       row * DIM,
     );
   }
-  const pixels = sharedBytes(N * SIDE * SIDE * 3);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
-  const images = { pixels, labels: undefined, count: N, height: SIDE, width: SIDE, channels: 3 };
+  const images = { pixels: hashedPixels(N, SIDE), labels: undefined, count: N, height: SIDE, width: SIDE, channels: 3 };
   const [mean, std] = [Array(3).fill(0.45), Array(3).fill(0.25)];
   const pool = await Pool.open({ spec, state, buffers, slots, images, mean, std, threads: 2 });
   const indices = Int32Array.from({ length: N }, (_, i) => i);

@@ -3,8 +3,9 @@
 Weights, queue and images come from formulas that the test repeats, so only results are stored. Run with Debian's
 python3-torch:  python3 test/golden/moco_step.py  (writes moco_step.safetensors beside itself)
 """
-import json, math, os, struct
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+from torchvision.models.resnet import BasicBlock, ResNet
+import nets
 
 WIDTH, SIDE, N, SPLITS, DIM, K = 4, 16, 16, 2, 16, 40
 M, T, LR, MOMENTUM, WD = 0.9, 0.2, 0.05, 0.9, 1e-3
@@ -28,42 +29,15 @@ class SplitBatchNorm(nn.BatchNorm2d):
 
 
 def encoder():
-    from torchvision.models.resnet import ResNet, BasicBlock
-    net = ResNet(BasicBlock, [2, 2, 2, 2], norm_layer=SplitBatchNorm)
-    # torchvision fixes the width at 64: shrink every layer to WIDTH.
-    for name, m in list(net.named_modules()):
-        if isinstance(m, nn.Conv2d):
-            parent = net.get_submodule(name.rpartition(".")[0])
-            size, stride, pad = (3, 1, 1) if name == "conv1" else (m.kernel_size, m.stride, m.padding)
-            cin = 3 if name == "conv1" else m.in_channels * WIDTH // 64
-            setattr(parent, name.rpartition(".")[2], nn.Conv2d(cin, m.out_channels * WIDTH // 64, size, stride, pad, bias=False))
-        elif isinstance(m, SplitBatchNorm):
-            parent = net.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], SplitBatchNorm(m.num_features * WIDTH // 64))
-    net.maxpool = nn.Identity()
+    net = nets.shrink(ResNet(BasicBlock, [2, 2, 2, 2]), WIDTH, cifar=True, norm=SplitBatchNorm)
     f = WIDTH * 8
     net.fc = nn.Sequential(nn.Linear(f, f), nn.ReLU(), nn.Linear(f, DIM))
     return net
 
 
-def fill(net, salt):
-    """Parameter t, element i (PyTorch order): scale * sin(0.7 i + 1.3 t + salt), float32."""
-    for t, (name, p) in enumerate(sorted(net.named_parameters())):
-        i = np.arange(p.numel())
-        wave = np.sin(0.7 * i + 1.3 * t + salt)
-        if p.dim() > 1:
-            v = wave * math.sqrt(2.0 / (p.numel() / p.shape[0]))
-        else:
-            v = (1 + 0.2 * wave) if name.endswith("weight") else 0.1 * wave
-        p.data.copy_(torch.from_numpy(v.astype(np.float32).astype(np.float64)).view(p.shape))
-
-
 q, k = encoder(), encoder()
-fill(q, 0.0), fill(k, 0.1)
-i = np.arange(N * SIDE * SIDE * 3)
-# Pixels: uint8, NHWC, a hash of the index.
-pixels = ((i * 2654435761 % 2**32) >> 24).astype(np.uint8).reshape(N, SIDE, SIDE, 3)
-x = torch.from_numpy(((pixels.astype(np.float64) / 255) - MEAN) / STD).permute(0, 3, 1, 2)
+nets.fill(q, 0.0), nets.fill(k, 0.1)
+x = nets.images(N, SIDE, MEAN, STD)
 i = np.arange(K * DIM)
 queue = np.sin(0.9 * i + 0.5).astype(np.float32).astype(np.float64).reshape(K, DIM)
 queue = F.normalize(torch.from_numpy(queue), dim=1).float().double()
@@ -87,13 +61,4 @@ for prefix, net in (("module.encoder_q.", q), ("module.encoder_k.", k)):
     out.update({prefix + n: v for n, v in net.state_dict().items() if "num_batches" not in n})
 out["module.queue"] = queue.t().contiguous()
 
-header, blobs, at = {}, [], 0
-for name, tensor in out.items():
-    blob = tensor.detach().numpy().astype("<f4").tobytes()
-    header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + len(blob)]}
-    blobs.append(blob)
-    at += len(blob)
-text = json.dumps(header).encode()
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "moco_step.safetensors"), "wb") as f:
-    f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-print("loss", loss.item(), "bytes", at)
+nets.save("moco_step.safetensors", out)

@@ -1,0 +1,25 @@
+/** The weights and pixels of nets.py, so that goldens store results only. */
+import { sharedBytes } from "../../src/data/types.ts";
+import { type Entry, fromTorch, torchShape } from "../../src/nn/layout.ts";
+
+/** `fill` of nets.py. */
+export function fill(entries: readonly Entry[], values: Float32Array, salt: number): void {
+  const names = entries.map((entry) => entry.name).sort();
+  for (const { name, shape, offset, size } of entries) {
+    const t = names.indexOf(name);
+    const fanIn = size / (torchShape(shape)[0] as number);
+    const tensor = Float32Array.from({ length: size }, (_, i) => {
+      const w = Math.sin(0.7 * i + 1.3 * t + salt);
+      if (shape.length > 1) return w * Math.sqrt(2 / fanIn);
+      return name.endsWith("weight") ? 1 + 0.2 * w : 0.1 * w;
+    });
+    values.set(fromTorch(shape, tensor), offset);
+  }
+}
+
+/** `images` of nets.py before it normalises: u8[n, side, side, 3], a hash of the index. */
+export function hashedPixels(n: number, side: number): Uint8Array<SharedArrayBuffer> {
+  const pixels = sharedBytes(n * side * side * 3);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
+  return pixels;
+}

@@ -1,0 +1,53 @@
+"""What the goldens share: small torchvision ResNets, weights and pixels by formulas that formulas.ts repeats."""
+import json, math, os, struct
+import numpy as np, torch, torch.nn as nn
+
+
+def shrink(net, width, cifar, norm=nn.BatchNorm2d):
+    """torchvision fixes the width at 64: every layer of `net` becomes width/64 of it. cifar: 3x3 stem, no max-pool."""
+    for name, m in list(net.named_modules()):
+        parent = net.get_submodule(name.rpartition(".")[0])
+        leaf = name.rpartition(".")[2]
+        if isinstance(m, nn.Conv2d):
+            size, stride, pad = (3, 1, 1) if cifar and name == "conv1" else (m.kernel_size, m.stride, m.padding)
+            cin = 3 if name == "conv1" else m.in_channels * width // 64
+            setattr(parent, leaf, nn.Conv2d(cin, m.out_channels * width // 64, size, stride, pad, bias=False))
+        elif isinstance(m, nn.BatchNorm2d):
+            setattr(parent, leaf, norm(m.num_features * width // 64))
+    if cifar:
+        net.maxpool = nn.Identity()
+    net.fc = nn.Identity()
+    return net
+
+
+def fill(net, salt):
+    """Parameter t, element i (PyTorch order): scale * sin(0.7 i + 1.3 t + salt), float32."""
+    for t, (name, p) in enumerate(sorted(net.named_parameters())):
+        i = np.arange(p.numel())
+        wave = np.sin(0.7 * i + 1.3 * t + salt)
+        if p.dim() > 1:
+            v = wave * math.sqrt(2.0 / (p.numel() / p.shape[0]))
+        else:
+            v = (1 + 0.2 * wave) if name.endswith("weight") else 0.1 * wave
+        p.data.copy_(torch.from_numpy(v.astype(np.float32).astype(np.float64)).view(p.shape))
+
+
+def images(n, side, mean, std):
+    """Pixels: uint8, NHWC, a hash of the index; normalised, NCHW."""
+    i = np.arange(n * side * side * 3)
+    pixels = ((i * 2654435761 % 2**32) >> 24).astype(np.uint8).reshape(n, side, side, 3)
+    return torch.from_numpy(((pixels.astype(np.float64) / 255) - mean) / std).permute(0, 3, 1, 2)
+
+
+def save(name, tensors):
+    """float32 safetensors beside the scripts."""
+    header, blobs, at = {}, [], 0
+    for key, tensor in tensors.items():
+        blob = tensor.detach().numpy().astype("<f4").tobytes()
+        header[key] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + len(blob)]}
+        blobs.append(blob)
+        at += len(blob)
+    text = json.dumps(header).encode()
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    print(name, at, "bytes")
