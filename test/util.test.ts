@@ -100,9 +100,12 @@ describe("specs", () => {
   test("a preset completes what is not given, and nested fields merge", () => {
     const spec = parseSpec("pretrain", { preset: "cifar", dataset, augmentation: { jitter: { hue: 0 } } });
     expect(spec).toEqual({
-      ...presets.cifar,
+      ...presets.cifar["moco-v2"],
       dataset: { kind: "cifar10" },
-      augmentation: { ...presets.cifar.augmentation, jitter: { ...presets.cifar.augmentation.jitter, hue: 0 } },
+      augmentation: {
+        ...presets.cifar["moco-v2"].augmentation,
+        jitter: { ...presets.cifar["moco-v2"].augmentation.jitter, hue: 0 },
+      },
     });
     expect(parseSpec("pretrain", spec)).toEqual(spec);
   });
@@ -129,6 +132,40 @@ describe("specs", () => {
     );
   });
 
+  test("each method has the published settings of facebookresearch/moco as `imagenet`", () => {
+    const v1 = parseSpec("pretrain", { preset: "imagenet", method: "moco-v1", dataset });
+    const v2 = parseSpec("pretrain", { preset: "imagenet", dataset });
+    const shared = { dim: 128, queueSize: 65536, momentum: 0.999, batchSize: 256, epochs: 200 };
+    // main_moco.py's defaults, and `--mlp --moco-t 0.2 --aug-plus --cos`.
+    expect(v1).toMatchObject({
+      ...shared,
+      method: "moco-v1",
+      head: "linear",
+      temperature: 0.07,
+      optimizer: { lr: 0.03, momentum: 0.9, weightDecay: 1e-4, schedule: "step", milestones: [120, 160] },
+      augmentation: { cropScale: [0.2, 1], jitter: { probability: 1, hue: 0.4 }, grey: 0.2, greyFirst: true, blur: 0 },
+    });
+    expect(v2).toMatchObject({
+      ...shared,
+      method: "moco-v2",
+      head: "mlp",
+      temperature: 0.2,
+      optimizer: { lr: 0.03, schedule: "cosine" },
+      augmentation: { jitter: { probability: 0.8, hue: 0.1 }, greyFirst: false, blur: 0.5 },
+    });
+    // One switch of the ablation alone.
+    expect(parseSpec("pretrain", { preset: "imagenet", method: "moco-v1", dataset, head: "mlp" })).toEqual({
+      ...v1,
+      head: "mlp",
+    });
+    expect(() => parseSpec("pretrain", { dataset, method: "simclr" })).toThrow(
+      'spec.method: got "simclr", allowed: moco-v1, moco-v2',
+    );
+    expect([0, 119, 120, 160].map((epoch) => learningRate(v1.optimizer, epoch, 200))).toEqual(
+      [1, 1, 0.1, 0.01].map((f) => expect.closeTo(0.03 * f, 12)),
+    );
+  });
+
   test("fields that do not fit each other are refused", () => {
     expect(() => parseSpec("pretrain", { dataset, batchSize: 60, splits: 8 })).toThrow("multiple of splits");
     // Rules over two fields are judged though a third is wrong.
@@ -140,7 +177,7 @@ describe("specs", () => {
 });
 
 test("the CIFAR demo's learning rates, from its own log", () => {
-  const at = (epoch: number) => learningRate(presets.cifar.optimizer, epoch, 200);
+  const at = (epoch: number) => learningRate(presets.cifar["moco-v2"].optimizer, epoch, 200);
   for (const [epoch, lr] of [
     [1, 0.059996],
     [2, 0.059985],

@@ -7,7 +7,8 @@ export const ROW = 16;
 /**
  * Writes the row of (seed, epoch, sample, view):
  * 0 top, 1 left, 2 height, 3 width of the crop, 4 flip, 5 jitter?, 6 brightness, 7 contrast, 8 saturation, 9 hue,
- * 10..13 order of the four (0 brightness, 1 contrast, 2 saturation, 3 hue), 14 grey, 15 blur sigma (0: none).
+ * 10..13 order of the four (0 brightness, 1 contrast, 2 saturation, 3 hue), 14 grey (0: no, 1: after the jitter, 2: before it),
+ * 15 blur sigma (0: none).
  * The distributions are torchvision's RandomResizedCrop and ColorJitter, and SimCLR's blur.
  */
 export function viewRow(
@@ -29,7 +30,7 @@ export function viewRow(
   out.set([factor(jitter.brightness), factor(jitter.contrast), factor(jitter.saturation)], offset + 6);
   out[offset + 9] = random.uniform(-jitter.hue, jitter.hue);
   out.set(random.permutation(4), offset + 10);
-  out[offset + 14] = random.uniform() < spec.grey ? 1 : 0;
+  out[offset + 14] = random.uniform() < spec.grey ? (spec.greyFirst ? 2 : 1) : 0;
   out[offset + 15] = random.uniform() < spec.blur ? random.uniform(0.1, 2) : 0;
 }
 

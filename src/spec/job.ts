@@ -53,11 +53,13 @@ function merge(base: unknown, over: unknown): unknown {
 
 function completed(type: JobType, spec: unknown): unknown {
   if (type !== "pretrain" || typeof spec !== "object" || spec === null) return spec;
-  const { preset = "small", ...rest } = spec as { preset?: unknown };
+  const { preset = "small", ...rest } = spec as { preset?: unknown; method?: unknown };
   if (typeof preset !== "string" || !(preset in presets)) {
     throw new SpecError([{ field: "spec.preset", got: preset, allowed: Object.keys(presets).join(", ") }]);
   }
-  return merge(presets[preset as PresetName], rest);
+  // A method that there is not is left for the schema to name.
+  const method = rest.method === "moco-v1" ? "moco-v1" : "moco-v2";
+  return merge(presets[preset as PresetName][method], rest);
 }
 
 function valueAt(value: unknown, path: PropertyKey[]): unknown {

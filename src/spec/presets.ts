@@ -26,9 +26,25 @@ const imagenet: Preset = {
     flip: 0.5,
     jitter: { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
     grey: 0.2,
+    greyFirst: false,
     blur: 0.5,
   },
   monitor: { everyEpochs: 1, k: 200, temperature: 0.1, features: "backbone", bank: 50_000, holdout: 5_000 },
+};
+
+/** What MoCo v1's defaults differ in, on ImageNet: linear head, T 0.07, step schedule, stronger hue and no blur. */
+const imagenetV1: Preset = {
+  ...imagenet,
+  method: "moco-v1",
+  head: "linear",
+  temperature: 0.07,
+  optimizer: { ...imagenet.optimizer, schedule: "step" },
+  augmentation: {
+    ...imagenet.augmentation,
+    jitter: { probability: 1, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.4 },
+    greyFirst: true,
+    blur: 0,
+  },
 };
 
 /** The authors' CIFAR-10 demo: kNN 82.6 after 200 epochs on a V100 (their own log). */
@@ -62,11 +78,19 @@ const small: Preset = {
     flip: 0.5,
     jitter: { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
     grey: 0.2,
+    greyFirst: false,
     blur: 0,
   },
   monitor: { ...imagenet.monitor, bank: 5_000, holdout: 2_000 },
 };
 
-/** To add a preset: one line. */
-export const presets = { imagenet, cifar, small } as const satisfies Record<string, Preset>;
+/**
+ * To add a preset: one line. v1 and v2 are one algorithm with other settings, so a preset that is neither
+ * as published (`cifar`, `small`) is the same for both.
+ */
+export const presets = {
+  imagenet: { "moco-v1": imagenetV1, "moco-v2": imagenet },
+  cifar: { "moco-v1": { ...cifar, method: "moco-v1" }, "moco-v2": cifar },
+  small: { "moco-v1": { ...small, method: "moco-v1" }, "moco-v2": small },
+} as const satisfies Record<string, Record<PretrainSpec["method"], Preset>>;
 export type PresetName = keyof typeof presets;

@@ -26,6 +26,7 @@ export const augmentationSpec = z.strictObject({
     hue: z.number().min(0).max(0.5),
   }),
   grey: probability,
+  greyFirst: z.boolean().describe("grey before the jitter, as MoCo v1; else after it, as MoCo v2"),
   blur: probability.describe("probability of a Gaussian blur, sigma uniform in [0.1, 2]"),
 });
 export type AugmentationSpec = z.infer<typeof augmentationSpec>;
@@ -51,7 +52,7 @@ const between = (field: string, other: string) => ({
 /** A pretraining job, complete: after parsing nothing is optional and nothing defaults deeper down. */
 export const pretrainSpec = z
   .strictObject({
-    method: z.literal("moco-v2"),
+    method: z.enum(["moco-v1", "moco-v2"]).describe("whose published settings the preset takes"),
     dataset: datasetSpec,
     encoder: encoderSpec,
     head: z.enum(["mlp", "linear"]),

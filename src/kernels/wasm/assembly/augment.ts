@@ -1,5 +1,5 @@
 // Augmentation of a batch of uint8 images by rows of parameters, one row a view. See data/view.ts for
-// the meaning of a row. Order as in MoCo v2: crop and resize, jitter, grey, blur, flip, normalise.
+// the meaning of a row. Order: crop and resize, grey (MoCo v1), jitter, grey (MoCo v2), blur, flip, normalise.
 
 // @ts-ignore: AssemblyScript decorator
 @inline
@@ -174,6 +174,7 @@ export function augment(
     const row = rows + (<usize>i << 6);
     const view = out + ((<usize>(i * pixels * c)) << 2);
     cropResize(images + <usize>(i * h * w * c), w, c, row, size, tmp, view, weights);
+    if (at(row, 14) == 2 && c == 3) saturation(view, pixels, 0);
     if (at(row, 5) != 0) {
       for (let o = 10; o < 14; o++) {
         const op = <i32>at(row, o);
@@ -183,7 +184,7 @@ export function augment(
         else if (c == 3) hue(view, pixels, at(row, 9));
       }
     }
-    if (at(row, 14) != 0 && c == 3) saturation(view, pixels, 0);
+    if (at(row, 14) == 1 && c == 3) saturation(view, pixels, 0);
     if (at(row, 15) > 0) blur(view, size, c, at(row, 15), tmp, weights);
     const flip = at(row, 4) != 0;
     for (let y = 0; y < size; y++) {

@@ -1,0 +1,30 @@
+/** Every augmentation, alone and together, equals torchvision's tensor ops (bilinear with antialias). */
+import { beforeAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { augment } from "../src/kernels/augment/index.ts";
+import { openDevice } from "../src/kernels/index.ts";
+import { decodeSafetensors } from "../src/store/safetensors.ts";
+
+const [HEIGHT, WIDTH, SIZE, ROW] = [24, 18, 16, 16];
+const file = join(import.meta.dir, "golden/augment.safetensors");
+const golden = decodeSafetensors(new Uint8Array(readFileSync(file)), file).tensors;
+
+beforeAll(openDevice);
+
+test("given the same parameters every view is torchvision's, to 1e-5", () => {
+  const rows = golden.get("rows")?.data as Float32Array;
+  const expected = golden.get("views")?.data as Float32Array;
+  const count = rows.length / ROW;
+  const pixels = Uint8Array.from({ length: HEIGHT * WIDTH * 3 }, (_, i) => Math.imul(i, 2654435761) >>> 24);
+  const batch = { pixels, offsets: new Int32Array(count), height: HEIGHT, width: WIDTH, channels: 3 };
+  const views = augment(batch, rows, SIZE, [0, 0, 0], [1, 1, 1]).dataSync();
+  expect(views.length).toBe(expected.length);
+  const bytes = SIZE * SIZE * 3;
+  const off = Array.from({ length: count }, (_, view) => {
+    const [got, wanted] = [views, expected].map((all) => all.subarray(view * bytes, (view + 1) * bytes));
+    const worst = Math.max(...Array.from(got as Float32Array, (v, i) => Math.abs(v - (wanted?.[i] as number))));
+    return { view, row: [...rows.subarray(view * ROW, (view + 1) * ROW)].join(" "), worst };
+  });
+  expect(off.filter(({ worst }) => !(worst < 1e-5))).toEqual([]);
+});
