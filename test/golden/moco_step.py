@@ -3,8 +3,7 @@
 Weights, queue and images come from formulas that the test repeats, so only results are stored. Run with Debian's
 python3-torch:  python3 test/golden/moco_step.py  (writes moco_step.safetensors beside itself)
 """
-import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
-from torchvision.models.resnet import BasicBlock, ResNet
+import torch, torch.nn.functional as F
 import nets
 
 WIDTH, SIDE, N, SPLITS, DIM, K = 4, 16, 16, 2, 16, 40
@@ -15,32 +14,10 @@ SHUFFLE = [9, 2, 5, 7, 15, 6, 14, 4, 1, 11, 13, 8, 10, 0, 12, 3]
 torch.set_default_dtype(torch.float64)
 
 
-class SplitBatchNorm(nn.BatchNorm2d):
-    """As in the CIFAR-10 demo of facebookresearch/moco: interleaved splits, running statistics averaged."""
-
-    def forward(self, x):
-        n, c, h, w = x.shape
-        mean, var = self.running_mean.repeat(SPLITS), self.running_var.repeat(SPLITS)
-        y = F.batch_norm(x.reshape(-1, c * SPLITS, h, w), mean, var, self.weight.repeat(SPLITS),
-                         self.bias.repeat(SPLITS), True, self.momentum, self.eps).view(n, c, h, w)
-        self.running_mean.data.copy_(mean.view(SPLITS, c).mean(0))
-        self.running_var.data.copy_(var.view(SPLITS, c).mean(0))
-        return y
-
-
-def encoder():
-    net = nets.shrink(ResNet(BasicBlock, [2, 2, 2, 2]), WIDTH, cifar=True, norm=SplitBatchNorm)
-    f = WIDTH * 8
-    net.fc = nn.Sequential(nn.Linear(f, f), nn.ReLU(), nn.Linear(f, DIM))
-    return net
-
-
-q, k = encoder(), encoder()
+q, k = (nets.encoder(WIDTH, SPLITS, DIM, mlp=True) for _ in range(2))
 nets.fill(q, 0.0), nets.fill(k, 0.1)
 x = nets.images(N, SIDE, MEAN, STD)
-i = np.arange(K * DIM)
-queue = np.sin(0.9 * i + 0.5).astype(np.float32).astype(np.float64).reshape(K, DIM)
-queue = F.normalize(torch.from_numpy(queue), dim=1).float().double()
+queue = nets.queue(K, DIM)
 
 with torch.no_grad():
     for pq, pk in zip(q.parameters(), k.parameters()):

@@ -1,6 +1,7 @@
 """What the goldens share: small torchvision ResNets, weights and pixels by formulas that formulas.ts repeats."""
 import json, math, os, struct
-import numpy as np, torch, torch.nn as nn
+import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+from torchvision.models.resnet import BasicBlock, ResNet
 
 
 def shrink(net, width, cifar, norm=nn.BatchNorm2d):
@@ -18,6 +19,38 @@ def shrink(net, width, cifar, norm=nn.BatchNorm2d):
         net.maxpool = nn.Identity()
     net.fc = nn.Identity()
     return net
+
+
+def split_batch_norm(splits):
+    """As in the CIFAR-10 demo of facebookresearch/moco: interleaved splits, running statistics averaged."""
+
+    class SplitBatchNorm(nn.BatchNorm2d):
+        def forward(self, x):
+            if not self.training:
+                return super().forward(x)
+            n, c, h, w = x.shape
+            mean, var = self.running_mean.repeat(splits), self.running_var.repeat(splits)
+            y = F.batch_norm(x.reshape(-1, c * splits, h, w), mean, var, self.weight.repeat(splits),
+                             self.bias.repeat(splits), True, self.momentum, self.eps).view(n, c, h, w)
+            self.running_mean.data.copy_(mean.view(splits, c).mean(0))
+            self.running_var.data.copy_(var.view(splits, c).mean(0))
+            return y
+
+    return SplitBatchNorm
+
+
+def encoder(width, splits, dim, mlp):
+    """ResNet-18, CIFAR stem, with MoCo's head as its fc."""
+    net = shrink(ResNet(BasicBlock, [2, 2, 2, 2]), width, cifar=True, norm=split_batch_norm(splits))
+    f = width * 8
+    net.fc = nn.Sequential(nn.Linear(f, f), nn.ReLU(), nn.Linear(f, dim)) if mlp else nn.Linear(f, dim)
+    return net
+
+
+def queue(k, dim):
+    """Unit rows f64[K,dim], rounded to float32."""
+    values = np.sin(0.9 * np.arange(k * dim) + 0.5).astype(np.float32).astype(np.float64).reshape(k, dim)
+    return F.normalize(torch.from_numpy(values), dim=1).float().double()
 
 
 def fill(net, salt):
