@@ -23,3 +23,15 @@ export function hashedPixels(n: number, side: number): Uint8Array<SharedArrayBuf
   for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
   return pixels;
 }
+
+/** `queue` of nets.py: f32[k, dim], rows of unit length. */
+export function unitWaves(k: number, dim: number): Float32Array {
+  const values = new Float32Array(k * dim);
+  for (let row = 0; row < k; row++) {
+    const vector = values.subarray(row * dim, (row + 1) * dim);
+    for (let i = 0; i < dim; i++) vector[i] = Math.sin(0.9 * (row * dim + i) + 0.5);
+    const norm = Math.sqrt(vector.reduce((sum, v) => sum + v * v, 0));
+    for (let i = 0; i < dim; i++) vector[i] = (vector[i] as number) / norm;
+  }
+  return values;
+}
