@@ -1,0 +1,51 @@
+/** One side of bench/recipe.ts: pretrains and probes a spec by the real path, prints one line of JSON. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseSpec } from "../src/spec/job.ts";
+import { RunFolder } from "../src/store/run_folder.ts";
+import { pretrain, type Reporter } from "../src/train/pretrain.ts";
+import { probe } from "../src/train/probe.ts";
+import type { Outcome } from "./recipe.ts";
+
+const [file, threads] = process.argv.slice(2) as [string, string];
+const spec = parseSpec("pretrain", { preset: "cifar", ...JSON.parse(readFileSync(file, "utf8")) });
+const data = mkdtempSync(join(tmpdir(), "mocod-recipe-"));
+let epoch = 0;
+const report: Reporter = {
+  cache: join(tmpdir(), "mocod-datasets"),
+  log: console.error,
+  progress: (p) => {
+    if (p.epoch > epoch) console.error(JSON.stringify({ epoch, loss: p.loss }));
+    epoch = p.epoch;
+  },
+  stopRequested: () => undefined,
+};
+try {
+  const folder = new RunFolder(data, "run_recipe");
+  folder.create();
+  const trained = await pretrain(spec, folder, Number(threads), report);
+  const probed = await probe(
+    parseSpec("linear-probe", { from: "run_recipe", baselines: true }),
+    spec,
+    folder,
+    Number(threads),
+    report,
+  );
+  if (!("result" in trained && "result" in probed)) throw new Error("nobody asked it to stop");
+  const { result } = probed;
+  const { untrained, pixels } = result.baselines as NonNullable<typeof result.baselines>;
+  const outcome: Outcome = {
+    side: "mocod",
+    seed: spec.seed,
+    untrained: { knn: untrained.knn, linear: untrained.top1 },
+    knn: result.knn,
+    linear: result.top1,
+    loss: trained.result.loss,
+    seconds: trained.result.seconds,
+    pixels: pixels.top1,
+  };
+  console.log(JSON.stringify(outcome));
+} finally {
+  rmSync(data, { recursive: true, force: true });
+}
