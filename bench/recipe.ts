@@ -65,7 +65,11 @@ async function lastLine(command: string[]): Promise<Outcome> {
 }
 
 const done: Outcome[] = existsSync(args.out)
-  ? readFileSync(args.out, "utf8").trim().split("\n").filter(Boolean).map((line) => JSON.parse(line) as Outcome)
+  ? readFileSync(args.out, "utf8")
+      .trim()
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as Outcome)
   : [];
 const isDone = (name: Outcome["side"], seed: number) => done.some((o) => o.side === name && o.seed === seed);
 const keep = (outcome: Outcome) => {
@@ -99,7 +103,11 @@ for (let seed = 0; seed < Number(args.seeds); seed++) {
       mkdirSync(folder, { recursive: true });
       const test = dataset.test as Images;
       write("train", dataset.train, parts.train);
-      write("test", test, Int32Array.from({ length: test.count }, (_, i) => i));
+      write(
+        "test",
+        test,
+        Int32Array.from({ length: test.count }, (_, i) => i),
+      );
       const settings = ["seed", "epochs", "width", "batch", "threads"] as const;
       const flags = settings.flatMap((name) => [`--${name}`, name === "seed" ? String(seed) : args[name]]);
       keep(await lastLine([args.python, join(import.meta.dir, "peers/torch_moco.py"), folder, ...flags]));
@@ -119,6 +127,8 @@ const show = (pick: (o: Outcome) => number, side: Outcome["side"]) => {
 const pixels = done.find((o) => o.pixels !== undefined)?.pixels as number;
 console.log(`| | kNN | linear |\n|---|---|---|\n| raw pixels | – | ${(100 * pixels).toFixed(1)} |`);
 for (const name of ["pytorch", "mocod"] as const) {
-  console.log(`| ${name}, untrained | ${show((o) => o.untrained.knn, name)} | ${show((o) => o.untrained.linear, name)} |`);
+  console.log(
+    `| ${name}, untrained | ${show((o) => o.untrained.knn, name)} | ${show((o) => o.untrained.linear, name)} |`,
+  );
   console.log(`| ${name}, pretrained | ${show((o) => o.knn, name)} | ${show((o) => o.linear, name)} |`);
 }
