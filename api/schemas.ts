@@ -16,6 +16,7 @@ export const job = z
     status: z.enum(jobStatuses),
     progress: z.record(z.string(), z.unknown()).nullable(),
     spec: z.record(z.string(), z.unknown()),
+    warnings: z.array(z.string()),
     result: z.unknown(),
     error: z.string().nullable(),
     createdAt: z.string(),

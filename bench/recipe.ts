@@ -10,9 +10,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadDataset, partition } from "../src/data/index.ts";
-import type { Images } from "../src/data/types.ts";
+import type { HeldImages } from "../src/data/types.ts";
 import { parseSpec } from "../src/spec/job.ts";
-import { npy } from "./npy.ts";
+import { encodeNpy as npy } from "../src/store/npy.ts";
 
 export interface Outcome {
   side: "mocod" | "pytorch";
@@ -89,7 +89,7 @@ for (let seed = 0; seed < Number(args.seeds); seed++) {
     if (!isDone("pytorch", seed)) {
       const dataset = await loadDataset(spec.dataset, { cache: join(tmpdir(), "mocod-datasets"), log: console.error });
       const parts = partition(dataset.train, spec.monitor.holdout, spec.dataset.images, seed);
-      const write = (name: string, images: Images, indices: Int32Array) => {
+      const write = (name: string, images: HeldImages, indices: Int32Array) => {
         const bytes = images.height * images.width * images.channels;
         const pixels = new Uint8Array(indices.length * bytes);
         indices.forEach((index, i) => {
@@ -101,8 +101,8 @@ for (let seed = 0; seed < Number(args.seeds); seed++) {
         writeFileSync(join(folder, `${name}_y.npy`), npy([indices.length], labels));
       };
       mkdirSync(folder, { recursive: true });
-      const test = dataset.test as Images;
-      write("train", dataset.train, parts.train);
+      const test = dataset.test as HeldImages;
+      write("train", dataset.train as HeldImages, parts.train);
       write(
         "test",
         test,

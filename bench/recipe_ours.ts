@@ -25,13 +25,13 @@ try {
   const folder = new RunFolder(data, "run_recipe");
   folder.create();
   const trained = await pretrain(spec, folder, Number(threads), report);
-  const probed = await probe(
-    parseSpec("linear-probe", { from: "run_recipe", baselines: true }),
-    spec,
-    folder,
-    Number(threads),
+  const probed = await probe(parseSpec("linear-probe", { from: "run_recipe", lr: 0.1 }), {
+    pretrained: spec,
+    source: folder,
+    own: new RunFolder(data, "run_probe"),
+    threads: Number(threads),
     report,
-  );
+  });
   if (!("result" in trained && "result" in probed)) throw new Error("nobody asked it to stop");
   const { result } = probed;
   const { untrained, pixels } = result.baselines as NonNullable<typeof result.baselines>;

@@ -2,8 +2,9 @@
 import { sharedBytes } from "../src/data/types.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { parseSpec } from "../src/spec/job.ts";
+import { openBatches } from "../src/train/batches.ts";
+import { trainStep } from "../src/train/moco_step.ts";
 import { Pool } from "../src/train/pool.ts";
-import { trainStep } from "../src/train/pretrain.ts";
 import { createModel, startPosition } from "../src/train/state.ts";
 
 const threads = Number(process.argv[2]);
@@ -16,20 +17,16 @@ const pixels = sharedBytes(batchSize * 32 * 32 * 3);
 for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
 const images = { pixels, labels: undefined, count: batchSize, height: 32, width: 32, channels: 3 };
 const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)];
-const pool = await Pool.open({ spec, state, buffers, slots, images, mean, std, threads });
-const indices = Int32Array.from({ length: batchSize }, (_, i) => i);
-const dataset = { name: "bench", train: images, test: undefined, classes: [], mean, std, skipped: 0 };
-const session = { dataset, model, pool, parts: { train: indices, holdout: new Int32Array() } };
-const position = { ...startPosition };
+const pool = await Pool.open({ spec, state, buffers, slots, channels: 3, mean, std, threads });
+const batches = openBatches(
+  images,
+  Int32Array.from({ length: batchSize }, (_, i) => i),
+  { ...spec, epochs: 100 },
+);
+const position = startPosition();
 for (let step = 0; step < 4; step++) {
   const start = performance.now();
-  await trainStep(
-    session,
-    spec,
-    position,
-    100,
-    new Int32Array(3200).map((_, i) => i % batchSize),
-  );
+  await trainStep({ model, pool, batches }, spec, position);
   console.log((performance.now() - start) / 1000);
 }
 pool.close();

@@ -2,11 +2,13 @@
 import { beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { PLACE } from "../src/data/source.ts";
+import { ROW } from "../src/data/view.ts";
 import { augment } from "../src/kernels/augment/index.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 
-const [HEIGHT, WIDTH, SIZE, ROW] = [24, 18, 16, 16];
+const [HEIGHT, WIDTH, SIZE] = [24, 18, 16];
 const file = join(import.meta.dir, "golden/augment.safetensors");
 const golden = decodeSafetensors(new Uint8Array(readFileSync(file)), file).tensors;
 
@@ -17,7 +19,8 @@ test("given the same parameters every view is torchvision's, to 1e-5", () => {
   const expected = golden.get("views")?.data as Float32Array;
   const count = rows.length / ROW;
   const pixels = Uint8Array.from({ length: HEIGHT * WIDTH * 3 }, (_, i) => Math.imul(i, 2654435761) >>> 24);
-  const batch = { pixels, offsets: new Int32Array(count), height: HEIGHT, width: WIDTH, channels: 3 };
+  const places = Float64Array.from({ length: count * PLACE }, (_, i) => [0, HEIGHT, WIDTH][i % PLACE] as number);
+  const batch = { pixels, places, channels: 3 };
   const views = augment(batch, rows, SIZE, [0, 0, 0], [1, 1, 1]).dataSync();
   expect(views.length).toBe(expected.length);
   const bytes = SIZE * SIZE * 3;

@@ -9,7 +9,7 @@ import { download } from "../src/data/download.ts";
 import { loadFashionMnist } from "../src/data/fashion_mnist.ts";
 import { loadImageFiles } from "../src/data/image_files.ts";
 import { loadDataset, partition } from "../src/data/index.ts";
-import { temporaryFolder, writeFashionLike } from "./helpers.ts";
+import { held, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const context = { cache: "/nonexistent", log: () => undefined };
 const sha = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
@@ -105,8 +105,9 @@ test("Fashion-MNIST from a given folder", async () => {
 
 test("the whole of Fashion-MNIST", async () => {
   const set = await loadDataset({ kind: "fashion-mnist" }, context);
+  const { pixels } = held(set.train);
   expect([set.train.count, set.test?.count, set.classes.length]).toEqual([60_000, 10_000, 10]);
-  const mean = set.train.pixels.reduce((a, b) => a + b, 0) / set.train.pixels.length / 255;
+  const mean = pixels.reduce((a, b) => a + b, 0) / pixels.length / 255;
   expect(mean).toBeCloseTo(0.286, 3);
 });
 
@@ -133,8 +134,8 @@ test("CIFAR-10 and CIFAR-100 binaries: planes become channels, the fine label co
   writeFileSync(join(ten, "batches.meta.txt"), "airplane\nautomobile\n");
   const set = await loadCifar("cifar10", ten, context);
   expect([...(set.train.labels ?? [])]).toEqual([1, 2, 3, 4, 5]);
-  expect([...set.train.pixels.slice(3072, 3075)]).toEqual([2, 52, 102]);
-  expect([...set.train.pixels.slice(33 * 3, 33 * 3 + 3)]).toEqual([8, 58, 108]);
+  expect([...held(set.train).pixels.slice(3072, 3075)]).toEqual([2, 52, 102]);
+  expect([...held(set.train).pixels.slice(33 * 3, 33 * 3 + 3)]).toEqual([8, 58, 108]);
   const hundred = join(folder.path, "hundred");
   mkdirSync(hundred);
   for (const name of ["train", "test"]) writeFileSync(join(hundred, `${name}.bin`), record([3, 42], 1));
@@ -174,12 +175,15 @@ async function writePictures(folder: string) {
 test("a folder of images: class = folder, any format, brought to one size", async () => {
   using folder = temporaryFolder();
   await writePictures(folder.path);
-  const set = await loadImageFiles({ kind: "folder", path: folder.path, size: 16, maxSkipped: 0 }, context);
+  const set = await loadImageFiles(
+    { kind: "folder", access: "held", path: folder.path, size: 16, maxSkipped: 0 },
+    context,
+  );
   expect(set.classes).toEqual(["blue", "red"]);
   expect([...(set.train.labels ?? [])]).toEqual([0, 0, 0, 1, 1, 1]);
   expect(set.train).toMatchObject({ count: 6, height: 16, width: 16, channels: 3 });
-  expect([...set.train.pixels.slice(0, 3)]).toEqual([0, 0, 255]);
-  expect([...set.train.pixels.slice(3 * 768, 3 * 768 + 3)]).toEqual([255, 0, 0]);
+  expect([...held(set.train).pixels.slice(0, 3)]).toEqual([0, 0, 255]);
+  expect([...held(set.train).pixels.slice(3 * 768, 3 * 768 + 3)]).toEqual([255, 0, 0]);
 });
 
 test("unreadable images are left out and counted; above the limit the job fails and names one", async () => {
@@ -187,17 +191,18 @@ test("unreadable images are left out and counted; above the limit the job fails 
   await writePictures(folder.path);
   writeFileSync(join(folder.path, "blue", "2.webp"), "not an image");
   const load = (maxSkipped: number) =>
-    loadImageFiles({ kind: "folder", path: folder.path, size: 16, maxSkipped }, context);
+    loadImageFiles({ kind: "folder", access: "held", path: folder.path, size: 16, maxSkipped }, context);
   const set = await load(0.5);
   expect([set.skipped, set.train.count]).toEqual([1, 5]);
   expect([...(set.train.labels ?? [])]).toEqual([0, 0, 1, 1, 1]);
-  expect([...set.train.pixels.slice(2 * 768, 2 * 768 + 3)]).toEqual([255, 0, 0]);
+  expect([...held(set.train).pixels.slice(2 * 768, 2 * 768 + 3)]).toEqual([255, 0, 0]);
   await expect(load(0.1)).rejects.toThrow(/1 of 6 images cannot be read \(first: blue\/2\.webp/);
 });
 
 test("an empty folder, and one that is not there, are named", async () => {
   using folder = temporaryFolder();
-  const load = (path: string) => loadImageFiles({ kind: "folder", path, size: 16, maxSkipped: 0 }, context);
+  const load = (path: string) =>
+    loadImageFiles({ kind: "folder", access: "held", path, size: 16, maxSkipped: 0 }, context);
   await expect(load(folder.path)).rejects.toThrow(`${folder.path}: holds no images`);
   await expect(load(join(folder.path, "nothing"))).rejects.toThrow("nothing: is not there");
 });
@@ -205,7 +210,10 @@ test("an empty folder, and one that is not there, are named", async () => {
 test("images outside class folders have no labels", async () => {
   using folder = temporaryFolder();
   await picture(1, 2, 3).png().toFile(join(folder.path, "a.png"));
-  const set = await loadImageFiles({ kind: "folder", path: folder.path, size: 16, maxSkipped: 0 }, context);
+  const set = await loadImageFiles(
+    { kind: "folder", access: "held", path: folder.path, size: 16, maxSkipped: 0 },
+    context,
+  );
   expect([set.train.count, set.train.labels]).toEqual([1, undefined]);
 });
 
@@ -223,11 +231,13 @@ test("a tar of images with a folder around it", async () => {
   const chunks: Buffer[] = [];
   for await (const chunk of pack) chunks.push(chunk as Buffer);
   writeFileSync(file, Buffer.concat(chunks));
-  const set = await loadImageFiles({ kind: "tar", path: file, size: 16, maxSkipped: 0 }, context);
+  const set = await loadImageFiles({ kind: "tar", access: "held", path: file, size: 16, maxSkipped: 0 }, context);
   expect(set.classes).toEqual(["cat", "dog"]);
   expect([...(set.train.labels ?? [])]).toEqual([0, 1]);
   writeFileSync(file, "this is not a tar at all".repeat(40));
-  await expect(loadImageFiles({ kind: "tar", path: file, size: 16, maxSkipped: 0 }, context)).rejects.toThrow("x.tar");
+  await expect(
+    loadImageFiles({ kind: "tar", access: "held", path: file, size: 16, maxSkipped: 0 }, context),
+  ).rejects.toThrow("x.tar");
 });
 
 test("held-out, trained and left-over images never overlap", () => {

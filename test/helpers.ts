@@ -1,13 +1,32 @@
 import { expect } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { type HeldImages, type Images, isHeld } from "../src/data/types.ts";
+import { decodeSafetensors } from "../src/store/safetensors.ts";
 
 /** A folder that is gone when the test is: `using folder = temporaryFolder()`. */
 export function temporaryFolder() {
   const path = mkdtempSync(join(tmpdir(), "mocod-test-"));
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Narrows to decoded images. */
+export function held(images: Images | undefined): HeldImages {
+  if (!images || !isHeld(images)) throw new Error("these images are not held in memory");
+  return images;
+}
+
+/** Reads a golden of test/golden: the values of a tensor by name. */
+export function golden(name: string): (tensor: string) => Float32Array {
+  const file = join(import.meta.dir, "golden", name);
+  const { tensors } = decodeSafetensors(new Uint8Array(readFileSync(file)), file);
+  return (tensor) => {
+    const { data } = tensors.get(tensor) ?? {};
+    if (!(data instanceof Float32Array)) throw new Error(`${file} holds no ${tensor}`);
+    return data;
+  };
 }
 
 /** max |got - expected| / max |expected| */

@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
-import { plainRow } from "../src/data/view.ts";
+import { centreRow, ROW } from "../src/data/view.ts";
 import { augment } from "../src/kernels/augment/index.ts";
 import { batchNormEval, batchNormTrain } from "../src/kernels/batch_norm/index.ts";
 import { batchNormReference } from "../src/kernels/batch_norm/reference.ts";
@@ -202,10 +202,10 @@ describe("max pool", () => {
 describe("augment", () => {
   const side = 12;
   const pixels = Uint8Array.from({ length: side * side * 3 }, (_, i) => (i * 89) % 256);
-  const batch = { pixels, offsets: [0], height: side, width: side, channels: 3 };
+  const batch = { pixels, places: Float64Array.of(0, side, side), channels: 3 };
   const row = (edit: (row: Float32Array) => void) => {
-    const values = new Float32Array(16);
-    plainRow(values, 0, side, side);
+    const values = new Float32Array(ROW);
+    centreRow(values, 0, side, side, 1);
     edit(values);
     return augment(batch, values, side, [0, 0, 0], [1, 1, 1]).dataSync() as Float32Array;
   };
@@ -224,8 +224,8 @@ describe("augment", () => {
       ),
     ).toBeLessThan(1e-6);
     function row2() {
-      const values = new Float32Array(16);
-      plainRow(values, 0, side, side);
+      const values = new Float32Array(ROW);
+      centreRow(values, 0, side, side, 1);
       return values;
     }
   });

@@ -3,7 +3,15 @@ import { beforeAll, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { openDevice } from "../src/kernels/index.ts";
-import { enqueue, infoNce, initQueue, momentumUpdate, normalise, splitPositions } from "../src/methods/moco.ts";
+import {
+  enqueue,
+  infoNce,
+  initQueue,
+  momentumUpdate,
+  normalise,
+  sameImageMask,
+  splitPositions,
+} from "../src/methods/moco.ts";
 import { Stream } from "../src/util/random.ts";
 
 beforeAll(openDevice);
@@ -18,6 +26,39 @@ test.each([64, 4096])("constant embeddings: the loss is log(K+1), K=%p", (k) => 
   const one = (rows: number) => tf.tile(normalise(tf.ones([1, 16])), [rows, 1]);
   const { loss } = infoNce(one(8), one(8), one(k), 0.1);
   expect(loss.dataSync()[0]).toBeCloseTo(Math.log(k + 1), 4);
+});
+
+test.each([
+  // moco#43: the first step's accuracy is near 100%, then the loss rises as the queue fills with real keys.
+  ["v1", 0.07, 65_536, 0.087],
+  ["v2", 0.2, 65_536, 6.19],
+  ["CIFAR", 0.1, 4096, 0.243],
+])(
+  "first step of %s: query and key agree, the queue is noise: log(1 + K exp(1/(2dT^2) - 1/T))",
+  (_, t, k, expected) => {
+    const q = unit(64, 128, 1);
+    const { loss } = infoNce(q, q, unit(k, 128, 3), t);
+    expect(Math.log(1 + k * Math.exp(1 / (2 * 128 * t * t) - 1 / t))).toBeCloseTo(expected, 2);
+    expect(Math.abs((loss.dataSync()[0] as number) / expected - 1)).toBeLessThan(0.1);
+  },
+);
+
+test("keys of the query's own image are left out of its negatives, and nothing else", () => {
+  const [q, k, queue] = [unit(3, 16, 1), unit(3, 16, 2), unit(8, 16, 3)];
+  const queueIds = Int32Array.of(-1, 7, 5, 7, 9, -1, 5, 2);
+  const { logits, loss } = infoNce(q, k, queue, 0.1, sameImageMask([5, 6, 7], queueIds));
+  const plain = infoNce(q, k, queue, 0.1).logits.dataSync();
+  const kept = [5, 6, 7].map((id, row) => {
+    const own = [...plain.slice(row * 9, row * 9 + 9)].filter((_, i) => i === 0 || queueIds[i - 1] !== id);
+    return Math.log(own.reduce((sum, l) => sum + Math.exp(l), 0)) - (own[0] as number);
+  });
+  expect(loss.dataSync()[0]).toBeCloseTo(kept.reduce((a, b) => a + b) / 3, 5);
+  expect(logits.dataSync()[1 * 9 + 3]).toBe(plain[1 * 9 + 3] as number);
+  expect(sameImageMask([1, 3], queueIds)).toBeUndefined();
+  // No gradient comes through a masked key, and none that is not finite.
+  const mask = sameImageMask([5, 6, 7], queueIds);
+  const gradient = tf.grad((x) => infoNce(x, k, queue, 0.1, mask).loss)(q);
+  expect(gradient.dataSync().every(Number.isFinite)).toBe(true);
 });
 
 test("random directions: the loss is about log(K+1) + 1/(2 d T^2)", () => {
@@ -42,18 +83,20 @@ test("the queue is an exact FIFO for any K >= batch, dividing or not", () => {
       fc.integer({ min: 1, max: 30 }),
       (n, more, steps) => {
         const k = n + more;
-        const queue = new Float32Array(k).fill(-1);
+        const queue = { keys: new Float32Array(k).fill(-1), ids: new Int32Array(k).fill(-1) };
         const oracle: number[] = [];
         let pointer = 0;
         for (let s = 0; s < steps; s++) {
           const keys = Float32Array.from({ length: n }, (_, i) => s * n + i);
-          pointer = enqueue(queue, keys, pointer, 1);
+          pointer = enqueue(queue, keys, Int32Array.from(keys), pointer);
           oracle.push(...keys);
         }
         expect(pointer).toBe((steps * n) % k);
         const kept = oracle.slice(-k);
-        expect([...queue].filter((v) => v >= 0).sort((a, b) => a - b)).toEqual(kept);
-        if (oracle.length >= k) expect([...queue.slice(pointer), ...queue.slice(0, pointer)]).toEqual(kept);
+        expect([...queue.keys].filter((v) => v >= 0).sort((a, b) => a - b)).toEqual(kept);
+        expect([...queue.ids]).toEqual([...queue.keys]); // keys and images stay together
+        const { keys } = queue;
+        if (oracle.length >= k) expect([...keys.slice(pointer), ...keys.slice(0, pointer)]).toEqual(kept);
       },
     ),
   );

@@ -4,10 +4,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseSpec } from "../src/spec/job.ts";
 import { RunFolder } from "../src/store/run_folder.ts";
-import { type PretrainResult, pretrain, trainStep } from "../src/train/pretrain.ts";
+import { openBatches } from "../src/train/batches.ts";
+import { trainStep } from "../src/train/moco_step.ts";
+import { type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import { openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
-import { Stream } from "../src/util/random.ts";
 import { temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const specFor = (data: string, more: object = {}) =>
@@ -87,17 +88,20 @@ test("a damaged newest checkpoint is passed over for the one before, and the run
 test("the tensor count is equal after step 3 and step 30", async () => {
   using data = temporaryFolder();
   writeFashionLike(data.path, 80, 20);
-  const spec = specFor(data.path, { encoder: { arch: "resnet18", stem: "imagenet", width: 4 }, epochs: 8 });
-  const session = await openSession(spec, 2, quiet);
+  const spec = specFor(data.path, {
+    encoder: { arch: "resnet18", stem: "imagenet", width: 4 },
+    epochs: 8,
+    augmentation: { size: 32 },
+  });
+  const { model, pool, dataset, parts } = await openSession(spec, { threads: 2, context: quiet });
+  const trainer = { model, pool, batches: openBatches(dataset.train, parts.train, spec) };
   const counts: Record<number, unknown> = {};
-  const position = { ...startPosition };
-  const perEpoch = Math.floor(session.parts.train.length / spec.batchSize);
+  const position = startPosition();
   while (position.step < 30) {
-    const order = new Stream(0, "order", Math.floor(position.step / perEpoch)).permutation(session.parts.train.length);
-    await trainStep(session, spec, position, perEpoch, order);
-    counts[position.step] = await session.pool.run({ kind: "tensors" });
+    await trainStep(trainer, spec, position);
+    counts[position.step] = await pool.run({ kind: "tensors" });
   }
-  session.pool.close();
+  pool.close();
   expect(counts[30]).toEqual(counts[3]);
 }, 120_000);
 

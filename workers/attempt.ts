@@ -23,7 +23,7 @@ export function startAttempt(start: StartMessage, heard: (message: FromChild) =>
     env: { ...process.env, MSGPACKR_NATIVE_ACCELERATION_DISABLED: "true" },
     ipc(message: FromChild) {
       if (message.kind === "ready") child.send(start satisfies ToChild);
-      else if (message.kind === "progress" || message.kind === "log") heard(message);
+      else if (message.kind === "progress" || message.kind === "log" || message.kind === "warnings") heard(message);
       else {
         ending = message;
         child.kill("SIGKILL"); // its threads need no farewell, everything is on disk

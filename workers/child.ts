@@ -1,9 +1,9 @@
 /** The process that computes one job. It never touches Redis, and ends when its worker does. */
 import { join } from "node:path";
-import type { JobSpecs } from "../src/spec/job.ts";
+import type { EvaluationType, JobSpecs } from "../src/spec/job.ts";
 import { RunFolder } from "../src/store/run_folder.ts";
+import { evaluate } from "../src/train/index.ts";
 import { pretrain, type Reporter } from "../src/train/pretrain.ts";
-import { probe } from "../src/train/probe.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import type { FromChild, StartMessage, ToChild } from "./protocol.ts";
 
@@ -12,27 +12,22 @@ const send = (message: FromChild) => process.send?.(message);
 let stop: "cancel" | "shutdown" | undefined;
 
 async function run(start: StartMessage): Promise<void> {
+  const { dataDir, threads } = start;
   const report: Reporter = {
-    cache: join(start.dataDir, "datasets"),
+    cache: join(dataDir, "datasets"),
     log: (message) => send({ kind: "log", message }),
     progress: (progress) => send({ kind: "progress", progress }),
+    warnings: (warnings) => send({ kind: "warnings", warnings }),
     stopRequested: () => stop,
   };
-  const outcome =
-    start.type === "pretrain"
-      ? await pretrain(
-          start.spec as JobSpecs["pretrain"],
-          new RunFolder(start.dataDir, start.runId),
-          start.threads,
-          report,
-        )
-      : await probe(
-          start.spec as JobSpecs["linear-probe"],
-          start.sourceSpec as JobSpecs["pretrain"],
-          new RunFolder(start.dataDir, (start.spec as JobSpecs["linear-probe"]).from),
-          start.threads,
-          report,
-        );
+  const own = new RunFolder(dataDir, start.runId);
+  const outcome = start.source
+    ? await evaluate(start.type as EvaluationType, start.spec as JobSpecs[EvaluationType], {
+        pretrained: start.source.spec,
+        source: new RunFolder(dataDir, start.source.runId),
+        ...{ own, threads, report },
+      })
+    : await pretrain(start.spec as JobSpecs["pretrain"], own, threads, report);
   if ("stopped" in outcome) send({ kind: "stopped", why: outcome.stopped });
   else send({ kind: "done", result: outcome.result });
 }

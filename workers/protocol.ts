@@ -6,8 +6,8 @@ export interface StartMessage {
   runId: string;
   type: JobType;
   spec: JobSpecs[JobType];
-  /** Of a probe: the spec of the run it judges. */
-  sourceSpec?: JobSpecs["pretrain"] | undefined;
+  /** Of a job on an encoder: the run that pretrained it. */
+  source?: { runId: string; spec: JobSpecs["pretrain"] } | undefined;
   dataDir: string;
   threads: number;
 }
@@ -18,6 +18,7 @@ export type FromChild =
   | { kind: "ready" }
   | { kind: "progress"; progress: Progress }
   | { kind: "log"; message: string }
+  | { kind: "warnings"; warnings: string[] }
   | { kind: "done"; result: unknown }
   | { kind: "stopped"; why: "cancel" | "shutdown" }
   /** `final`: the user's doing (a bad file, say), so trying again is of no use. */

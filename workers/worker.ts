@@ -6,7 +6,7 @@ import { type Job as QueueJob, WaitingError, Worker } from "bullmq";
 import type { Logger } from "pino";
 import { CONTROL_CHANNEL, Jobs, QUEUE } from "../src/queue/jobs.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
-import { finalStatuses, type Job, type JobSpecs, type Progress, parseSpec, SpecError } from "../src/spec/job.ts";
+import { finalStatuses, type Job, type Progress, parseSpec, SpecError } from "../src/spec/job.ts";
 import type { Env } from "../src/util/env.ts";
 import { type Attempt, type Ending, startAttempt } from "./attempt.ts";
 import type { FromChild, StartMessage } from "./protocol.ts";
@@ -142,13 +142,13 @@ class Supervisor {
   private async startMessage(job: Job): Promise<StartMessage | Extract<Ending, { kind: "failed" }>> {
     try {
       const spec = parseSpec(job.type, job.spec);
-      let sourceSpec: JobSpecs["pretrain"] | undefined;
-      if (job.type === "linear-probe") {
-        const from = (spec as JobSpecs["linear-probe"]).from;
-        sourceSpec = parseSpec("pretrain", this.jobs.folder(from).readJob<Job>().spec);
+      let source: StartMessage["source"];
+      if ("from" in spec) {
+        const runId = spec.from;
+        source = { runId, spec: parseSpec("pretrain", this.jobs.folder(runId).readJob<Job>().spec) };
       }
       const { dataDir, threads } = this.env;
-      return { kind: "start", runId: job.id, type: job.type, spec, sourceSpec, dataDir, threads };
+      return { kind: "start", runId: job.id, type: job.type, spec, source, dataDir, threads };
     } catch (error) {
       if (error instanceof SpecError) return { kind: "failed", final: true, message: error.message };
       throw error;
@@ -163,6 +163,13 @@ class Supervisor {
         this.log.info({ id }, message.message);
         this.jobs
           .change(id, [], {}, { type: "log", data: message.message })
+          .catch((error: Error) => this.log.error(error));
+        return;
+      }
+      if (message.kind === "warnings") {
+        for (const warning of message.warnings) this.log.warn({ id }, warning);
+        this.jobs
+          .change(id, [], { warnings: message.warnings }, { type: "warnings", data: message.warnings })
           .catch((error: Error) => this.log.error(error));
         return;
       }

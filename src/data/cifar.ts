@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { FileError } from "../util/errors.ts";
 import { download } from "./download.ts";
-import { type DataContext, type Dataset, type Images, sharedBytes } from "./types.ts";
+import { type DataContext, type Dataset, type HeldImages, sharedBytes } from "./types.ts";
 
 const SIDE = 32;
 const PLANE = SIDE * SIDE;
@@ -45,7 +45,7 @@ const variants: Record<"cifar10" | "cifar100", Cifar> = {
 };
 
 /** Reads official binary batches: [label bytes][1024 red][1024 green][1024 blue], and turns planes into NHWC. */
-async function readBatches(folder: string, names: string[], labelBytes: number): Promise<Images> {
+async function readBatches(folder: string, names: string[], labelBytes: number): Promise<HeldImages> {
   const record = labelBytes + 3 * PLANE;
   const batches: Buffer[] = [];
   for (const name of names) {
@@ -76,7 +76,7 @@ export async function loadCifar(
   kind: "cifar10" | "cifar100",
   path: string | undefined,
   { cache, log }: DataContext,
-): Promise<Dataset> {
+): Promise<Dataset<HeldImages>> {
   const variant = variants[kind];
   let folder = path ?? join(cache, variant.folder);
   if (path === undefined && !existsSync(folder)) {

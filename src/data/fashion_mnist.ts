@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { FileError } from "../util/errors.ts";
 import { download } from "./download.ts";
-import { type DataContext, type Dataset, type Images, sharedBytes } from "./types.ts";
+import { type DataContext, type Dataset, type HeldImages, sharedBytes } from "./types.ts";
 
 const DEBIAN = "/usr/share/datasets/fashion-mnist";
 const ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
@@ -36,7 +36,7 @@ export async function readIdx(file: string): Promise<{ shape: number[]; bytes: U
   return { shape, bytes };
 }
 
-async function readPair(folder: string, prefix: string): Promise<Images> {
+async function readPair(folder: string, prefix: string): Promise<HeldImages> {
   const images = await readIdx(join(folder, `${prefix}-images-idx3-ubyte.gz`));
   const labelFile = join(folder, `${prefix}-labels-idx1-ubyte.gz`);
   const [count, height, width] = images.shape as [number, number, number];
@@ -56,7 +56,7 @@ export async function loadFashionMnist(
   { cache, log }: DataContext,
   address = ADDRESS,
   expected: Record<string, string> = files,
-): Promise<Dataset> {
+): Promise<Dataset<HeldImages>> {
   let folder = path ?? DEBIAN;
   if (path === undefined && !existsSync(DEBIAN)) {
     folder = join(cache, "fashion-mnist");

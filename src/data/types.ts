@@ -1,20 +1,42 @@
-/** Decoded images of one size. `pixels` is shared memory, so that every thread reads the same bytes. */
-export interface Images {
-  /** u8[count, height, width, channels] */
-  readonly pixels: Uint8Array<SharedArrayBuffer>;
+interface ImageSet {
   /** i32[count], or undefined where the images have no classes. */
   readonly labels: Int32Array | undefined;
   readonly count: number;
-  readonly height: number;
-  readonly width: number;
   readonly channels: number;
 }
 
-export interface Dataset {
+/** Decoded images of one size. `pixels` is shared memory, so that every thread reads the same bytes. */
+export interface HeldImages extends ImageSet {
+  /** u8[count, height, width, channels] */
+  readonly pixels: Uint8Array<SharedArrayBuffer>;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** u8[height, width, channels] */
+export interface Decoded {
+  readonly pixels: Uint8Array;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** Images of any size in files, decoded when they are needed: what does not fit into memory. */
+export interface FiledImages extends ImageSet {
+  /** Bytes of the largest decoded image. */
+  readonly slotBytes: number;
+  /** Safe to call many times at once. Never rejects for a damaged image: another one stands in for it. */
+  decode(index: number): Promise<Decoded>;
+}
+
+export type Images = HeldImages | FiledImages;
+
+export const isHeld = (images: Images): images is HeldImages => "pixels" in images;
+
+export interface Dataset<I extends Images = Images> {
   readonly name: string;
-  readonly train: Images;
+  readonly train: I;
   /** Undefined where none was given. */
-  readonly test: Images | undefined;
+  readonly test: I | undefined;
   readonly classes: readonly string[];
   /** Per channel, in [0, 1]. */
   readonly mean: readonly number[];

@@ -1,14 +1,14 @@
-/** Augmentation parameters: one row of 16 floats for each view, drawn by counter, so any view can be drawn again. */
+/** Augmentation parameters: one row of floats for each view, drawn by counter, so any view can be drawn again. */
 import type { AugmentationSpec } from "../spec/pretrain.ts";
 import { Stream } from "../util/random.ts";
 
-export const ROW = 16;
+export const ROW = 17;
 
 /**
  * Writes the row of (seed, epoch, sample, view):
  * 0 top, 1 left, 2 height, 3 width of the crop, 4 flip, 5 jitter?, 6 brightness, 7 contrast, 8 saturation, 9 hue,
  * 10..13 order of the four (0 brightness, 1 contrast, 2 saturation, 3 hue), 14 grey (0: no, 1: after the jitter, 2: before it),
- * 15 blur sigma (0: none).
+ * 15 blur sigma (0: none), 16 solarise (128 and more inverted).
  * The distributions are torchvision's RandomResizedCrop and ColorJitter, and SimCLR's blur.
  */
 export function viewRow(
@@ -32,6 +32,7 @@ export function viewRow(
   out.set(random.permutation(4), offset + 10);
   out[offset + 14] = random.uniform() < spec.grey ? (spec.greyFirst ? 2 : 1) : 0;
   out[offset + 15] = random.uniform() < spec.blur ? random.uniform(0.1, 2) : 0;
+  out[offset + 16] = random.uniform() < spec.solarise ? 1 : 0;
 }
 
 /** torchvision's RandomResizedCrop.get_params: ten tries, then the largest allowed centre crop. Ratio 3/4..4/3. */
@@ -53,9 +54,26 @@ function cropBox(random: Stream, height: number, width: number, [low, high]: rea
   return [Math.floor((height - h) / 2), Math.floor((width - w) / 2), h, w] as const;
 }
 
-/** The row that changes nothing but the size: the whole image, no jitter. For evaluation. */
-export function plainRow(out: Float32Array, offset: number, height: number, width: number): void {
+/** The row of evaluation: no jitter, the central `share` of the shorter side (0.875: 224 of 256) as a square. */
+export function centreRow(out: Float32Array, offset: number, height: number, width: number, share: number): void {
+  const side = Math.round(share * Math.min(height, width));
   out.fill(0, offset, offset + ROW);
-  out[offset + 2] = height;
-  out[offset + 3] = width;
+  out.set([Math.floor((height - side) / 2), Math.floor((width - side) / 2), side, side], offset);
+}
+
+/** How to look at an image: plainly, or by chance as `spec` says. */
+export type Look =
+  | { kind: "centre"; share: number }
+  | { kind: "random"; seed: number; epoch: number; view: number; spec: AugmentationSpec };
+
+export function lookRow(
+  out: Float32Array,
+  offset: number,
+  look: Look,
+  sample: number,
+  height: number,
+  width: number,
+): void {
+  if (look.kind === "centre") centreRow(out, offset, height, width, look.share);
+  else viewRow(out, offset, { ...look, sample }, look.spec, height, width);
 }

@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 const CHUNK = 256;
 
 /** f32[N*F] of rows -> rows of unit length, in a new array. */
-function unitRows(features: Float32Array, dim: number): Float32Array {
+export function unitRows(features: Float32Array, dim: number): Float32Array {
   const out = new Float32Array(features.length);
   for (let row = 0; row < features.length; row += dim) {
     let norm = 0;
@@ -55,38 +55,58 @@ export interface Labelled {
   labels: Int32Array;
 }
 
+export interface Vote {
+  k: number;
+  /** Divides the cosine in the weight of a neighbour, exp(cosine / temperature). */
+  temperature: number;
+}
+
 /**
  * Weighted kNN (Wu et al. 2018, as in MoCo's CIFAR demo): cosine similarity, the k nearest of the bank vote with
- * exp(similarity / temperature). Returns top-1 in [0, 1].
+ * exp(similarity / temperature). Returns the votes f64[N, classes] for each of `settings`, of one search.
  */
-export function knn(
+export function knnVotes(
   bank: Labelled,
-  queries: Labelled,
+  queries: Float32Array,
   dim: number,
   classes: number,
-  { k, temperature }: { k: number; temperature: number },
-): number {
+  settings: readonly Vote[],
+): Float64Array[] {
   const size = bank.labels.length;
-  const count = Math.min(k, size);
-  const queryUnit = unitRows(queries.features, dim);
+  const most = Math.min(size, Math.max(...settings.map(({ k }) => k)));
+  const count = queries.length / dim;
+  const votes = settings.map(() => new Float64Array(count * classes));
+  const queryUnit = unitRows(queries, dim);
   const bankTensor = tf.tensor2d(unitRows(bank.features, dim), [size, dim]);
-  let correct = 0;
-  for (let start = 0; start < queries.labels.length; start += CHUNK) {
-    const rows = Math.min(CHUNK, queries.labels.length - start);
+  for (let start = 0; start < count; start += CHUNK) {
+    const rows = Math.min(CHUNK, count - start);
     const part = tf.tensor2d(queryUnit.subarray(start * dim, (start + rows) * dim), [rows, dim]);
     const product = tf.matMul(part, bankTensor, false, true); // [rows, size]
     const similarities = product.dataSync() as Float32Array;
     tf.dispose([part, product]);
     for (let r = 0; r < rows; r++) {
       const row = similarities.subarray(r * size, (r + 1) * size);
-      const votes = new Float64Array(classes);
-      for (const i of topK(row, count)) {
-        const label = bank.labels[i] as number;
-        votes[label] = (votes[label] as number) + Math.exp((row[i] as number) / temperature);
-      }
-      if (votes.indexOf(Math.max(...votes)) === queries.labels[start + r]) correct++;
+      const nearest = topK(row, most);
+      settings.forEach(({ k, temperature }, s) => {
+        const of = (votes[s] as Float64Array).subarray((start + r) * classes, (start + r + 1) * classes);
+        for (const i of nearest.subarray(0, k)) {
+          const label = bank.labels[i] as number;
+          of[label] = (of[label] as number) + Math.exp((row[i] as number) / temperature);
+        }
+      });
     }
   }
   bankTensor.dispose();
-  return correct / queries.labels.length;
+  return votes;
+}
+
+/** Top-1 of the vote, in [0, 1]. */
+export function knn(bank: Labelled, queries: Labelled, dim: number, classes: number, vote: Vote): number {
+  const [votes] = knnVotes(bank, queries.features, dim, classes, [vote]) as [Float64Array];
+  let right = 0;
+  queries.labels.forEach((label, i) => {
+    const row = votes.subarray(i * classes, (i + 1) * classes);
+    if (row.indexOf(Math.max(...row)) === label) right++;
+  });
+  return right / queries.labels.length;
 }

@@ -1,99 +1,142 @@
+/** Multinomial logistic regression on frozen features, by SGD as main_lincls.py has it. */
 import * as tf from "@tensorflow/tfjs-core";
 import { Stream } from "../util/random.ts";
-import { type Labelled, topK } from "./knn.ts";
 
-export interface ProbeSettings {
+export interface FitSettings {
   epochs: number;
   batchSize: number;
   lr: number;
   momentum: number;
   weightDecay: number;
+  schedule: "cosine" | "step";
   seed: number;
 }
 
-export interface ProbeResult {
-  top1: number;
-  top5: number;
+/** The rate of an epoch (from 0): cosine, or the papers' x 0.1 at 60 and 80 of 100 epochs, in proportion. */
+export function probeRate({ lr, epochs, schedule }: FitSettings, epoch: number): number {
+  if (schedule === "cosine") return lr * 0.5 * (1 + Math.cos((Math.PI * epoch) / epochs));
+  return lr * 0.1 ** [0.6, 0.8].filter((share) => epoch >= Math.round(share * epochs)).length;
 }
 
-/** Mean and standard deviation of each feature over the training rows. */
-function statistics(features: Float32Array, dim: number): { mean: Float64Array; std: Float64Array } {
-  const rows = features.length / dim;
-  const mean = new Float64Array(dim);
-  const square = new Float64Array(dim);
-  features.forEach((v, i) => {
-    mean[i % dim] = (mean[i % dim] as number) + v / rows;
-  });
-  features.forEach((v, i) => {
-    square[i % dim] = (square[i % dim] as number) + (v - (mean[i % dim] as number)) ** 2 / rows;
-  });
-  return { mean, std: square.map((v) => Math.sqrt(v) + 1e-6) };
+/** Weights f32[F, classes] and bias; one lifetime, ended by `dispose`. Weights start at N(0, 0.01), bias at 0. */
+export class LinearClassifier {
+  private readonly weights: tf.Variable;
+  private readonly bias: tf.Variable;
+  private readonly velocity: readonly [tf.Variable, tf.Variable];
+
+  constructor(
+    private readonly dim: number,
+    private readonly classes: number,
+    seed: number,
+    initial?: Float32Array,
+  ) {
+    const random = new Stream(seed, "probe");
+    const values = initial ?? Float32Array.from({ length: dim * classes }, () => 0.01 * random.normal());
+    this.weights = tf.variable(tf.tensor2d(values, [dim, classes]));
+    this.bias = tf.variable(tf.zeros([classes]));
+    this.velocity = [tf.variable(tf.zeros([dim, classes])), tf.variable(tf.zeros([classes]))];
+  }
+
+  /** One step of SGD on the mean cross-entropy of features f32[n, F]. */
+  step(
+    rows: Float32Array,
+    labels: ArrayLike<number>,
+    { lr, momentum, weightDecay }: Omit<FitSettings, "epochs" | "batchSize" | "schedule" | "seed">,
+  ): void {
+    const n = labels.length;
+    tf.tidy(() => {
+      const batch = tf.tensor2d(rows, [n, this.dim]);
+      const target = tf.oneHot(tf.tensor1d(Array.from(labels), "int32"), this.classes); // [n, classes]
+      const error = tf.div(tf.sub(tf.softmax(this.logitsOf(batch)), target), n);
+      const gradients = [tf.matMul(batch, error as tf.Tensor2D, true, false), tf.sum(error, 0)];
+      [this.weights, this.bias].forEach((variable, i) => {
+        const v = this.velocity[i] as tf.Variable;
+        const g = tf.add(gradients[i] as tf.Tensor, tf.mul(variable, weightDecay));
+        v.assign(tf.add(tf.mul(v, momentum), g));
+        variable.assign(tf.sub(variable as tf.Tensor, tf.mul(v, lr)) as never);
+      });
+    });
+  }
+
+  /** f32[N, F] -> f32[N, classes] */
+  logits(features: Float32Array): Float32Array {
+    // The values must not leave through a tidy: it would walk the array element by element in search of tensors.
+    const output = tf.tidy(() => this.logitsOf(tf.tensor2d(features, [features.length / this.dim, this.dim])));
+    const values = output.dataSync() as Float32Array;
+    output.dispose();
+    return values;
+  }
+
+  /** f32[F, classes] */
+  parameters(): { weights: Float32Array; bias: Float32Array } {
+    return { weights: this.weights.dataSync() as Float32Array, bias: this.bias.dataSync() as Float32Array };
+  }
+
+  dispose(): void {
+    tf.dispose([this.weights, this.bias, ...this.velocity]);
+  }
+
+  private logitsOf(batch: tf.Tensor2D): tf.Tensor2D {
+    return tf.add(tf.matMul(batch, this.weights as tf.Tensor as tf.Tensor2D), this.bias);
+  }
 }
 
 /**
- * Multinomial logistic regression on frozen, standardised features: SGD with momentum, cosine by epoch. The
- * reference needs lr 30 because its features are not standardised (moco#74, #90).
- * Weights start at N(0, 0.01), as main_lincls.py. Returns top-1 and top-5 in [0, 1] on `test`.
+ * Trains a classifier; `featuresOf` gives the features f32[N, F] of all images in an epoch. Throws where the weights
+ * leave the finite numbers, naming the rate (moco#74, #90). `pause` is awaited between epochs and may throw to stop.
  */
-export function linearProbe(
-  train: Labelled,
-  test: Labelled,
+export async function fitLinear(
+  featuresOf: (epoch: number) => Float32Array | Promise<Float32Array>,
+  labels: Int32Array,
   dim: number,
   classes: number,
-  s: ProbeSettings,
-): ProbeResult {
-  const { mean, std } = statistics(train.features, dim);
-  const standard = (features: Float32Array) =>
-    features.map((v, i) => (v - (mean[i % dim] as number)) / (std[i % dim] as number));
-  const x = standard(train.features);
-  const random = new Stream(s.seed, "probe");
-  const weights = tf.variable(
-    tf.tensor2d(
-      Float32Array.from({ length: dim * classes }, () => 0.01 * random.normal()),
-      [dim, classes],
-    ),
-  );
-  const bias = tf.variable(tf.zeros([classes]));
-  const velocity = [tf.variable(tf.zeros([dim, classes])), tf.variable(tf.zeros([classes]))];
-  const count = train.labels.length;
-  for (let epoch = 0; epoch < s.epochs; epoch++) {
-    const lr = s.lr * 0.5 * (1 + Math.cos((Math.PI * epoch) / s.epochs));
-    const order = new Stream(s.seed, "probe", 1, epoch).permutation(count);
-    for (let start = 0; start < count; start += s.batchSize) {
-      const part = order.subarray(start, start + s.batchSize);
+  settings: FitSettings,
+  pause: () => void = () => undefined,
+): Promise<LinearClassifier> {
+  const classifier = new LinearClassifier(dim, classes, settings.seed);
+  for (let epoch = 0; epoch < settings.epochs; epoch++) {
+    pause();
+    const x = await featuresOf(epoch);
+    const lr = probeRate(settings, epoch);
+    const order = new Stream(settings.seed, "probe", 1, epoch).permutation(labels.length);
+    for (let start = 0; start < labels.length; start += settings.batchSize) {
+      const part = order.subarray(start, start + settings.batchSize);
       const rows = new Float32Array(part.length * dim);
-      const target = new Float32Array(part.length * classes);
       part.forEach((index, i) => {
         rows.set(x.subarray(index * dim, (index + 1) * dim), i * dim);
-        target[i * classes + (train.labels[index] as number)] = 1;
       });
-      tf.tidy(() => {
-        const batch = tf.tensor2d(rows, [part.length, dim]);
-        const probabilities = tf.softmax(tf.add(tf.matMul(batch, weights), bias) as tf.Tensor2D); // [n, classes]
-        const error = tf.div(tf.sub(probabilities, tf.tensor2d(target, [part.length, classes])), part.length);
-        const gradients = [tf.matMul(batch, error as tf.Tensor2D, true, false), tf.sum(error, 0)];
-        [weights, bias].forEach((variable, i) => {
-          const v = velocity[i] as tf.Variable;
-          const g = tf.add(gradients[i] as tf.Tensor, tf.mul(variable, s.weightDecay));
-          v.assign(tf.add(tf.mul(v, s.momentum), g));
-          variable.assign(tf.sub(variable as tf.Tensor, tf.mul(v, lr)) as never);
-        });
-      });
+      const target = part.map((index) => labels[index] as number);
+      classifier.step(rows, target, { ...settings, lr });
     }
   }
-  // The values must not leave through a tidy: it would walk the array element by element in search of tensors.
-  const output = tf.tidy(() => {
-    const rows = tf.tensor2d(standard(test.features), [test.labels.length, dim]);
-    return tf.add(tf.matMul(rows, weights), bias); // [N, classes]
-  });
-  const logits = output.dataSync() as Float32Array;
-  tf.dispose([weights, bias, output, ...velocity]);
-  let top1 = 0;
-  let top5 = 0;
-  test.labels.forEach((label, i) => {
-    const best = topK(logits.subarray(i * classes, (i + 1) * classes), Math.min(5, classes));
-    if (best[0] === label) top1++;
-    if (best.includes(label)) top5++;
-  });
-  return { top1: top1 / test.labels.length, top5: top5 / test.labels.length };
+  if (!classifier.parameters().bias.every(Number.isFinite)) {
+    classifier.dispose();
+    throw new Error(`the probe's weights are not finite with lr ${settings.lr}: lower spec.lr, or use protocol "fast"`);
+  }
+  return classifier;
+}
+
+/** The map that gives each feature of `train` mean 0 and deviation 1: without it the best rate depends on the encoder. */
+export function standardiser(train: Float32Array, dim: number): (features: Float32Array) => Float32Array {
+  const rows = train.length / dim;
+  const mean = new Float64Array(dim);
+  const square = new Float64Array(dim);
+  for (let at = 0; at < train.length; at += dim) {
+    for (let i = 0; i < dim; i++) mean[i] = (mean[i] as number) + (train[at + i] as number) / rows;
+  }
+  for (let at = 0; at < train.length; at += dim) {
+    for (let i = 0; i < dim; i++) {
+      square[i] = (square[i] as number) + ((train[at + i] as number) - (mean[i] as number)) ** 2 / rows;
+    }
+  }
+  const scale = square.map((v) => 1 / (Math.sqrt(v) + 1e-6));
+  return (features) => {
+    const out = new Float32Array(features.length);
+    for (let at = 0; at < features.length; at += dim) {
+      for (let i = 0; i < dim; i++) {
+        out[at + i] = ((features[at + i] as number) - (mean[i] as number)) * (scale[i] as number);
+      }
+    }
+    return out;
+  };
 }

@@ -28,25 +28,55 @@ export function normalise(x: tf.Tensor): tf.Tensor {
 
 /**
  * InfoNCE (van den Oord et al. 2018; MoCo eq. 1), mean over the rows.
- * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C]; all rows of unit length.
- * Also gives the logits f32[N,1+K], positive first.
+ * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C]; all rows of unit length. `mask` f32[N,K] is added to
+ * the negative logits. Also gives the logits f32[N,1+K], positive first, and the cosines behind them.
  */
-export function infoNce(q: tf.Tensor, k: tf.Tensor, queue: tf.Tensor, temperature: number) {
+export function infoNce(q: tf.Tensor, k: tf.Tensor, queue: tf.Tensor, temperature: number, mask?: tf.Tensor) {
   const positive = tf.sum(tf.mul(q, k), 1, true); // [N,1]
   const negative = tf.matMul(q as tf.Tensor2D, queue as tf.Tensor2D, false, true); // [N,K]
-  const logits = tf.div(tf.concat([positive, negative], 1), temperature); // [N,1+K]
+  const negatives = mask ? tf.add(negative, mask) : negative;
+  const logits = tf.div(tf.concat([positive, negatives], 1), temperature); // [N,1+K]
   const loss = tf.mean(tf.sub(tf.logSumExp(logits, 1), tf.squeeze(tf.slice(logits, [0, 0], [-1, 1]), [1])));
-  return { loss: loss as tf.Scalar, logits: logits as tf.Tensor2D };
+  return { loss: loss as tf.Scalar, logits: logits as tf.Tensor2D, positive, negative };
 }
 
-/** FIFO ring for any K >= N: keys f32[N,C] over the oldest rows of queue f32[K,C]. Returns the new pointer. */
-export function enqueue(queue: Float32Array, keys: Float32Array, pointer: number, dim: number): number {
-  const capacity = queue.length / dim;
-  const count = keys.length / dim;
-  const untilEnd = Math.min(count, capacity - pointer);
-  queue.set(keys.subarray(0, untilEnd * dim), pointer * dim);
-  queue.set(keys.subarray(untilEnd * dim), 0);
-  return (pointer + count) % capacity;
+/**
+ * f32[N,K]: takes every key of a query's own image out of its negatives (moco#24, lightly#564: as a negative it pulls
+ * against the positive). Undefined where there is none. `ids` are the images of the queries, `queueIds` of the keys.
+ */
+export function sameImageMask(ids: readonly number[], queueIds: Int32Array): tf.Tensor2D | undefined {
+  const rows = new Map(ids.map((id, row) => [id, row]));
+  let values: Float32Array | undefined;
+  queueIds.forEach((id, column) => {
+    const row = rows.get(id);
+    if (row === undefined) return;
+    values ??= new Float32Array(ids.length * queueIds.length);
+    values[row * queueIds.length + column] = MASKED;
+  });
+  return values && tf.tensor2d(values, [ids.length, queueIds.length]);
+}
+
+/** Cosines are in [-1, 1]: this far below them exp gives 0 at every temperature allowed, and no gradient. */
+const MASKED = -1e4;
+
+/**
+ * FIFO ring for any K >= N: keys f32[N,C] of images `ids` over the oldest rows of queue f32[K,C].
+ * Returns the new pointer.
+ */
+export function enqueue(
+  queue: { keys: Float32Array; ids: Int32Array },
+  keys: Float32Array,
+  ids: Int32Array,
+  pointer: number,
+): number {
+  const capacity = queue.ids.length;
+  const dim = queue.keys.length / capacity;
+  const untilEnd = Math.min(ids.length, capacity - pointer);
+  queue.keys.set(keys.subarray(0, untilEnd * dim), pointer * dim);
+  queue.keys.set(keys.subarray(untilEnd * dim), 0);
+  queue.ids.set(ids.subarray(0, untilEnd), pointer);
+  queue.ids.set(ids.subarray(untilEnd), 0);
+  return (pointer + ids.length) % capacity;
 }
 
 /** The queue before the first step: random unit vectors, f32[K,C]. */

@@ -23,6 +23,8 @@ export interface Encoder {
   readonly params: Layout;
   /** running_mean and running_var of every batch norm. */
   readonly stats: Layout;
+  /** Of the images. */
+  readonly channels: number;
   /** Dimension of the backbone's features. */
   readonly features: number;
   /** f32[N,HW,HW,C] -> f32[N,features] */
@@ -126,6 +128,7 @@ export function buildEncoder(spec: EncoderSpec, channels: number, head: "mlp" | 
   return {
     params,
     stats,
+    channels,
     features,
     backbone(pass, images) {
       let x = stemNorm(pass, stem(pass, images), true);

@@ -1,7 +1,16 @@
 import type { OptimizerSpec } from "../spec/pretrain.ts";
 
-/** The learning rate of an epoch (from 0), as main_moco.py's adjust_learning_rate: by epoch, no warm-up. */
+/**
+ * The learning rate at `epoch` (from 0; a fraction inside an epoch). `per: "epoch"` takes the epoch's first value, as
+ * main_moco.py's adjust_learning_rate of v1 and v2; `per: "step"` is that of moco-v3.
+ *
+ * Warm-up is linear: by step from 0 to `lr`; by epoch lr/w, 2lr/w, … lr. The cosine covers what is left behind it.
+ */
 export function learningRate(spec: OptimizerSpec, epoch: number, epochs: number): number {
-  if (spec.schedule === "cosine") return spec.lr * 0.5 * (1 + Math.cos((Math.PI * epoch) / epochs));
-  return spec.lr * 0.1 ** spec.milestones.filter((milestone) => epoch >= milestone).length;
+  const { lr, warmup } = spec;
+  const at = spec.per === "epoch" ? Math.floor(epoch) : epoch;
+  if (at < warmup) return (lr * Math.min(warmup, spec.per === "epoch" ? at + 1 : at)) / warmup;
+  if (spec.schedule === "constant") return lr;
+  if (spec.schedule === "step") return lr * 0.1 ** spec.milestones.filter((milestone) => at >= milestone).length;
+  return lr * 0.5 * (1 + Math.cos((Math.PI * (at - warmup)) / (epochs - warmup)));
 }

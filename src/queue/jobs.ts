@@ -6,6 +6,7 @@ import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Job, JobSpecs, JobStatus, JobType, Progress } from "../spec/job.ts";
 import { finalStatuses } from "../spec/job.ts";
+import { lint } from "../spec/lint.ts";
 import { RunFolder } from "../store/run_folder.ts";
 import { newRunId } from "../util/id.ts";
 
@@ -21,7 +22,7 @@ const dependentsKey = (id: string) => `mocod:run:${id}:dependents`;
 
 export interface JobEvent {
   id: string;
-  type: "status" | "progress" | "log";
+  type: "status" | "progress" | "log" | "warnings";
   data: unknown;
 }
 
@@ -40,7 +41,7 @@ end
 return {status, fits and 1 or 0}
 `;
 
-type Fields = Partial<Pick<Job, "status" | "progress" | "result" | "error" | "startedAt" | "finishedAt">>;
+type Fields = Partial<Pick<Job, "status" | "progress" | "warnings" | "result" | "error" | "startedAt" | "finishedAt">>;
 
 export class Jobs {
   readonly queue: Queue<{ runId: string }>;
@@ -61,11 +62,14 @@ export class Jobs {
   async submit<T extends JobType>(type: T, name: string | null, spec: JobSpecs[T]): Promise<Job> {
     const id = newRunId();
     const createdAt = new Date().toISOString();
-    const awaited = type === "linear-probe" ? (spec as JobSpecs["linear-probe"]).from : undefined;
+    const awaited = "from" in spec ? spec.from : undefined;
+    const warnings = type === "pretrain" ? lint(spec as JobSpecs["pretrain"]).map(({ message }) => message) : [];
     const status: JobStatus = awaited ? "waiting" : "queued";
     this.folder(id).create();
     this.folder(id).writeJob({ id, type, name, spec, createdAt });
-    await this.redis.hset(runKey(id), { id, type, name: name ?? "", status, spec: JSON.stringify(spec), createdAt });
+    const [specText, warningsText] = [spec, warnings].map((value) => JSON.stringify(value)) as [string, string];
+    const record = { id, type, name: name ?? "", status, spec: specText, warnings: warningsText, createdAt };
+    await this.redis.hset(runKey(id), record);
     await this.redis.zadd(INDEX, Date.parse(createdAt), id);
     await this.redis.xadd(eventsKey(id), "*", "type", "status", "data", JSON.stringify({ status }));
     if (awaited) {
@@ -93,6 +97,7 @@ export class Jobs {
       status: record.status as JobStatus,
       progress: parse(record.progress) as Progress | null,
       spec: parse(record.spec) as JobSpecs[JobType],
+      warnings: (parse(record.warnings) as string[] | null) ?? [],
       result: parse(record.result),
       error: record.error || null,
       createdAt: record.createdAt as string,

@@ -1,7 +1,17 @@
 import type { z } from "zod";
+import {
+  type EmbedSpec,
+  embedSpec,
+  type FineTuneSpec,
+  fineTuneSpec,
+  type KnnSpec,
+  knnSpec,
+  type ProbeSpec,
+  probeSpec,
+  protocols,
+} from "./evaluation.ts";
 import { type PresetName, presets } from "./presets.ts";
 import { type PretrainSpec, pretrainSpec } from "./pretrain.ts";
-import { type ProbeSpec, probeSpec } from "./probe.ts";
 
 export const jobStatuses = [
   "waiting",
@@ -17,11 +27,16 @@ export const jobStatuses = [
 export type JobStatus = (typeof jobStatuses)[number];
 export const finalStatuses: readonly JobStatus[] = ["cancelled", "succeeded", "failed"];
 
-export type JobType = "pretrain" | "linear-probe";
 export interface JobSpecs {
   pretrain: PretrainSpec;
   "linear-probe": ProbeSpec;
+  knn: KnnSpec;
+  "fine-tune": FineTuneSpec;
+  embed: EmbedSpec;
 }
+export type JobType = keyof JobSpecs;
+/** Jobs that work on the encoder of another one. */
+export type EvaluationType = Exclude<JobType, "pretrain">;
 
 /** One bad field of a request. */
 export interface FieldError {
@@ -38,7 +53,13 @@ export class SpecError extends Error {
   }
 }
 
-const schemas = { pretrain: pretrainSpec, "linear-probe": probeSpec } satisfies Record<JobType, z.ZodType>;
+const schemas = {
+  pretrain: pretrainSpec,
+  "linear-probe": probeSpec,
+  knn: knnSpec,
+  "fine-tune": fineTuneSpec,
+  embed: embedSpec,
+} satisfies Record<JobType, z.ZodType>;
 export const jobTypes = Object.keys(schemas) as JobType[];
 
 /** Fields of a preset that the request does not name are taken from it; records are merged, lists replaced. */
@@ -52,7 +73,12 @@ function merge(base: unknown, over: unknown): unknown {
 }
 
 function completed(type: JobType, spec: unknown): unknown {
-  if (type !== "pretrain" || typeof spec !== "object" || spec === null) return spec;
+  if (typeof spec !== "object" || spec === null) return spec;
+  if (type === "linear-probe") {
+    const { protocol = "fast" } = spec as { protocol?: unknown };
+    return { protocol, ...(protocol === "paper" ? protocols.paper : protocols.fast), ...spec };
+  }
+  if (type !== "pretrain") return spec;
   const { preset = "small", ...rest } = spec as { preset?: unknown; method?: unknown };
   if (typeof preset !== "string" || !(preset in presets)) {
     throw new SpecError([{ field: "spec.preset", got: preset, allowed: Object.keys(presets).join(", ") }]);
@@ -114,6 +140,10 @@ export interface Progress {
   /** Seconds left, by the pace so far. */
   eta: number | null;
   knn: number | null;
+  /** Share of the training time spent waiting for images. */
+  dataWait: number;
+  /** How the training does, in words; null before the first epoch's end. */
+  verdict: { state: string; message: string } | null;
 }
 
 export interface Job {
@@ -123,6 +153,8 @@ export interface Job {
   status: JobStatus;
   progress: Progress | null;
   spec: JobSpecs[JobType];
+  /** What is allowed but doubtful about the spec. */
+  warnings: string[];
   result: unknown;
   error: string | null;
   createdAt: string;

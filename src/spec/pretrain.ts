@@ -28,19 +28,31 @@ export const augmentationSpec = z.strictObject({
   grey: probability,
   greyFirst: z.boolean().describe("grey before the jitter, as MoCo v1; else after it, as MoCo v2"),
   blur: probability.describe("probability of a Gaussian blur, sigma uniform in [0.1, 2]"),
+  solarise: probability.describe("probability that values of 128 and more are inverted, as MoCo v3"),
 });
 export type AugmentationSpec = z.infer<typeof augmentationSpec>;
 
 export const optimizerSpec = z.strictObject({
+  algorithm: z.enum(["sgd", "lars", "adamw"]).describe("sgd: MoCo v1 and v2; lars and adamw: as MoCo v3 uses them"),
   lr: z.number().gt(0).max(100),
-  momentum: z.number().min(0).lt(1),
+  momentum: z.number().min(0).lt(1).describe("of sgd and lars; AdamW's first beta"),
+  beta2: z.number().min(0).lt(1).describe("AdamW's second beta"),
   weightDecay: z.number().min(0).max(1),
-  schedule: z.enum(["cosine", "step"]).describe("by epoch, as the reference does"),
+  schedule: z.enum(["cosine", "step", "constant"]),
+  per: z.enum(["epoch", "step"]).describe("how often the rate changes; epoch: as the reference of v1 and v2 does"),
+  warmup: z.number().min(0).describe("epochs in which the rate rises linearly to lr"),
   milestones: z.array(z.int().min(1)).describe("epochs at which `step` multiplies the rate by 0.1"),
 });
 export type OptimizerSpec = z.infer<typeof optimizerSpec>;
 
-type Sizes = { batchSize: number; splits: number; queueSize: number };
+type Sizes = { batchSize: number; splits: number; queueSize: number; symmetric: boolean; epochs: number };
+
+/** Keys that one step puts into the queue: with the symmetric loss those of both views. */
+export const keysPerStep = (spec: { batchSize: number; symmetric: boolean }): number =>
+  spec.symmetric ? 2 * spec.batchSize : spec.batchSize;
+
+/** The side by which an encoder divides an image before its last stage. */
+export const strideOf = (encoder: EncoderSpec): number => (encoder.stem === "cifar" ? 8 : 32);
 
 /** A rule that two fields obey together is judged when both are well-formed, whatever else is wrong. */
 const between = (field: string, other: string) => ({
@@ -63,6 +75,8 @@ export const pretrainSpec = z
     batchSize: z.int().min(2).max(8192),
     splits: z.int().min(1).max(64).describe("groups of the batch that batch norm sees apart"),
     shuffle: z.boolean().describe("encode keys in splits that differ from the queries' (shuffling BN)"),
+    symmetric: z.boolean().describe("both views are queries and keys in turn; the loss is the sum of the two"),
+    maskSameImage: z.boolean().describe("leave keys of the query's own image out of its negatives"),
     epochs: z.int().min(1).max(100_000),
     seed: z.int().min(0).max(0xffffffff),
     optimizer: optimizerSpec,
@@ -84,8 +98,24 @@ export const pretrainSpec = z
     ...between("splits", "batchSize"),
     error: ({ input }) => `batch norm needs 2 images a split of batchSize (${(input as Sizes).batchSize})`,
   })
-  .refine((spec) => spec.queueSize >= spec.batchSize, {
+  .refine((spec) => spec.queueSize >= keysPerStep(spec), {
     ...between("queueSize", "batchSize"),
-    error: ({ input }) => `must be at least batchSize (${(input as Sizes).batchSize})`,
+    error: ({ input }) => {
+      const { batchSize, symmetric } = input as Sizes;
+      return `must be at least ${symmetric ? "twice batchSize, as the loss is symmetric" : "batchSize"} (${batchSize})`;
+    },
+  })
+  .refine((spec) => spec.augmentation.size >= strideOf(spec.encoder), {
+    ...between("augmentation", "encoder"),
+    path: ["augmentation", "size"],
+    error: ({ input }) => {
+      const { encoder } = input as { encoder: EncoderSpec };
+      return `must be at least ${strideOf(encoder)}, the stride of encoder.stem ${encoder.stem}`;
+    },
+  })
+  .refine((spec) => spec.optimizer.warmup < spec.epochs, {
+    ...between("optimizer", "epochs"),
+    path: ["optimizer", "warmup"],
+    error: ({ input }) => `must be less than epochs (${(input as Sizes).epochs})`,
   });
 export type PretrainSpec = z.infer<typeof pretrainSpec>;

@@ -32,6 +32,12 @@ export class RunFolder {
     return readJson<T>(join(this.path, "job.json"));
   }
 
+  /** Writes a file beside the job's own, atomically. Returns its name. */
+  writeFile(name: string, bytes: Uint8Array): string {
+    writeAtomic(join(this.path, name), bytes);
+    return name;
+  }
+
   writeResult(result: unknown): void {
     writeAtomic(join(this.path, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
   }

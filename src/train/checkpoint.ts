@@ -7,19 +7,54 @@ import { fromTorch, type Layout, torchShape, toTorch } from "../nn/layout.ts";
 import type { Encoder } from "../nn/resnet.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
-import { expectShape, FileError } from "../util/errors.ts";
+import { FileError } from "../util/errors.ts";
 import type { Position, TrainState } from "./state.ts";
 
-const FORMAT = "mocod-checkpoint-1";
+const FORMAT = "mocod-checkpoint-2";
+
+export type Tensors = Map<string, StoredTensor>;
 
 function groups(encoder: Encoder, state: TrainState): [prefix: string, layout: Layout, values: Float32Array][] {
+  const moments: [string, Layout, Float32Array][] = [
+    ["optimizer.momentum_buffer.", encoder.params, state.velocity],
+    ["optimizer.exp_avg_sq.", encoder.params, state.second],
+  ];
   return [
     ["module.encoder_q.", encoder.params, state.queryParams],
     ["module.encoder_q.", encoder.stats, state.queryStats],
     ["module.encoder_k.", encoder.params, state.keyParams],
     ["module.encoder_k.", encoder.stats, state.keyStats],
-    ["optimizer.momentum_buffer.", encoder.params, state.velocity],
+    ...moments.filter(([, , values]) => values.length > 0),
   ];
+}
+
+/** Adds a layout's tensors in PyTorch's order of axes, and the step counter that its batch norms keep. */
+export function addLayout(to: Tensors, prefix: string, layout: Layout, values: Float32Array, step: number): void {
+  for (const { name, shape, offset, size } of layout.entries) {
+    to.set(prefix + name, { shape: torchShape(shape), data: toTorch(shape, values.subarray(offset, offset + size)) });
+    if (!name.endsWith("running_var")) continue;
+    const counter = prefix + name.replace("running_var", "num_batches_tracked");
+    to.set(counter, { shape: [], data: BigInt64Array.of(BigInt(step)) });
+  }
+}
+
+/** Throws FileError that names the tensor which is missing or has another shape. */
+export function readTensor(tensors: Tensors, file: string, name: string, shape: readonly number[]): Float32Array {
+  const stored = tensors.get(name);
+  const expected = torchShape(shape);
+  if (!(stored?.data instanceof Float32Array)) {
+    throw new FileError(file, `tensor ${name}: expected f32 [${expected}], got ${stored ? "integers" : "none"}`);
+  }
+  if (stored.shape.join() !== expected.join()) {
+    throw new FileError(file, `tensor ${name}: expected shape [${expected}], got [${stored.shape}]`);
+  }
+  return fromTorch(shape, stored.data);
+}
+
+export function readLayout(tensors: Tensors, file: string, prefix: string, layout: Layout, values: Float32Array): void {
+  for (const { name, shape, offset } of layout.entries) {
+    values.set(readTensor(tensors, file, prefix + name, shape), offset);
+  }
 }
 
 export function encodeCheckpoint(
@@ -28,22 +63,15 @@ export function encodeCheckpoint(
   state: TrainState,
   position: Position,
 ): Uint8Array {
-  const tensors = new Map<string, StoredTensor>();
+  const tensors: Tensors = new Map();
   for (const [prefix, layout, values] of groups(encoder, state)) {
-    for (const { name, shape, offset, size } of layout.entries) {
-      tensors.set(prefix + name, {
-        shape: torchShape(shape),
-        data: toTorch(shape, values.subarray(offset, offset + size)),
-      });
-      if (name.endsWith("running_var")) {
-        const counter = prefix + name.replace("running_var", "num_batches_tracked");
-        tensors.set(counter, { shape: [], data: BigInt64Array.of(BigInt(position.step)) });
-      }
-    }
+    addLayout(tensors, prefix, layout, values, position.step);
   }
   const queueShape = [spec.queueSize, spec.dim];
   tensors.set("module.queue", { shape: torchShape(queueShape), data: toTorch(queueShape, state.queue) });
   tensors.set("module.queue_ptr", { shape: [1], data: BigInt64Array.of(BigInt(position.queuePointer)) });
+  const ids = BigInt64Array.from(state.queueIds, BigInt);
+  tensors.set("queue_ids", { shape: [spec.queueSize], data: ids });
   return encodeSafetensors(tensors, {
     format: FORMAT,
     spec: JSON.stringify(spec),
@@ -60,16 +88,18 @@ export function restoreCheckpoint(
   state: TrainState,
 ): Position {
   const { tensors, metadata } = decodeSafetensors(bytes, file);
-  if (metadata.format !== FORMAT) throw new FileError(file, `format ${FORMAT} expected, got ${metadata.format}`);
-  const read = (name: string, shape: readonly number[]): Float32Array => {
-    const stored = tensors.get(name);
-    if (!(stored?.data instanceof Float32Array)) throw new FileError(file, `tensor ${name} is missing`);
-    expectShape(`${file}: ${name}`, stored.shape, torchShape(shape));
-    return fromTorch(shape, stored.data);
-  };
-  for (const [prefix, layout, values] of groups(encoder, state)) {
-    for (const { name, shape, offset } of layout.entries) values.set(read(prefix + name, shape), offset);
+  if (metadata.format !== FORMAT) {
+    throw new FileError(
+      file,
+      `format ${FORMAT} expected, got ${metadata.format ?? "none"}: written by another version`,
+    );
   }
-  state.queue.set(read("module.queue", [spec.queueSize, spec.dim]));
+  for (const [prefix, layout, values] of groups(encoder, state)) readLayout(tensors, file, prefix, layout, values);
+  state.queue.set(readTensor(tensors, file, "module.queue", [spec.queueSize, spec.dim]));
+  const ids = tensors.get("queue_ids")?.data;
+  if (!(ids instanceof BigInt64Array) || ids.length !== spec.queueSize) {
+    throw new FileError(file, `tensor queue_ids: expected i64 [${spec.queueSize}]`);
+  }
+  state.queueIds.set(Int32Array.from(ids, Number));
   return JSON.parse(metadata.position ?? "{}") as Position;
 }

@@ -1,5 +1,5 @@
 /** The threads of a run, driven in lockstep: a task goes to all of them, and is over when all have answered. */
-import type { ShardInit, Task } from "./shard.ts";
+import type { ShardInit, Task } from "./tasks.ts";
 
 type Answer = { done: number | undefined } | { failed: string };
 

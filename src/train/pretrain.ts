@@ -1,18 +1,22 @@
 /** The pretraining loop. State is one value: init -> file -> state is exact, so resuming is the normal path. */
 import type { DataContext } from "../data/types.ts";
-import { knn } from "../evaluate/knn.ts";
-import { enqueue } from "../methods/moco.ts";
+import { judge, type Verdict } from "../evaluate/verdict.ts";
 import { learningRate } from "../optim/schedule.ts";
 import type { Progress } from "../spec/job.ts";
+import { lint } from "../spec/lint.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import type { CheckpointRecord, RunFolder } from "../store/run_folder.ts";
-import { Stream } from "../util/random.ts";
+import { openBatches } from "./batches.ts";
 import { encodeCheckpoint, restoreCheckpoint } from "./checkpoint.ts";
-import { labelled, openSession, type Session } from "./session.ts";
-import { type Position, startPosition } from "./state.ts";
+import { queueDrift, type Trainer, trainStep } from "./moco_step.ts";
+import { gradientNorms, type Watched, watch } from "./monitor.ts";
+import { expectBatch, openSession, type Session } from "./session.ts";
+import { type Position, resetSums, type StepMetrics, startPosition } from "./state.ts";
 
 export interface Reporter extends DataContext {
   progress(progress: Progress): void;
+  /** What is doubtful about the spec, now that the size of the dataset is known. */
+  warnings?(warnings: string[]): void;
   /** Why to stop before the next step, or undefined. */
   stopRequested(): "cancel" | "shutdown" | undefined;
 }
@@ -22,63 +26,18 @@ export interface PretrainResult {
   steps: number;
   loss: number;
   knn: number | null;
+  untrainedKnn: number | null;
+  verdict: Verdict;
   device: string;
   threads: number;
   imagesPerSecond: number;
+  /** Share of the training time in which the threads waited for images. */
+  dataWait: number;
   seconds: number;
   checkpoint: CheckpointRecord;
 }
 
 export type PretrainOutcome = { stopped: "cancel" | "shutdown" } | { result: PretrainResult };
-
-/** One step of MoCo over the batch at `position`. Returns the loss and (K+1)-way top-1. */
-export async function trainStep(
-  { model, pool, parts }: Session,
-  spec: PretrainSpec,
-  position: Position,
-  stepsPerEpoch: number,
-  order: Int32Array,
-): Promise<{ loss: number; top1: number }> {
-  const { buffers, state, slots } = model;
-  const epoch = Math.floor(position.step / stepsPerEpoch);
-  const first = (position.step % stepsPerEpoch) * spec.batchSize;
-  for (let i = 0; i < spec.batchSize; i++) buffers.batch[i] = parts.train[order[first + i] as number] as number;
-  const shuffle = new Stream(spec.seed, "shuffle", position.step).permutation(spec.batchSize);
-  buffers.shuffle.set(spec.shuffle ? shuffle : shuffle.sort());
-
-  await pool.run({ kind: "momentum" });
-  await pool.run({ kind: "keys", epoch });
-  for (let from = 0; from < spec.splits; from += slots) {
-    const to = Math.min(spec.splits, from + slots);
-    await pool.run({ kind: "queries", epoch, from, to }, from);
-    await pool.run({ kind: "reduce", from, to });
-  }
-  await pool.run({ kind: "update", lr: learningRate(spec.optimizer, epoch, spec.epochs) });
-  position.queuePointer = enqueue(state.queue, buffers.keys, position.queuePointer, spec.dim);
-  position.step++;
-
-  let loss = 0;
-  let top1 = 0;
-  for (let s = 0; s < spec.splits; s++) {
-    loss += (buffers.metrics[s * 2] as number) / spec.splits;
-    top1 += (buffers.metrics[s * 2 + 1] as number) / spec.splits;
-  }
-  if (!Number.isFinite(loss)) {
-    throw new Error(`the loss is ${loss} at step ${position.step} (epoch ${epoch + 1}): lower spec.optimizer.lr`);
-  }
-  return { loss, top1 };
-}
-
-/** Top-1 of the kNN vote on the held-out images; null where there are no labels. */
-async function monitor(session: Session, spec: PretrainSpec): Promise<number | null> {
-  const { dataset, parts, model } = session;
-  if (!dataset.train.labels || parts.holdout.length === 0) return null;
-  const what = spec.monitor.features;
-  const dim = what === "backbone" ? model.encoder.features : spec.dim;
-  const bank = await labelled(session, what, dim, dataset.train, parts.train.slice(0, spec.monitor.bank));
-  const queries = await labelled(session, what, dim, dataset.train, parts.holdout);
-  return knn(bank, queries, dim, dataset.classes.length, spec.monitor);
-}
 
 export async function pretrain(
   spec: PretrainSpec,
@@ -86,95 +45,163 @@ export async function pretrain(
   threads: number,
   report: Reporter,
 ): Promise<PretrainOutcome> {
-  const session = await openSession(spec, threads, report);
+  const session = await openSession(spec, { threads, context: report });
   try {
-    return await loop(session, spec, folder, threads, report);
+    expectBatch(session, spec.batchSize);
+    report.warnings?.(lint(spec, session.parts.train.length).map(({ message }) => message));
+    return await new Run(session, folder, report, threads).loop();
   } finally {
     session.pool.close();
   }
 }
 
-async function loop(
-  session: Session,
-  spec: PretrainSpec,
-  folder: RunFolder,
-  threads: number,
-  report: Reporter,
-): Promise<PretrainOutcome> {
-  const { encoder, state } = session.model;
-  const stepsPerEpoch = Math.floor(session.parts.train.length / spec.batchSize);
-  const steps = stepsPerEpoch * spec.epochs;
-  const found = folder.readCheckpoint(report.log);
-  const position: Position = found
-    ? restoreCheckpoint(found.bytes, found.record.file, spec, encoder, state)
-    : { ...startPosition };
-  if (found) report.log(`resuming after step ${position.step} of ${steps}`);
-  let record = found?.record;
-  const save = () => {
-    record = folder.writeCheckpoint(position.step, encodeCheckpoint(spec, encoder, state, position));
-    return record;
-  };
+/** One life of a run: from its last checkpoint to its end, or to where it is stopped. */
+class Run {
+  private readonly trainer: Trainer;
+  private readonly spec: PretrainSpec;
+  private readonly steps: number;
+  private readonly position: Position;
+  private readonly startStep: number;
+  private record: CheckpointRecord | undefined;
+  private trainMs = 0;
+  private watched: Watched = { knn: null, spread: null };
+  private loss = Number.NaN;
+  private verdict: Verdict | undefined;
 
-  const startStep = position.step;
-  const startedAt = performance.now();
-  let trainSeconds = 0;
-  let loss = Number.NaN;
-  let accuracy: number | null = null;
-  const pace = () => ((position.step - startStep) * spec.batchSize) / trainSeconds;
-  const progress = (epoch: number): Progress => ({
-    epoch,
-    epochs: spec.epochs,
-    step: position.step,
-    steps,
-    loss: Number.isFinite(loss) ? loss : null,
-    imagesPerSecond: trainSeconds > 0 ? pace() : null,
-    eta: trainSeconds > 0 ? ((steps - position.step) * spec.batchSize) / pace() : null,
-    knn: accuracy,
-  });
-
-  while (position.step < steps) {
-    const epoch = Math.floor(position.step / stepsPerEpoch);
-    const order = new Stream(spec.seed, "order", epoch).permutation(session.parts.train.length);
-    while (position.step < (epoch + 1) * stepsPerEpoch) {
-      const stop = report.stopRequested();
-      if (stop) {
-        if (record?.step !== position.step) save();
-        return { stopped: stop };
-      }
-      const before = performance.now();
-      const step = await trainStep(session, spec, position, stepsPerEpoch, order);
-      trainSeconds += (performance.now() - before) / 1000;
-      loss = step.loss;
-      position.epochLoss += step.loss;
-      position.epochTop1 += step.top1;
-      report.progress(progress(epoch + 1));
-    }
-    const { everyEpochs } = spec.monitor;
-    const watch = everyEpochs > 0 && ((epoch + 1) % everyEpochs === 0 || epoch + 1 === spec.epochs);
-    accuracy = watch ? await monitor(session, spec) : accuracy;
-    loss = position.epochLoss / stepsPerEpoch;
-    const line = { epoch: epoch + 1, step: position.step, loss, top1: position.epochTop1 / stepsPerEpoch };
-    folder.appendMetrics({
-      ...line,
-      lr: learningRate(spec.optimizer, epoch, spec.epochs),
-      knn: watch ? accuracy : null,
-    } as { step: number });
-    position.epochLoss = 0;
-    position.epochTop1 = 0;
-    save();
-    report.progress(progress(epoch + 1));
+  constructor(
+    private readonly session: Session,
+    private readonly folder: RunFolder,
+    private readonly report: Reporter,
+    private readonly threads: number,
+  ) {
+    const { spec, model, pool, dataset, parts } = session;
+    this.spec = spec;
+    this.trainer = { model, pool, batches: openBatches(dataset.train, parts.train, spec) };
+    this.steps = this.trainer.batches.stepsPerEpoch * spec.epochs;
+    const found = folder.readCheckpoint(report.log);
+    this.position = found
+      ? restoreCheckpoint(found.bytes, found.record.file, spec, model.encoder, model.state)
+      : startPosition();
+    this.record = found?.record;
+    this.startStep = this.position.step;
+    if (found) report.log(`resuming after step ${this.startStep} of ${this.steps}`);
   }
 
-  const result: PretrainResult = {
-    epochs: spec.epochs,
-    steps,
-    loss,
-    knn: accuracy,
-    device: "wasm",
-    threads,
-    imagesPerSecond: trainSeconds > 0 ? pace() : 0,
-    seconds: (performance.now() - startedAt) / 1000,
-    checkpoint: record ?? save(),
-  };
-  return { result };
+  async loop(): Promise<PretrainOutcome> {
+    const startedAt = performance.now();
+    const { position, spec, report } = this;
+    const { stepsPerEpoch } = this.trainer.batches;
+    if (position.step === 0) await this.baseline();
+    while (position.step < this.steps) {
+      const epoch = Math.floor(position.step / stepsPerEpoch);
+      while (position.step < (epoch + 1) * stepsPerEpoch) {
+        const stop = report.stopRequested();
+        if (stop) {
+          if (this.record?.step !== position.step) this.save();
+          return { stopped: stop };
+        }
+        await this.step(epoch);
+      }
+      await this.endEpoch(epoch);
+    }
+    const result: PretrainResult = {
+      epochs: spec.epochs,
+      steps: this.steps,
+      loss: this.loss,
+      knn: this.watched.knn,
+      untrainedKnn: position.untrainedKnn,
+      verdict: this.verdict ?? { state: "learning", message: "it was finished already" },
+      device: "wasm",
+      threads: this.threads,
+      imagesPerSecond: this.pace(),
+      dataWait: this.dataWait(),
+      seconds: (performance.now() - startedAt) / 1000,
+      checkpoint: this.record ?? this.save(),
+    };
+    return { result };
+  }
+
+  /** kNN of the untrained encoder: without it no later figure says anything. */
+  private async baseline(): Promise<void> {
+    if (this.spec.monitor.everyEpochs === 0) return;
+    const watched = await watch(this.session);
+    this.position.untrainedKnn = watched.knn;
+    this.folder.appendMetrics({ epoch: 0, step: 0, ...watched } as { step: number });
+  }
+
+  private async step(epoch: number): Promise<void> {
+    const before = performance.now();
+    const metrics = await trainStep(this.trainer, this.spec, this.position);
+    this.trainMs += performance.now() - before;
+    this.loss = metrics.loss;
+    const { sums } = this.position;
+    for (const name of Object.keys(sums) as (keyof StepMetrics)[]) sums[name] += metrics[name];
+    this.tell(epoch + 1);
+  }
+
+  private async endEpoch(epoch: number): Promise<void> {
+    const { spec, position, session } = this;
+    const { stepsPerEpoch } = this.trainer.batches;
+    const { everyEpochs } = spec.monitor;
+    const due = everyEpochs > 0 && ((epoch + 1) % everyEpochs === 0 || epoch + 1 === spec.epochs);
+    const gradient = gradientNorms(session.model.encoder.params, session.model.buffers.gradient);
+    const drift = due ? await queueDrift(this.trainer, spec, position) : null;
+    if (due) this.watched = await watch(session);
+    const mean = Object.fromEntries(
+      Object.entries(position.sums).map(([name, sum]) => [name, sum / stepsPerEpoch]),
+    ) as unknown as StepMetrics;
+    this.loss = mean.loss;
+    const { knn, spread } = due ? this.watched : { knn: null, spread: null };
+    const { step, untrainedKnn } = position;
+    this.verdict = judge(spec, { step, ...mean, knn, spread, untrainedKnn });
+    this.folder.appendMetrics({
+      epoch: epoch + 1,
+      step,
+      ...mean,
+      // Of unit vectors: the mean squared distance of a query and its key (Wang and Isola 2020, eq. 3).
+      alignment: 2 - 2 * mean.positive,
+      lr: learningRate(spec.optimizer, (step - 1) / stepsPerEpoch, spec.epochs),
+      gradient,
+      queueDrift: drift,
+      knn,
+      spread,
+      verdict: this.verdict.state,
+    } as { step: number });
+    resetSums(position);
+    this.save();
+    this.tell(epoch + 1);
+  }
+
+  private save(): CheckpointRecord {
+    const { encoder, state } = this.session.model;
+    const bytes = encodeCheckpoint(this.spec, encoder, state, this.position);
+    this.record = this.folder.writeCheckpoint(this.position.step, bytes);
+    return this.record;
+  }
+
+  /** Images a second. */
+  private pace(): number {
+    return this.trainMs > 0 ? ((this.position.step - this.startStep) * this.spec.batchSize * 1000) / this.trainMs : 0;
+  }
+
+  private dataWait(): number {
+    return this.trainMs > 0 ? this.trainer.batches.source.waitedMs / this.trainMs : 0;
+  }
+
+  private tell(epoch: number): void {
+    const { step } = this.position;
+    const pace = this.pace();
+    this.report.progress({
+      epoch,
+      epochs: this.spec.epochs,
+      step,
+      steps: this.steps,
+      loss: Number.isFinite(this.loss) ? this.loss : null,
+      imagesPerSecond: pace || null,
+      eta: pace ? ((this.steps - step) * this.spec.batchSize) / pace : null,
+      knn: this.watched.knn,
+      dataWait: this.dataWait(),
+      verdict: this.verdict ?? null,
+    });
+  }
 }

@@ -1,96 +1,115 @@
 /** The probe job: how good is a frozen encoder, beside the encoder it started as and the raw pixels? */
-
 import type { Images } from "../data/types.ts";
+import type { Look } from "../data/view.ts";
 import { knn, type Labelled } from "../evaluate/knn.ts";
-import { linearProbe, type ProbeResult } from "../evaluate/linear_probe.ts";
-import type { PretrainSpec } from "../spec/pretrain.ts";
-import type { ProbeSpec } from "../spec/probe.ts";
-import type { RunFolder } from "../store/run_folder.ts";
-import { FileError } from "../util/errors.ts";
-import { restoreCheckpoint } from "./checkpoint.ts";
-import type { Reporter } from "./pretrain.ts";
-import { labelled, labelsOf, openSession } from "./session.ts";
+import { type FitSettings, fitLinear, standardiser } from "../evaluate/linear_probe.ts";
+import { type Score, scoreOf } from "../evaluate/score.ts";
+import { type ProbeSpec, protocols } from "../spec/evaluation.ts";
+import { carve, Evaluation, type EvaluationContext, type Outcome, type Provenance } from "./evaluation.ts";
+import { type Embedding, embed } from "./session.ts";
 
-export interface ProbeJobResult extends ProbeResult {
+/** Of several settings, how each did on the validation split. */
+interface Choice {
+  lr: number;
+  weightDecay: number;
+  validation: number | null;
+}
+
+export interface Probed extends Score {
   knn: number;
-  step: number;
+  chosen: Choice;
+  tried: Choice[];
+}
+
+export interface ProbeJobResult extends Probed, Provenance {
+  protocol: ProbeSpec["protocol"];
   trainImages: number;
   testImages: number;
-  device: string;
-  threads: number;
-  seconds: number;
-  baselines: { pixels: ProbeResult; untrained: ProbeResult & { knn: number } } | null;
+  classes: readonly string[];
+  baselines: { pixels: Probed; untrained: Probed } | null;
 }
 
-/** Pixels of some images as features in [0, 1], f32[N, H*W*C]. */
-function pixelFeatures(images: Images, indices: Int32Array): Float32Array {
-  const dim = images.height * images.width * images.channels;
-  const out = new Float32Array(indices.length * dim);
-  indices.forEach((index, row) => {
-    const from = index * dim;
-    for (let i = 0; i < dim; i++) out[row * dim + i] = (images.pixels[from + i] as number) / 255;
-  });
-  return out;
+/** Random crops and flips of an epoch, as main_lincls.py's training transform: the default scale, no jitter. */
+function cropAndFlip(size: number, seed: number, epoch: number): Look {
+  const jitter = { probability: 0, brightness: 0, contrast: 0, saturation: 0, hue: 0 };
+  const spec = { size, cropScale: [0.08, 1] as [number, number], flip: 0.5, jitter };
+  return { kind: "random", seed, epoch, view: 2, spec: { ...spec, grey: 0, greyFirst: false, blur: 0, solarise: 0 } };
 }
 
-/**
- * Trains on the training images that were not held out, tests on the test images. Throws FileError where labels or
- * test images are missing. Between its parts it looks whether it should stop; it starts anew when run again.
- */
-export async function probe(
-  spec: ProbeSpec,
-  pretrained: PretrainSpec,
-  source: RunFolder,
-  threads: number,
-  report: Reporter,
-): Promise<{ stopped: "cancel" | "shutdown" } | { result: ProbeJobResult }> {
-  const startedAt = performance.now();
-  const session = await openSession(pretrained, threads, report, spec.dataset ?? pretrained.dataset);
-  try {
-    const { dataset, model, parts } = session;
-    const { test, train } = dataset;
-    if (!test) throw new FileError(dataset.name, "a probe needs test images: give spec.dataset.test");
-    const everything = Int32Array.from({ length: test.count }, (_, i) => i);
-    labelsOf(dataset, train, parts.train); // fails before anything is computed
-    labelsOf(dataset, test, everything);
-    const classes = dataset.classes.length;
-    const dim = model.encoder.features;
+type Recipe = Pick<
+  ProbeSpec,
+  "protocol" | "epochs" | "batchSize" | "lr" | "momentum" | "weightDecay" | "schedule" | "seed"
+>;
 
-    const judge = async (): Promise<ProbeResult & { knn: number }> => {
-      const bank: Labelled = await labelled(session, "backbone", dim, train, parts.train);
-      const queries: Labelled = await labelled(session, "backbone", dim, test, everything);
-      return { ...linearProbe(bank, queries, dim, classes, spec), knn: knn(bank, queries, dim, classes, spec.knn) };
-    };
-    const pixels = (): ProbeResult => {
-      const size = train.height * train.width * train.channels;
-      const of = (images: Images, indices: Int32Array) => ({
-        features: pixelFeatures(images, indices),
-        labels: labelsOf(dataset, images, indices),
-      });
-      return linearProbe(of(train, parts.train), of(test, everything), size, classes, spec);
+/** Raw pixels are always probed fast: the paper's rate of 30 is for features of a trained ResNet-50. */
+function pixelRecipe(spec: ProbeSpec): Recipe {
+  if (spec.protocol === "fast") return spec;
+  const { lr, weightDecay, ...fast } = protocols.fast;
+  return { ...spec, ...fast, protocol: "fast", lr: [...lr], weightDecay: [weightDecay] };
+}
+
+/** Trains on the training images that were not held out; the test images are looked at once, at the end. */
+export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outcome<ProbeJobResult>> {
+  return Evaluation.run(spec, context, async (evaluation) => {
+    const { session, dataset, classes } = evaluation;
+    const { train: indices, test, everything } = evaluation.labelledParts();
+
+    const judge = async (embedding: Embedding, recipe: Recipe = spec): Promise<Probed> => {
+      const settings = recipe.lr.flatMap((lr) => recipe.weightDecay.map((weightDecay) => ({ lr, weightDecay })));
+      const look: Look = { kind: "centre", share: spec.centreCrop };
+      const features = (images: Images, which: Int32Array) =>
+        evaluation.labelled(images, which, { ...embedding, look });
+      const bank = await features(dataset.train, indices);
+      const { dim } = bank;
+      const size = embedding.size ?? session.spec.augmentation.size;
+      /** Trains on the first `count` rows; gives the scores of other features. */
+      const fit = async (count: number, s: Choice): Promise<(rows: Float32Array) => Float32Array> => {
+        const rows = bank.features.subarray(0, count * dim);
+        const standard = recipe.protocol === "fast" ? standardiser(rows, dim) : (x: Float32Array) => x;
+        const plain = standard(rows);
+        const epochFeatures = (epoch: number) =>
+          recipe.protocol === "fast"
+            ? plain
+            : embed(session, dataset.train, indices.subarray(0, count), {
+                ...embedding,
+                look: cropAndFlip(size, spec.seed, epoch),
+              });
+        const fitted: FitSettings = { ...recipe, ...s };
+        const labels = bank.labels.subarray(0, count);
+        const classifier = await fitLinear(epochFeatures, labels, dim, classes, fitted, evaluation.pause);
+        return (x) => classifier.logits(standard(x));
+      };
+      const tried: Choice[] = [];
+      if (settings.length > 1) {
+        const { fit: fitRows, choose } = carve(bank, dim, spec.validation);
+        for (const s of settings) {
+          const logits = (await fit(fitRows.labels.length, { ...s, validation: null }))(choose.features);
+          tried.push({ ...s, validation: scoreOf(logits, choose.labels, classes).top1 });
+        }
+      } else tried.push({ ...(settings[0] as (typeof settings)[number]), validation: null });
+      const chosen = tried.reduce((a, b) => ((b.validation ?? 0) > (a.validation ?? 0) ? b : a));
+      const classifier = await fit(bank.labels.length, chosen);
+      const queries: Labelled = await features(test, everything);
+      return {
+        ...scoreOf(classifier(queries.features), queries.labels, classes),
+        knn: knn(bank, queries, dim, classes, spec.knn),
+        chosen,
+        tried,
+      };
     };
 
-    let stop = report.stopRequested();
-    if (stop) return { stopped: stop };
-    // The model is untrained until the checkpoint is restored.
-    const baselines = spec.baselines ? { untrained: await judge(), pixels: pixels() } : null;
-    stop = report.stopRequested();
-    if (stop) return { stopped: stop };
-    const found = source.readCheckpoint(report.log);
-    if (!found) throw new FileError(source.path, "holds no checkpoint");
-    const { step } = restoreCheckpoint(found.bytes, found.record.file, pretrained, model.encoder, model.state);
-    const result: ProbeJobResult = {
-      ...(await judge()),
-      step,
-      trainImages: parts.train.length,
-      testImages: test.count,
-      device: "wasm",
-      threads,
-      seconds: (performance.now() - startedAt) / 1000,
+    const backbone: Embedding = { what: "backbone" };
+    const baselines = spec.baselines
+      ? { untrained: await judge(backbone), pixels: await judge(evaluation.pixelEmbedding(), pixelRecipe(spec)) }
+      : null;
+    const judged = await evaluation.onFrozen(() => judge(backbone));
+    return {
+      ...judged,
+      protocol: spec.protocol,
+      trainImages: indices.length,
+      testImages: everything.length,
+      classes: dataset.classes,
       baselines,
     };
-    return { result };
-  } finally {
-    session.pool.close();
-  }
+  });
 }

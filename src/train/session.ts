@@ -1,6 +1,8 @@
-/** A dataset, a model and the threads that work on them: what pretraining and probing share. */
+/** A dataset, a model and the threads that work on them: what training and evaluation share. */
 import { loadDataset, partition } from "../data/index.ts";
-import type { DataContext, Dataset, Images } from "../data/types.ts";
+import { openSource, PLACE } from "../data/source.ts";
+import { type DataContext, type Dataset, type Images, isHeld } from "../data/types.ts";
+import type { Look } from "../data/view.ts";
 import type { Labelled } from "../evaluate/knn.ts";
 import { openDevice } from "../kernels/index.ts";
 import type { DatasetSpec } from "../spec/dataset.ts";
@@ -8,8 +10,10 @@ import type { PretrainSpec } from "../spec/pretrain.ts";
 import { FileError, UserError } from "../util/errors.ts";
 import { Pool } from "./pool.ts";
 import { createModel, type Model } from "./state.ts";
+import type { Features } from "./tasks.ts";
 
 export interface Session {
+  readonly spec: PretrainSpec;
   readonly dataset: Dataset;
   readonly model: Model;
   readonly pool: Pool;
@@ -17,41 +21,95 @@ export interface Session {
   readonly parts: { train: Int32Array; holdout: Int32Array };
 }
 
-export async function openSession(
-  spec: PretrainSpec,
-  threads: number,
-  context: DataContext,
-  probed: DatasetSpec = spec.dataset,
-): Promise<Session> {
+/** What a session needs besides its spec. */
+export interface SessionOptions {
+  readonly threads: number;
+  readonly context: DataContext;
+  /** The images; unset: those of the spec. */
+  readonly dataset?: DatasetSpec | undefined;
+}
+
+export async function openSession(spec: PretrainSpec, options: SessionOptions): Promise<Session> {
   await openDevice();
-  const dataset = await loadDataset(probed, context);
-  const { train } = dataset;
-  const parts = partition(train, spec.monitor.holdout, probed.images, spec.seed);
-  if (parts.train.length < spec.batchSize && probed === spec.dataset) {
-    throw new UserError(
-      `spec.batchSize: ${dataset.name} leaves ${parts.train.length} images to train on, got ${spec.batchSize}`,
-    );
-  }
+  const { threads, context } = options;
+  const given = options.dataset ?? spec.dataset;
+  return sessionOver(spec, await loadDataset(given, context), given.images, threads);
+}
+
+/** The same over a dataset that is loaded already: fine-tuning has another head on the same images. */
+export async function sessionOver(
+  spec: PretrainSpec,
+  dataset: Dataset,
+  images: number | undefined,
+  threads: number,
+): Promise<Session> {
+  const { train, mean, std } = dataset;
+  const parts = partition(train, spec.monitor.holdout, images, spec.seed);
   const model = createModel(spec, train.channels, threads);
   const { state, buffers, slots } = model;
-  const { mean, std } = dataset;
-  const pool = await Pool.open({ spec, state, buffers, slots, images: train, mean, std, threads });
-  return { dataset, model, pool, parts };
+  const pool = await Pool.open({ spec, state, buffers, slots, channels: train.channels, mean, std, threads });
+  return { spec, dataset, model, pool, parts };
+}
+
+/** Throws UserError where the images do not fill one batch. */
+export function expectBatch({ dataset, parts }: Session, batchSize: number): void {
+  if (parts.train.length >= batchSize) return;
+  throw new UserError(
+    `spec.batchSize: ${dataset.name} leaves ${parts.train.length} images to train on, got ${batchSize}`,
+  );
+}
+
+export interface Embedding {
+  readonly what: Features;
+  /** Unset: the whole image. */
+  readonly look?: Look;
+  /** Side of the views in pixels; unset: that of the spec. */
+  readonly size?: number;
+}
+
+const WHOLE: Look = { kind: "centre", share: 1 };
+/** Images of one task: many, so that threads rarely meet; few where they are decoded for it, to bound the memory. */
+const groupSize = (images: Images) => (isHeld(images) ? 8192 : 256);
+
+/** Dimension of the features of `embedding`. */
+export function dimensionOf({ model, spec }: Session, { what, size = spec.augmentation.size }: Embedding): number {
+  if (what === "backbone") return model.encoder.features;
+  return what === "projection" ? spec.dim : size * size * model.encoder.channels;
 }
 
 /** Features of the query encoder, as it is now, for some images. f32[N, F] */
 export async function embed(
-  { pool }: Session,
-  what: "backbone" | "projection",
-  dim: number,
+  session: Session,
   images: Images,
   indices: Int32Array,
+  embedding: Embedding,
 ): Promise<Float32Array> {
-  const shared = new Int32Array(new SharedArrayBuffer(indices.byteLength));
-  shared.set(indices);
-  const out = new Float32Array(new SharedArrayBuffer(indices.length * dim * 4));
-  await pool.run({ kind: "embed", what, images, indices: shared, out });
-  return new Float32Array(out);
+  const { pool, spec } = session;
+  const { what, look = WHOLE, size: side = spec.augmentation.size } = embedding;
+  const dim = dimensionOf(session, embedding);
+  const size = groupSize(images);
+  const group = (step: number) => {
+    const part = indices.subarray(step * size, (step + 1) * size);
+    return part.length > 0 ? part : undefined;
+  };
+  const source = openSource(images, group, size);
+  const shared = <T extends Int32Array | Float32Array | Float64Array>(
+    make: new (buffer: SharedArrayBuffer) => T,
+    length: number,
+    width: number,
+  ) => new make(new SharedArrayBuffer(length * width));
+  const all = new Float32Array(indices.length * dim);
+  for (let step = 0; ; step++) {
+    const part = group(step);
+    if (!part) return all;
+    const places = shared(Float64Array, part.length * PLACE, 8);
+    await source.at(step, places);
+    const wanted = shared(Int32Array, part.length, 4);
+    wanted.set(part);
+    const out = shared(Float32Array, part.length * dim, 4);
+    await pool.run({ kind: "embed", what, size: side, look, pixels: source.pixels, places, indices: wanted, out });
+    all.set(out, step * size * dim);
+  }
 }
 
 export function labelsOf(dataset: Dataset, images: Images, indices: Int32Array): Int32Array {
@@ -63,11 +121,10 @@ export function labelsOf(dataset: Dataset, images: Images, indices: Int32Array):
 /** Features and labels of some images. Throws FileError where there are no labels. */
 export async function labelled(
   session: Session,
-  what: "backbone" | "projection",
-  dim: number,
   images: Images,
   indices: Int32Array,
+  embedding: Embedding,
 ): Promise<Labelled> {
   const labels = labelsOf(session.dataset, images, indices);
-  return { features: await embed(session, what, dim, images, indices), labels };
+  return { features: await embed(session, images, indices, embedding), labels };
 }

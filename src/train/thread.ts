@@ -1,5 +1,6 @@
 /** Entry point of a thread: messages in, one answer for each. */
-import { Shard, type ShardInit, type Task } from "./shard.ts";
+import { Shard } from "./shard.ts";
+import type { ShardInit, Task } from "./tasks.ts";
 
 declare const self: Worker;
 

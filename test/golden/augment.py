@@ -10,7 +10,8 @@ import nets
 
 H, W, SIZE = 24, 18, 16
 WHOLE = [0, 0, H, W]
-# crop, flip, jitter?, brightness, contrast, saturation, hue, order of the four, grey (1 after jitter, 2 before), sigma
+# crop, flip, jitter?, brightness, contrast, saturation, hue, order of the four, grey (1 after jitter, 2 before), sigma;
+# solarise is 0 where a row ends there
 ROWS = [
     WHOLE + [0, 0, 1, 1, 1, 0, 0, 1, 2, 3, 0, 0],
     [3, 2, 9, 11, 0, 0, 1, 1, 1, 0, 0, 1, 2, 3, 0, 0],      # enlarged
@@ -27,7 +28,10 @@ ROWS = [
     [2, 1, 20, 15, 1, 1, 1.3, 0.7, 1.2, 0.08, 3, 1, 0, 2, 0, 1.1],   # all of it
     [5, 0, 14, 17, 0, 1, 0.8, 1.4, 0.6, -0.1, 2, 0, 3, 1, 1, 0.5],
     [1, 3, 21, 12, 0, 1, 1.4, 1.4, 0.6, 0.4, 1, 3, 0, 2, 2, 0],      # MoCo v1: grey first
+    WHOLE + [0, 0, 1, 1, 1, 0, 0, 1, 2, 3, 0, 0, 1],                 # solarise
+    [2, 2, 18, 14, 1, 1, 0.9, 1.2, 1.1, 0.05, 2, 1, 3, 0, 0, 0.3, 1],  # MoCo v3's second view
 ]
+ROWS = [row + [0] * (17 - len(row)) for row in ROWS]
 
 i = np.arange(H * W * 3)
 pixels = ((i * 2654435761 % 2**32) >> 24).astype(np.uint8).reshape(H, W, 3)
@@ -50,6 +54,8 @@ for row in ROWS:
     if row[15] > 0:
         radius = min(SIZE - 1, math.ceil(3 * row[15]))
         x = F.gaussian_blur(x, [2 * radius + 1] * 2, [row[15]] * 2)
+    if row[16]:
+        x = F.solarize(x, 127.5 / 255)  # bytes of 128 and more; no rounding decides here
     if flip:
         x = F.hflip(x)
     views.append(x.permute(1, 2, 0))

@@ -2,20 +2,19 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import * as core from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { PLACE } from "../../data/source.ts";
+import { ROW } from "../../data/view.ts";
 import { expectShape } from "../../util/errors.ts";
-
-const ROW_FLOATS = 16;
 
 export interface ImageBatch {
   /** Copied out before the call returns. */
   readonly pixels: Uint8Array;
-  readonly offsets: ArrayLike<number>;
-  readonly height: number;
-  readonly width: number;
+  /** f64[N, PLACE]: byte offset, height and width of each image in `pixels`. */
+  readonly places: Float64Array;
   readonly channels: number;
 }
 
-/** f32[N,S,S,C]; `offsets` are byte offsets of the N images in `pixels`, `rows` f32[N*16]. */
+/** Views f32[N,S,S,C] of N images; `rows` f32[N*ROW]; mean and std per channel in [0, 1]. */
 export function augment(
   batch: ImageBatch,
   rows: Float32Array,
@@ -23,27 +22,51 @@ export function augment(
   mean: readonly number[],
   std: readonly number[],
 ): tf.Tensor4D {
+  const n = batch.places.length / PLACE;
+  expectShape("augment rows", [rows.length], [n * ROW]);
+  const out = allocate([n, size, size, batch.channels]);
+  const stats = Float32Array.from([...mean, ...std]);
+  // Images of one size go through the kernel together; of a held dataset that is the whole batch.
+  for (let from = 0; from < n; ) {
+    let to = from + 1;
+    const side = (i: number, which: number) => batch.places[i * PLACE + which];
+    while (to < n && side(to, 1) === side(from, 1) && side(to, 2) === side(from, 2)) to++;
+    augmentRun(batch, rows, size, stats, out, from, to);
+    from = to;
+  }
+  return core.engine().makeTensorFromTensorInfo(out) as tf.Tensor4D;
+}
+
+/** Images [from, to), all of the same height and width. */
+function augmentRun(
+  { pixels, places, channels: c }: ImageBatch,
+  rows: Float32Array,
+  size: number,
+  stats: Float32Array,
+  out: tf.TensorInfo,
+  from: number,
+  to: number,
+): void {
   const { backend, kernels } = wasmDevice();
-  const { height: h, width: w, channels: c } = batch;
-  const n = batch.offsets.length;
-  expectShape("augment rows", [rows.length], [n * ROW_FLOATS]);
-  const out = allocate([n, size, size, c]);
+  const n = to - from;
+  const [h, w] = [places[from * PLACE + 1], places[from * PLACE + 2]] as [number, number];
   const bytes = h * w * c;
+  const part = rows.subarray(from * ROW, to * ROW);
   const side = Math.max(h, w, size);
   const scratchFloats = side * size * c + 4 * side + 64;
-  withScratch(n * bytes + rows.byteLength + 8 * c + 64, (images) =>
+  withScratch(n * bytes + part.byteLength + stats.byteLength + 64, (images) =>
     withScratch(scratchFloats * 4, (scratch) => {
       const heap = (backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8;
       for (let i = 0; i < n; i++) {
-        const from = batch.offsets[i] as number;
-        heap.set(batch.pixels.subarray(from, from + bytes), images + i * bytes);
+        const at = places[(from + i) * PLACE] as number;
+        heap.set(pixels.subarray(at, at + bytes), images + i * bytes);
       }
       const rowsAt = (images + n * bytes + 15) & ~15;
-      const stats = rowsAt + rows.byteLength;
-      heap.set(new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength), rowsAt);
-      heap.set(new Uint8Array(Float32Array.from([...mean, ...std]).buffer), stats);
-      kernels.augment(images, rowsAt, stats, pointer(out), scratch, n, h, w, c, size);
+      const statsAt = rowsAt + part.byteLength;
+      heap.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), rowsAt);
+      heap.set(new Uint8Array(stats.buffer), statsAt);
+      const view = pointer(out) + from * size * size * c * 4;
+      kernels.augment(images, rowsAt, statsAt, view, scratch, n, h, w, c, size);
     }),
   );
-  return core.engine().makeTensorFromTensorInfo(out) as tf.Tensor4D;
 }

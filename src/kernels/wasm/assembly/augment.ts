@@ -1,5 +1,6 @@
 // Augmentation of a batch of uint8 images by rows of parameters, one row a view. See data/view.ts for
-// the meaning of a row. Order: crop and resize, grey (MoCo v1), jitter, grey (MoCo v2), blur, flip, normalise.
+// the meaning of a row. Order: crop and resize, grey (MoCo v1), jitter, grey (MoCo v2), blur,
+// solarise, flip, normalise.
 
 // @ts-ignore: AssemblyScript decorator
 @inline
@@ -115,6 +116,14 @@ function hue(x: usize, pixels: i32, shift: f32): void {
   }
 }
 
+// PIL inverts bytes of 128 and more; halfway below it no rounding of a resize decides.
+function solarise(x: usize, n: i32): void {
+  for (let i = 0; i < n; i++) {
+    const v = at(x, i);
+    if (v >= <f32>127.5 / 255) put(x, i, 1 - v);
+  }
+}
+
 // exp(-x) for x >= 0. AssemblyScript's Math.exp brings a table, and this module may hold no static data.
 function expNegative(x: f64): f64 {
   const y = -x / 256;
@@ -160,7 +169,7 @@ function blur(x: usize, size: i32, c: i32, sigma: f32, tmp: usize, weights: usiz
 }
 
 /**
- * images u8[N,H,W,C], rows f32[N,16], stats f32[2*C] (mean, std) -> out f32[N,S,S,C].
+ * images u8[N,H,W,C], rows f32[N,17], stats f32[2*C] (mean, std) -> out f32[N,S,S,C].
  * scratch: (max(H,W)*S*C + S*S*C + 2*max(H,W,S) + 8) floats.
  */
 export function augment(
@@ -171,7 +180,7 @@ export function augment(
   const weights = scratch + ((<usize>(side * size * c + 2)) << 2);
   const pixels = size * size;
   for (let i = 0; i < n; i++) {
-    const row = rows + (<usize>i << 6);
+    const row = rows + <usize>(i * 68);
     const view = out + ((<usize>(i * pixels * c)) << 2);
     cropResize(images + <usize>(i * h * w * c), w, c, row, size, tmp, view, weights);
     if (at(row, 14) == 2 && c == 3) saturation(view, pixels, 0);
@@ -186,6 +195,7 @@ export function augment(
     }
     if (at(row, 14) == 1 && c == 3) saturation(view, pixels, 0);
     if (at(row, 15) > 0) blur(view, size, c, at(row, 15), tmp, weights);
+    if (at(row, 16) != 0) solarise(view, pixels * c);
     const flip = at(row, 4) != 0;
     for (let y = 0; y < size; y++) {
       const half = flip ? size / 2 : 0;

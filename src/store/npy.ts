@@ -1,8 +1,15 @@
-/** NumPy's file format: what bench/recipe.ts hands its images over in. */
-export function npy(shape: readonly number[], data: Uint8Array | Int32Array): Uint8Array {
-  const descr = data instanceof Uint8Array ? "|u1" : "<i4";
+const types: [new (...args: never[]) => unknown, string][] = [
+  [Uint8Array, "|u1"],
+  [Int32Array, "<i4"],
+  [Float32Array, "<f4"],
+];
+
+/** NumPy's own file format, version 1.0: what `numpy.load` reads. */
+export function encodeNpy(shape: readonly number[], data: Uint8Array | Int32Array | Float32Array): Uint8Array {
+  const descr = types.find(([type]) => data instanceof type)?.[1] as string;
   const sides = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
   const header = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sides}), }`;
+  // Magic, length and header fill a multiple of 64 bytes.
   const padded = `${header.padEnd(Math.ceil((header.length + 11) / 64) * 64 - 11)}\n`;
   const start = Buffer.concat([Buffer.from("\x93NUMPY\x01\x00", "latin1"), Buffer.alloc(2), Buffer.from(padded)]);
   start.writeUInt16LE(padded.length, 8);

@@ -1,0 +1,21 @@
+import type { OptimizerSpec } from "../spec/pretrain.ts";
+import { adamw } from "./adamw.ts";
+import type { Buffers, Hyper, Range } from "./buffers.ts";
+import { lars } from "./lars.ts";
+import { sgd } from "./sgd.ts";
+
+export interface Optimiser {
+  /** Second moments are kept. */
+  readonly second: boolean;
+  /** A tensor is updated as a whole, not in any two parts. */
+  readonly whole: boolean;
+  /** `rank`: dimensions of the tensor that the range belongs to. */
+  update(buffers: Buffers, range: Range, hyper: Hyper, rank: number): void;
+}
+
+/** In order of complexity. To add one: a file, a line here, a name in `spec/pretrain.ts`. */
+export const optimisers: Record<OptimizerSpec["algorithm"], Optimiser> = {
+  sgd: { second: false, whole: false, update: sgd },
+  lars: { second: false, whole: true, update: lars },
+  adamw: { second: true, whole: false, update: adamw },
+};

@@ -1,0 +1,19 @@
+/** How each type of job on an encoder is run. To add one: its file, one line here. */
+import type { EvaluationType, JobSpecs } from "../spec/job.ts";
+import { embedImages } from "./embed.ts";
+import type { EvaluationContext, Outcome } from "./evaluation.ts";
+import { fineTune } from "./fine_tune.ts";
+import { probe } from "./probe.ts";
+import { vote } from "./vote.ts";
+
+type Runs = { [T in EvaluationType]: (spec: JobSpecs[T], context: EvaluationContext) => Promise<Outcome<unknown>> };
+
+const runs: Runs = { "linear-probe": probe, knn: vote, "fine-tune": fineTune, embed: embedImages };
+
+export function evaluate<T extends EvaluationType>(
+  type: T,
+  spec: JobSpecs[T],
+  context: EvaluationContext,
+): Promise<Outcome<unknown>> {
+  return runs[type](spec, context);
+}

@@ -1,0 +1,55 @@
+/** What both kinds of training do with one split: draw its views, normalise by it, keep its gradient. */
+import type * as tf from "@tensorflow/tfjs-core";
+import { PLACE } from "../data/source.ts";
+import { ROW, viewRow } from "../data/view.ts";
+import { augment } from "../kernels/augment/index.ts";
+import type { Encoder, Pass } from "../nn/resnet.ts";
+import type { BatchTask, ShardInit } from "./tasks.ts";
+
+/** Views f32[n,S,S,C] of some batch positions. */
+export function viewsOf(
+  { spec, channels, buffers, mean, std }: ShardInit,
+  { epoch, pixels }: BatchTask,
+  positions: readonly number[],
+  view: number,
+): tf.Tensor {
+  const rows = new Float32Array(positions.length * ROW);
+  const places = new Float64Array(positions.length * PLACE);
+  positions.forEach((position, i) => {
+    const place = buffers.places.subarray(position * PLACE, (position + 1) * PLACE);
+    places.set(place, i * PLACE);
+    const sample = buffers.batch[position] as number;
+    const [height, width] = [place[1], place[2]] as [number, number];
+    viewRow(rows, i * ROW, { seed: spec.seed, epoch, sample, view }, spec.augmentation, height, width);
+  });
+  return augment({ pixels, places, channels }, rows, spec.augmentation.size, mean, std);
+}
+
+/** A pass in training mode whose batch statistics go to row `unit` of `into`, f32[units, B]. */
+export function trainingPass(encoder: Encoder, param: Pass["param"], into: Float32Array, unit: number): Pass {
+  const { stats } = encoder;
+  const base = unit * stats.size;
+  return {
+    param,
+    norm: {
+      mode: "train",
+      record: (name, mean, variance, rows) => {
+        into.set(mean.dataSync(), base + stats.get(`${name}.running_mean`).offset);
+        const unbiased = variance.dataSync().map((v) => (v * rows) / (rows - 1));
+        into.set(unbiased, base + stats.get(`${name}.running_var`).offset);
+      },
+    },
+  };
+}
+
+export function keepGradients(
+  encoder: Encoder,
+  grads: readonly tf.Tensor[],
+  splitGradients: Float32Array,
+  slot: number,
+): void {
+  const base = slot * encoder.params.size;
+  encoder.params.entries.forEach((entry, i) => {
+    splitGradients.set((grads[i] as tf.Tensor).dataSync(), base + entry.offset);
+  });
+}
