@@ -77,8 +77,10 @@ export function createApp({ jobs, openReader }: AppDeps) {
       const parsed = parseSpec(type as JobType, spec);
       if ("from" in parsed) {
         const source = await jobs.get(parsed.from);
-        if (source?.type !== "pretrain") {
-          throw new SpecError([{ field: "spec.from", got: parsed.from, allowed: "the id of a pretrain job" }]);
+        const refuse = (allowed: string) => new SpecError([{ field: "spec.from", got: parsed.from, allowed }]);
+        if (source?.type !== "pretrain") throw refuse("the id of a pretrain job");
+        if (source.status === "failed" || source.status === "cancelled") {
+          throw refuse(`a pretrain job that can end well (the status of this one is ${source.status})`);
         }
       }
       return c.json((await jobs.submit(type as JobType, name ?? null, parsed)) as never, 201);

@@ -1,11 +1,16 @@
 /** The real thing: a Redis, the API and a worker as processes of their own. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import type { Client } from "../cli/client.ts";
 import type { Job } from "../src/spec/job.ts";
+import { decodeSafetensors } from "../src/store/safetensors.ts";
+import type { EmbedJobResult } from "../src/train/embed.ts";
+import type { FineTuneJobResult } from "../src/train/fine_tune.ts";
+import type { PretrainResult } from "../src/train/pretrain.ts";
 import type { ProbeJobResult } from "../src/train/probe.ts";
+import type { KnnJobResult } from "../src/train/vote.ts";
 import { eventually } from "./helpers.ts";
 import { type Service, startService } from "./service.ts";
 
@@ -51,6 +56,58 @@ describe("a job", () => {
     expect(top5).toBeGreaterThanOrEqual(top1);
     const { jobs } = (await (await fetch(`${service.url}/v1/jobs?limit=2`)).json()) as { jobs: Job[] };
     expect(jobs.map((j) => j.id)).toEqual([probe.id, submitted.id]);
+  }, 120_000);
+
+  test("kNN, fine-tuning and embedding of a run: figures, baselines, files, and a backbone that stays as it was", async () => {
+    const run = await client.submit("pretrain", spec({ epochs: 1 }));
+    const knn = await client.submit("knn", { from: run.id, k: [5, 20], temperature: 0.1 });
+    const tuned = await client.submit("fine-tune", { from: run.id, labels: 0.5, epochs: 3, lr: [0.01, 0.05] });
+    const embedded = await client.submit("embed", { from: run.id, split: "test", encoder: "key" });
+    expect([knn.status, tuned.status, embedded.status]).toEqual(["waiting", "waiting", "waiting"]);
+    const resultOf = async <T>(id: string) => (await until(id, (job) => job.status === "succeeded")).result as T;
+
+    const voted = await resultOf<KnnJobResult>(knn.id);
+    expect(voted.tried.map(({ k, temperature }) => [k, temperature])).toEqual([
+      [5, 0.1],
+      [20, 0.1],
+    ]);
+    expect(voted.tried.every(({ validation }) => validation !== null && validation >= 0 && validation <= 1)).toBe(true);
+    expect(voted.top1).toBeGreaterThan(0.5); // ten classes of bars: chance is 0.1
+    expect(voted.baselines?.pixels.top1).toBeGreaterThan(0.5);
+    expect(voted.backbone).toMatch(/^[0-9a-f]{64}$/);
+    expect(voted.confusion.flat().reduce((a, b) => a + b)).toBe(40);
+
+    const fine = await resultOf<FineTuneJobResult>(tuned.id);
+    expect(Math.abs(fine.labelledImages - 120)).toBeLessThanOrEqual(5); // half of each of ten classes, rounded
+    expect(fine.tried.map(({ lr }) => lr)).toEqual([0.01, 0.05]);
+    expect(fine.top1).toBeGreaterThan(0.5);
+    expect(fine.backbone).toBe(voted.backbone);
+    const path = (id: string, file: string) => join(service.dataDir, "runs", id, file);
+    const model = decodeSafetensors(new Uint8Array(readFileSync(path(tuned.id, fine.file))), fine.file).tensors;
+    expect(model.get("fc.weight")?.shape).toEqual([10, 32]);
+
+    const { images, dimension, files: written, backbone } = await resultOf<EmbedJobResult>(embedded.id);
+    expect([images, dimension]).toEqual([40, 32]);
+    expect(backbone).not.toBe(voted.backbone); // the key encoder
+    expect(written).toEqual(["features.npy", "labels.npy", "features.safetensors"]);
+    const npy = readFileSync(path(embedded.id, "features.npy"));
+    const { tensors } = decodeSafetensors(new Uint8Array(readFileSync(path(embedded.id, "features.safetensors"))), "x");
+    const features = tensors.get("features")?.data as Float32Array;
+    expect(npy.subarray(0, 80).toString("latin1")).toContain(
+      "'descr': '<f4', 'fortran_order': False, 'shape': (40, 32)",
+    );
+    expect(npy.subarray(npy.length - features.byteLength)).toEqual(Buffer.from(features.slice().buffer));
+    expect([...(tensors.get("labels")?.data ?? [])].slice(0, 3)).toEqual([0n, 1n, 2n]);
+  }, 120_000);
+
+  test("a job says what is doubtful about its spec, and how its training does", async () => {
+    const job = await client.submit("pretrain", spec({ epochs: 2, shuffle: false, queueSize: 512 }));
+    expect(job.warnings.join()).toContain("shuffle");
+    const done = await until(job.id, (j) => j.status === "succeeded");
+    // How many images there are is known only to the worker.
+    expect(done.warnings.join()).toContain("more keys than there are training images (240)");
+    expect(done.progress?.verdict).toMatchObject({ state: "queue warming", message: expect.stringContaining("512") });
+    expect((done.result as PretrainResult).verdict).toEqual(done.progress?.verdict as never);
   }, 120_000);
 
   test("kill -9 of the worker, twice: it resumes by itself and ends in the same bytes", async () => {
@@ -117,8 +174,7 @@ describe("a job", () => {
       return now.status === "failed" && now;
     });
     expect(failed.error).toBe("/no/such/folder: is not there");
-    const probe = await client.submit("linear-probe", { from: job.id });
-    await expect(until(probe.id, () => false)).rejects.toThrow("is failed");
+    await expect(client.submit("linear-probe", { from: job.id })).rejects.toThrow(/spec\.from: .*status .* is failed/);
   }, 120_000);
 
   test("a probe of images without classes fails, and says what is missing", async () => {

@@ -24,6 +24,9 @@ export interface Evidence {
 
 /** The loss is within this share of log(K+1). */
 const CHANCE = 0.03;
+const COLLAPSED_COSINE = 0.95;
+/** Of Spread.std. Untrained encoders have about 0.1. */
+const COLLAPSED_STD = 0.05;
 const LEAK_ACCURACY = 0.95;
 /** kNN counts as flat below this gain over the untrained encoder. */
 const FLAT_KNN = 0.01;
@@ -34,7 +37,16 @@ export function judge(spec: PretrainSpec, e: Evidence): Verdict {
   const directions = spec.symmetric ? 2 : 1;
   const chance = directions * Math.log(spec.queueSize + 1);
   const filled = e.step * keysPerStep(spec);
-  const collapsed = e.negative > 0.95 || (e.spread !== null && (e.spread.std < 0.1 || e.spread.effectiveRank < 1.5));
+  // An untrained encoder looks collapsed as well, so that is judged only once the queue is full.
+  if (filled < spec.queueSize) {
+    return {
+      state: "queue warming",
+      message:
+        `the queue still holds ${spec.queueSize - filled} random vectors of ${spec.queueSize}; while they are replaced ` +
+        "by real keys the loss rises, as it does in the first epochs of the authors' own log: no cause for concern",
+    };
+  }
+  const collapsed = e.negative > COLLAPSED_COSINE || (e.spread !== null && e.spread.std < COLLAPSED_STD);
   if (collapsed) {
     return {
       state: "collapsed",
@@ -42,14 +54,6 @@ export function judge(spec: PretrainSpec, e: Evidence): Verdict {
         `all images have nearly the same features (mean cosine with the queue ${e.negative.toFixed(2)}` +
         `${e.spread ? `, effective rank ${e.spread.effectiveRank.toFixed(1)}` : ""}): lower optimizer.lr, ` +
         "or raise momentum (with m = 0 MoCo fails)",
-    };
-  }
-  if (filled < spec.queueSize) {
-    return {
-      state: "queue warming",
-      message:
-        `the queue still holds ${spec.queueSize - filled} random vectors of ${spec.queueSize}; while they are replaced ` +
-        "by real keys the loss rises, as it does in the first epochs of the authors' own log: no cause for concern",
     };
   }
   const flat = e.knn !== null && e.untrainedKnn !== null && e.knn < e.untrainedKnn + FLAT_KNN;
