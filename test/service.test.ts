@@ -61,7 +61,13 @@ describe("a job", () => {
   test("kNN, fine-tuning and embedding of a run: figures, baselines, files, and a backbone that stays as it was", async () => {
     const run = await client.submit("pretrain", spec({ epochs: 1 }));
     const knn = await client.submit("knn", { from: run.id, k: [5, 20], temperature: 0.1 });
-    const tuned = await client.submit("fine-tune", { from: run.id, labels: 0.5, epochs: 3, lr: [0.01, 0.05] });
+    const tuned = await client.submit("fine-tune", {
+      from: run.id,
+      labels: 0.5,
+      epochs: 8,
+      batchSize: 16,
+      lr: [0.01, 0.05],
+    });
     const embedded = await client.submit("embed", { from: run.id, split: "test", encoder: "key" });
     expect([knn.status, tuned.status, embedded.status]).toEqual(["waiting", "waiting", "waiting"]);
     const resultOf = async <T>(id: string) => (await until(id, (job) => job.status === "succeeded")).result as T;
