@@ -33,7 +33,7 @@ export interface Encoder {
   project(pass: Pass, features: tf.Tensor): tf.Tensor;
 }
 
-const architectures = {
+export const architectures = {
   resnet10: { blocks: [1, 1, 1, 1], expansion: 1 },
   resnet18: { blocks: [2, 2, 2, 2], expansion: 1 },
   resnet34: { blocks: [3, 4, 6, 3], expansion: 1 },

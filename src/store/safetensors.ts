@@ -58,7 +58,8 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
     if (to - from !== count * width || from < 0 || 8 + length + to > bytes.length) {
       throw new FileError(file, `tensor ${name}: offsets [${from}, ${to}] do not fit shape [${shape}]`);
     }
-    const raw = bytes.slice(8 + length + from, 8 + length + to).buffer;
+    // A copy: the place in the file is not aligned for a view. (`slice` of a Buffer would be no copy.)
+    const raw = new Uint8Array(bytes.subarray(8 + length + from, 8 + length + to)).buffer;
     tensors.set(name, { shape, data: width === 4 ? new Float32Array(raw) : new BigInt64Array(raw) });
   }
   return { tensors, metadata: (__metadata__ ?? {}) as unknown as Record<string, string> };

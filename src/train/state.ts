@@ -98,6 +98,18 @@ export const unitsOf = (spec: PretrainSpec): number => directionsOf(spec) * spec
 
 /** A fresh state: query encoder by its seed, key encoder its copy, queue of random unit vectors. */
 export function createModel(spec: PretrainSpec, channels: number, threads: number): Model {
+  const model = allocateModel(spec, channels, threads);
+  const { encoder, state } = model;
+  encoder.params.initialise(state.queryParams, spec.seed);
+  encoder.stats.initialise(state.queryStats, spec.seed);
+  state.keyParams.set(state.queryParams);
+  state.keyStats.set(state.queryStats);
+  initQueue(state.queue, spec.dim, spec.seed);
+  return model;
+}
+
+/** All zeros, to be filled from a file. */
+export function allocateModel(spec: PretrainSpec, channels: number, threads: number): Model {
   const encoder = encoderOf(spec, channels);
   const p = encoder.params.size;
   const b = encoder.stats.size;
@@ -113,11 +125,6 @@ export function createModel(spec: PretrainSpec, channels: number, threads: numbe
     queue: floats(spec.queueSize * spec.dim),
     queueIds: ints(spec.queueSize).fill(-1),
   };
-  encoder.params.initialise(state.queryParams, spec.seed);
-  encoder.stats.initialise(state.queryStats, spec.seed);
-  state.keyParams.set(state.queryParams);
-  state.keyStats.set(state.queryStats);
-  initQueue(state.queue, spec.dim, spec.seed);
   const buffers: StepBuffers = {
     batch: ints(spec.batchSize),
     places: doubles(spec.batchSize * PLACE),
