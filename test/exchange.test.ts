@@ -78,10 +78,10 @@ describe("import of facebookresearch/moco", () => {
     );
     const misshapen = broken(
       'layer3.0.conv2.weight":{"dtype":"F32","shape":[16,16,3,3]',
-      'layer3.0.conv2.weight":{"dtype":"F32","shape":[16,8,6,3]',
+      'layer3.0.conv2.weight":{"dtype":"F32","shape":[16,12,4,3]',
     );
     expect(() => importMoco(misshapen, "m.safetensors", given)).toThrow(
-      "m.safetensors: tensor module.encoder_q.layer3.0.conv2.weight: expected shape [16,16,3,3], got [16,8,6,3]",
+      "m.safetensors: tensor module.encoder_q.layer3.0.conv2.weight: expected shape [16,16,3,3], got [16,12,4,3]",
     );
     const resnet = exportCheckpoint(checkpoint, "x", spec, "torchvision", "query");
     expect(() => importMoco(resnet, "r.safetensors", given)).toThrow("not a checkpoint of MoCo");
