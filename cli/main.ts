@@ -2,7 +2,8 @@
 import { Command, Option } from "commander";
 import { startApi } from "../api/server.ts";
 import type { JobType } from "../src/spec/job.ts";
-import { jobTypes } from "../src/spec/job.ts";
+import { jobTypes, SpecError } from "../src/spec/job.ts";
+import { exportFormats } from "../src/train/exchange.ts";
 import { type Env, readEnv } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
 import { createLogger } from "../src/util/logger.ts";
@@ -11,6 +12,7 @@ import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
 import { demo } from "./demo.ts";
 import { findRedis, openRedis, untilStopped } from "./services.ts";
+import { checkData, exportRun, importRun, listData, readSpecFile, views } from "./tools.ts";
 
 process.env.MSGPACKR_NATIVE_ACCELERATION_DISABLED = "true";
 
@@ -26,11 +28,11 @@ const settings: [flag: string, variable: string, help: string][] = [
   ["--device <name>", "MOCOD_DEVICE", "device that trains (wasm)"],
 ];
 
-function command(name: string, description: string): Command {
-  const made = program.command(name).description(description);
-  for (const [flag, , help] of settings) made.addOption(new Option(flag, help));
-  return made;
+function addSettings(to: Command): Command {
+  for (const [flag, , help] of settings) to.addOption(new Option(flag, help));
+  return to;
 }
+const command = (name: string, description: string) => addSettings(program.command(name).description(description));
 
 function envOf(options: Record<string, string | undefined>): Env {
   const given = Object.fromEntries(
@@ -65,12 +67,45 @@ command("worker", "a worker for the jobs of a running service").action(async (op
 const clientOf = (env: Env) => new Client(`http://${env.host}:${env.port}`);
 
 command("submit", "submit a job; the spec is a JSON file, - for stdin")
-  .argument("<type>", jobTypes.join(" or "))
+  .argument("<type>", jobTypes.join(", "))
   .argument("<spec>", "file")
   .action(async (type: string, file: string, options) => {
-    const text = file === "-" ? await Bun.stdin.text() : await Bun.file(file).text();
-    console.log((await clientOf(envOf(options)).submit(type as JobType, JSON.parse(text))).id);
+    const job = await clientOf(envOf(options)).submit(type as JobType, await readSpecFile(file));
+    for (const warning of job.warnings) console.error(`warning: ${warning}`);
+    console.log(job.id);
   });
+
+command("views", "draw the views that a run trains on: a PNG of any images in any epochs")
+  .argument("<spec>", "a pretrain spec, JSON; - for stdin")
+  .requiredOption("--image <n>", "numbers of the dataset: 17 or 3,5 or 0-7")
+  .option("--epoch <n>", "from 0: 3 or 0,100 or 0-4", "0")
+  .option("--out <file>", "the PNG", "views.png")
+  .action(async (file: string, options) => views(envOf(options), file, options));
+
+const data = program.command("data").description("datasets: what there is, and what is in one");
+addSettings(data.command("list").description("datasets known by name")).action((options) => listData(envOf(options)));
+addSettings(data.command("check").description("counts, classes, sizes, broken files, mean and deviation"))
+  .argument("<source>", "fashion-mnist, cifar10, cifar100, a folder, a tar, or a dataset spec as JSON")
+  .option("--test <path>", "test images of a folder or tar")
+  .option("--json", "as JSON")
+  .action(async (source: string, options) => checkData(envOf(options), source, options));
+
+command("export", "write an encoder for PyTorch or ONNX")
+  .argument("<id>", "a pretrain job")
+  .addOption(
+    new Option("--format <name>", "torchvision, moco: safetensors").choices(exportFormats).default("torchvision"),
+  )
+  .addOption(new Option("--encoder <name>", "which of the two").choices(["query", "key"]).default("query"))
+  .option("--out <file>", "unset: named after the run")
+  .action((id: string, options) => exportRun(envOf(options), id, options));
+
+command("import", "make a finished run of a checkpoint of facebookresearch/moco; prints its id")
+  .argument("<file>", "checkpoint_*.pth.tar, moco_v*_pretrain.pth.tar, or their names in safetensors")
+  .requiredOption("--dataset <source>", "images to judge it on: as for `data check`")
+  .option("--test <path>", "test images of a folder or tar")
+  .option("--size <pixels>", "side of the views that it is given", "224")
+  .option("--name <name>", "unset: the file's")
+  .action(async (file: string, options) => importRun(envOf(options), file, options));
 
 command("watch", "follow a job to its end")
   .argument("<id>")
@@ -90,7 +125,7 @@ try {
   await program.parseAsync();
   process.exit(process.exitCode ?? 0);
 } catch (error) {
-  if (!(error instanceof UserError)) throw error;
+  if (!(error instanceof UserError || error instanceof SpecError)) throw error;
   console.error(error.message);
   process.exit(1);
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseSpec } from "../src/spec/job.ts";
 import { RunFolder } from "../src/store/run_folder.ts";
 import { openBatches } from "../src/train/batches.ts";
-import { trainStep } from "../src/train/moco_step.ts";
+import { queueDrift, trainStep } from "../src/train/moco_step.ts";
 import { type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import { openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
@@ -47,26 +47,37 @@ const finalFiles = (folder: string, result: PretrainResult) => {
   ];
 };
 
-test("1, 2 and 3 threads, and a run stopped in mid-epoch twice, leave the same bytes", async () => {
-  using data = temporaryFolder();
-  writeFashionLike(data.path, 120, 20);
-  const spec = specFor(data.path);
-  const outcomes: unknown[] = [];
-  for (const [threads, stops] of [
-    [1, []],
-    [2, []],
-    [3, []],
-    [2, [4, 9]],
-  ] as const) {
-    using folder = temporaryFolder();
-    for (const stop of stops) expect(await run(spec, folder.path, threads, stop)).toEqual({ stopped: "shutdown" });
-    const outcome = await run(spec, folder.path, threads);
-    if (!("result" in outcome)) throw new Error("stopped");
-    expect(outcome.result.steps).toBe(18);
-    outcomes.push(finalFiles(folder.path, outcome.result));
-  }
-  for (const outcome of outcomes) expect(outcome).toEqual(outcomes[0]);
-}, 120_000);
+test.each([
+  ["as it is", {}],
+  [
+    "symmetric, own images masked, AdamW",
+    { symmetric: true, maskSameImage: true, optimizer: { algorithm: "adamw", lr: 0.001 } },
+  ],
+  ["LARS, by step", { optimizer: { algorithm: "lars", lr: 0.3, per: "step", warmup: 1 } }],
+])(
+  "1, 2 and 3 threads, and a run stopped in mid-epoch twice, leave the same bytes: %s",
+  async (_, more) => {
+    using data = temporaryFolder();
+    writeFashionLike(data.path, 120, 20);
+    const spec = specFor(data.path, more);
+    const outcomes: unknown[] = [];
+    for (const [threads, stops] of [
+      [1, []],
+      [2, []],
+      [3, []],
+      [2, [4, 9]],
+    ] as const) {
+      using folder = temporaryFolder();
+      for (const stop of stops) expect(await run(spec, folder.path, threads, stop)).toEqual({ stopped: "shutdown" });
+      const outcome = await run(spec, folder.path, threads);
+      if (!("result" in outcome)) throw new Error("stopped");
+      expect(outcome.result.steps).toBe(18);
+      outcomes.push(finalFiles(folder.path, outcome.result));
+    }
+    for (const outcome of outcomes) expect(outcome).toEqual(outcomes[0]);
+  },
+  120_000,
+);
 
 test("a damaged newest checkpoint is passed over for the one before, and the run ends the same", async () => {
   using data = temporaryFolder();
@@ -84,6 +95,31 @@ test("a damaged newest checkpoint is passed over for the one before, and the run
   if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
   expect(outcome.result.checkpoint).toEqual(expected.result.checkpoint);
 }, 120_000);
+
+test("drift of the queue: none where the key encoder stands still, some where it moves", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  const driftOf = async (more: object) => {
+    const spec = specFor(data.path, more);
+    const { model, pool, dataset, parts } = await openSession(spec, { threads: 2, context: quiet });
+    const trainer = { model, pool, batches: openBatches(dataset.train, parts.train, spec) };
+    const position = startPosition();
+    const drifts: (number | null)[] = [await queueDrift(trainer, spec, position)];
+    for (let step = 0; step < 7; step++) await trainStep(trainer, spec, position);
+    drifts.push(await queueDrift(trainer, spec, position));
+    pool.close();
+    return drifts;
+  };
+  // The queue of 40 holds two batches of 16 (with the symmetric loss one of 32): it wraps, and is found again.
+  for (const symmetric of [false, true]) {
+    const [before, still] = await driftOf({ momentum: 1, symmetric });
+    expect(before).toBeNull();
+    expect(still).toBeCloseTo(1, 5);
+    const [, moving] = await driftOf({ momentum: 0.5, symmetric, optimizer: { lr: 1 } });
+    expect(moving).toBeLessThan(0.999);
+    expect(moving).toBeGreaterThan(-1);
+  }
+}, 60_000);
 
 test("the tensor count is equal after step 3 and step 30", async () => {
   using data = temporaryFolder();

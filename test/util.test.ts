@@ -4,6 +4,7 @@ import { topK } from "../src/evaluate/knn.ts";
 import { fromTorch, toTorch } from "../src/nn/layout.ts";
 import { learningRate } from "../src/optim/schedule.ts";
 import { parseSpec, type SpecError } from "../src/spec/job.ts";
+import { lint } from "../src/spec/lint.ts";
 import { presets } from "../src/spec/presets.ts";
 import { decodeSafetensors, encodeSafetensors } from "../src/store/safetensors.ts";
 import { readEnv } from "../src/util/env.ts";
@@ -173,6 +174,44 @@ describe("specs", () => {
       /spec\.dim: got "big".*spec\.batchSize: got 60, allowed: must be a multiple of splits \(8\).*spec\.queueSize: got 3/,
     );
     expect(() => parseSpec("pretrain", { dataset, queueSize: 32 })).toThrow("at least batchSize");
+    expect(() => parseSpec("pretrain", { dataset, queueSize: 100, symmetric: true })).toThrow("twice batchSize");
+    expect(() => parseSpec("pretrain", { dataset, encoder: { stem: "imagenet" } })).toThrow(
+      "spec.augmentation.size: got 28, allowed: must be at least 32, the stride of encoder.stem imagenet",
+    );
+    expect(() => parseSpec("pretrain", { dataset, epochs: 3, optimizer: { warmup: 3 } })).toThrow(
+      "spec.optimizer.warmup: got 3, allowed: must be less than epochs (3)",
+    );
+  });
+});
+
+describe("the linter", () => {
+  const fields = (images: number | undefined, more: object) => {
+    const spec = parseSpec("pretrain", { preset: "cifar", dataset: { kind: "cifar10" }, ...more });
+    return lint(spec, images).map((warning) => warning.fields.join());
+  };
+  test.each([
+    ["the published recipe", 50_000, {}, []],
+    ["ImageNet's", 1_281_167, { preset: "imagenet" }, []],
+    ["a queue longer than the dataset", 3000, { batchSize: 64, momentum: 0.95 }, ["queueSize"]],
+    ["a queue of more than half an epoch", 6000, { batchSize: 64, momentum: 0.95 }, ["queueSize,maskSameImage"]],
+    ["the same, with own images masked", 6000, { batchSize: 64, momentum: 0.95, maskSameImage: true }, []],
+    ["momentum 0", 50_000, { momentum: 0 }, ["momentum"]],
+    ["momentum 1", 50_000, { momentum: 1 }, ["momentum"]],
+    ["a key encoder that outruns the queue", 50_000, { momentum: 0.5, batchSize: 64 }, ["momentum,queueSize"]],
+    ["a key encoder that stands still", 50_000, { momentum: 0.9999, epochs: 10 }, ["momentum,epochs"]],
+    ["no shuffling", undefined, { shuffle: false }, ["splits,shuffle"]],
+    ["one split", undefined, { splits: 1 }, ["splits,shuffle"]],
+    [
+      "two values for a batch norm",
+      undefined,
+      { batchSize: 16, splits: 8, augmentation: { size: 8 }, optimizer: { lr: 0.01 } },
+      ["batchSize,splits,augmentation.size"],
+    ],
+    ["a rate for another batch", undefined, { optimizer: { lr: 3 } }, ["optimizer.lr,batchSize"]],
+    ["a low temperature under an MLP head", undefined, { head: "mlp", temperature: 0.07 }, ["temperature,head"]],
+    ["a high temperature", undefined, { temperature: 1 }, ["temperature"]],
+  ])("%s", (_, images, more, expected) => {
+    expect(fields(images, more)).toEqual(expected);
   });
 });
 

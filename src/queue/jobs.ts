@@ -82,6 +82,33 @@ export class Jobs {
     return (await this.get(id)) as Job;
   }
 
+  /**
+   * Puts a run that was pretrained elsewhere among the finished ones. `fill` writes its checkpoint before anyone can
+   * see it.
+   */
+  async adopt(
+    name: string,
+    spec: JobSpecs["pretrain"],
+    epochs: number,
+    fill: (folder: RunFolder) => unknown,
+  ): Promise<Job> {
+    const id = newRunId();
+    const at = new Date().toISOString();
+    const folder = this.folder(id);
+    folder.create();
+    const checkpoint = fill(folder);
+    const result = { imported: true, epochs, checkpoint };
+    folder.writeResult(result);
+    const times = { createdAt: at, startedAt: at, finishedAt: at };
+    folder.writeJob({ id, type: "pretrain", name, status: "succeeded", spec, result, ...times });
+    const status: JobStatus = "succeeded";
+    const texts = { spec: JSON.stringify(spec), result: JSON.stringify(result) };
+    await this.redis.hset(runKey(id), { id, type: "pretrain", name, status, ...texts, ...times });
+    await this.redis.xadd(eventsKey(id), "*", "type", "status", "data", JSON.stringify({ status }));
+    await this.redis.zadd(INDEX, Date.parse(at), id);
+    return (await this.get(id)) as Job;
+  }
+
   private async enqueue(id: string, type: JobType): Promise<void> {
     await this.queue.add(type, { runId: id }, { jobId: id, removeOnComplete: true, removeOnFail: true });
   }

@@ -1,0 +1,147 @@
+/** Commands that work on files alone, or put a run into the service: `views`, `data`, `export`, `import`. */
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { checkDataset, type PartReport } from "../src/data/check.ts";
+import { Jobs } from "../src/queue/jobs.ts";
+import { connect } from "../src/queue/redis.ts";
+import { type DatasetSpec, datasetSpec } from "../src/spec/dataset.ts";
+import { fieldErrors, type Job, parseSpec, SpecError } from "../src/spec/job.ts";
+import { RunFolder } from "../src/store/run_folder.ts";
+import { type ExportFormat, exportCheckpoint, importMoco } from "../src/train/exchange.ts";
+import { contactSheet } from "../src/train/views.ts";
+import type { Env } from "../src/util/env.ts";
+import { messageOf, UserError } from "../src/util/errors.ts";
+import { findRedis } from "./services.ts";
+
+const contextOf = (env: Env) => ({ cache: join(env.dataDir, "datasets"), log: (m: string) => console.error(m) });
+
+function parseJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${what} is not JSON: ${messageOf(error)}`);
+  }
+}
+
+/** A spec from a file, or - for stdin. */
+export async function readSpecFile(file: string): Promise<unknown> {
+  if (file !== "-" && !existsSync(file)) throw new UserError(`${file}: is not there`);
+  return parseJson(file === "-" ? await Bun.stdin.text() : readFileSync(file, "utf8"), file);
+}
+
+/** "3", "3,5" or "3-6" as whole numbers. */
+export function wholeNumbers(text: string): number[] {
+  return text.split(",").flatMap((part) => {
+    const [, first, last = first] = part.match(/^(\d+)(?:-(\d+))?$/) ?? [];
+    if (first === undefined || Number(last) < Number(first))
+      throw new UserError(`got "${text}", allowed: 3 or 3,5 or 3-6`);
+    return Array.from({ length: Number(last) - Number(first) + 1 }, (_, i) => Number(first) + i);
+  });
+}
+
+export async function views(
+  env: Env,
+  file: string,
+  options: { image: string; epoch: string; out: string },
+): Promise<void> {
+  const spec = parseSpec("pretrain", await readSpecFile(file));
+  const [images, epochs] = [wholeNumbers(options.image), wholeNumbers(options.epoch)];
+  const { png, heldOut } = await contactSheet(spec, images, epochs, contextOf(env));
+  writeFileSync(options.out, png);
+  if (heldOut.length > 0) console.error(`held out of pretraining: ${heldOut.join(", ")}`);
+  console.log(
+    `${options.out}: image, query view, key view; lines: images ${images.join(", ")} at epochs ${epochs.join(", ")}`,
+  );
+}
+
+/** A name, a folder, a tar or the JSON of a dataset spec. */
+export function datasetOf(source: string, test: string | undefined): DatasetSpec {
+  const named = ["fashion-mnist", "cifar10", "cifar100"].includes(source);
+  const given = source.startsWith("{")
+    ? parseJson(source, "the dataset")
+    : named
+      ? { kind: source }
+      : { kind: existsSync(source) && statSync(source).isDirectory() ? "folder" : "tar", path: source, test };
+  const parsed = datasetSpec.safeParse(given);
+  if (!parsed.success) throw new SpecError(fieldErrors("dataset", given, parsed.error.issues));
+  return parsed.data;
+}
+
+function describePart(name: string, part: PartReport): string {
+  const fixed = (values: number[]) => values.map((v) => v.toFixed(4)).join(", ");
+  const classes = Object.entries(part.classes);
+  const sizes = Object.entries(part.sizes);
+  const more = sizes.length > 5 ? `, and ${sizes.length - 5} other sizes` : "";
+  return [
+    `${name}: ${part.images} images, ${classes.length} classes, ${part.broken.length} broken`,
+    ...classes.map(([folder, count]) => `  ${folder.padEnd(24)} ${count}`),
+    `  sizes  ${sizes
+      .slice(0, 5)
+      .map(([size, count]) => `${size} (${count})`)
+      .join(", ")}${more}`,
+    `  mean   ${fixed(part.mean)}`,
+    `  std    ${fixed(part.std)}`,
+    ...part.broken.slice(0, 20).map((line) => `  broken ${line}`),
+  ].join("\n");
+}
+
+/** Exits with 1 where a file is broken. */
+export async function checkData(env: Env, source: string, options: { test?: string; json?: boolean }): Promise<void> {
+  const report = await checkDataset(datasetOf(source, options.test), contextOf(env));
+  const parts = [["train", report.train] as const, ...(report.test ? [["test", report.test] as const] : [])];
+  console.log(options.json ? JSON.stringify(report) : parts.map(([name, part]) => describePart(name, part)).join("\n"));
+  if (parts.some(([, { broken }]) => broken.length > 0)) process.exitCode = 1;
+}
+
+/** What can be trained on, and whether it is on this machine. */
+export function listData(env: Env): void {
+  const here = (...places: string[]) => places.find((place) => existsSync(place));
+  const cache = join(env.dataDir, "datasets");
+  const rows: [string, string | undefined, string][] = [
+    ["fashion-mnist", here("/usr/share/datasets/fashion-mnist", join(cache, "fashion-mnist")), "70,000 grey, 28x28"],
+    ["cifar10", here(join(cache, "cifar-10-batches-bin")), "60,000 RGB, 32x32, 10 classes"],
+    ["cifar100", here(join(cache, "cifar-100-binary")), "60,000 RGB, 32x32, 100 classes"],
+  ];
+  for (const [name, place, what] of rows)
+    console.log(`${name.padEnd(14)} ${what.padEnd(32)} ${place ?? "is downloaded when it is used"}`);
+  console.log('folder, tar    any images, class = folder         {"kind":"folder","path":"…"}');
+}
+
+export function exportRun(
+  env: Env,
+  id: string,
+  options: { format: ExportFormat; encoder: "query" | "key"; out?: string },
+): void {
+  const folder = new RunFolder(env.dataDir, id);
+  if (!existsSync(folder.path)) throw new UserError(`there is no run ${id} in ${env.dataDir}`);
+  const spec = parseSpec("pretrain", folder.readJob<Job>().spec);
+  const found = folder.readCheckpoint((message) => console.error(message));
+  if (!found) throw new UserError(`run ${id} has no checkpoint yet`);
+  const { file, step } = found.record;
+  const bytes = exportCheckpoint(found.bytes, file, spec, options.format, options.encoder);
+  const out = options.out ?? `${id}.${options.format === "onnx" ? "onnx" : `${options.format}.safetensors`}`;
+  writeFileSync(out, bytes);
+  console.log(`${out}: ${options.format}, ${options.encoder} encoder after step ${step}, ${bytes.length} bytes`);
+}
+
+/** Makes a finished run of a file of facebookresearch/moco, so that probes and the rest work on it. */
+export async function importRun(
+  env: Env,
+  file: string,
+  options: { dataset: string; test?: string; size: string; name?: string },
+): Promise<void> {
+  if (!existsSync(file)) throw new UserError(`${file}: is not there`);
+  const given = { dataset: datasetOf(options.dataset, options.test), augmentation: { size: Number(options.size) } };
+  const { spec, epochs, checkpoint } = importMoco(new Uint8Array(readFileSync(file)), file, given);
+  const redis = connect(findRedis(env));
+  const jobs = new Jobs(redis, env.dataDir);
+  try {
+    const job = await jobs.adopt(options.name ?? basename(file), spec, epochs, (folder) =>
+      folder.writeCheckpoint(0, checkpoint),
+    );
+    console.log(job.id);
+  } finally {
+    await jobs.close();
+    redis.disconnect();
+  }
+}

@@ -1,0 +1,71 @@
+/** The views that a run trains on, drawn again: any image, any epoch. */
+import sharp, { type OverlayOptions } from "sharp";
+import { loadDataset, partition } from "../data/index.ts";
+import { openSource, PLACE } from "../data/source.ts";
+import type { DataContext, Dataset } from "../data/types.ts";
+import { type Look, lookRow, ROW } from "../data/view.ts";
+import { augment } from "../kernels/augment/index.ts";
+import { openDevice } from "../kernels/index.ts";
+import type { PretrainSpec } from "../spec/pretrain.ts";
+import { UserError } from "../util/errors.ts";
+
+/** Pixels between tiles, and the side below which a tile is enlarged without smoothing. */
+const [GAP, LEGIBLE] = [4, 96];
+
+/** u8[size, size, channels] of one image as `look` says. */
+async function tile(dataset: Dataset, index: number, look: Look, size: number): Promise<Uint8Array> {
+  const { train } = dataset;
+  const source = openSource(train, (step) => (step === 0 ? Int32Array.of(index) : undefined), 1);
+  const places = new Float64Array(PLACE);
+  await source.at(0, places);
+  const rows = new Float32Array(ROW);
+  lookRow(rows, 0, look, index, places[1] as number, places[2] as number);
+  const { channels } = train;
+  const [mean, std] = [new Array<number>(channels).fill(0), new Array<number>(channels).fill(1)];
+  const view = augment({ pixels: source.pixels, places, channels }, rows, size, mean, std);
+  const bytes = Uint8Array.from(view.dataSync(), (v) => Math.round(255 * v));
+  view.dispose();
+  return bytes;
+}
+
+/**
+ * A PNG: one line for each image and epoch, in it the image as evaluation sees it, its query view, its key view.
+ * `images` count among those that the run trains on, in the dataset's own numbering. Throws UserError for one that
+ * there is not.
+ */
+export async function contactSheet(
+  spec: PretrainSpec,
+  images: readonly number[],
+  epochs: readonly number[],
+  context: DataContext,
+): Promise<{ png: Buffer; heldOut: number[] }> {
+  await openDevice();
+  const dataset = await loadDataset(spec.dataset, context);
+  const { count, channels } = dataset.train;
+  const beyond = images.find((image) => image >= count);
+  if (beyond !== undefined) throw new UserError(`--image: ${dataset.name} has images 0 to ${count - 1}, got ${beyond}`);
+  const { holdout } = partition(dataset.train, spec.monitor.holdout, spec.dataset.images, spec.seed);
+  const { size } = spec.augmentation;
+  const looks = (epoch: number): Look[] => [
+    { kind: "centre", share: 1 },
+    ...[0, 1].map((view): Look => ({ kind: "random", seed: spec.seed, epoch, view, spec: spec.augmentation })),
+  ];
+  const scale = Math.max(1, Math.ceil(LEGIBLE / size));
+  const side = size * scale;
+  const tiles: OverlayOptions[] = [];
+  const lines = images.flatMap((image) => epochs.map((epoch) => ({ image, epoch })));
+  for (const [y, { image, epoch }] of lines.entries()) {
+    for (const [x, look] of looks(epoch).entries()) {
+      const raw = { width: size, height: size, channels: channels as 1 | 3 };
+      const pixels = sharp(await tile(dataset, image, look, size), { raw });
+      const input = await pixels.resize(side, side, { kernel: "nearest" }).png().toBuffer();
+      tiles.push({ input, left: GAP + x * (side + GAP), top: GAP + y * (side + GAP) });
+    }
+  }
+  const [width, height] = [GAP + 3 * (side + GAP), GAP + lines.length * (side + GAP)];
+  const png = await sharp({ create: { width, height, channels: 3, background: "white" } })
+    .composite(tiles)
+    .png()
+    .toBuffer();
+  return { png, heldOut: images.filter((image) => holdout.includes(image)) };
+}
