@@ -1,0 +1,125 @@
+/** The command line as a person uses it: real processes, real files, a real Redis. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import sharp from "sharp";
+import { decodeSafetensors } from "../src/store/safetensors.ts";
+import { type Service, startService } from "./service.ts";
+
+const main = join(import.meta.dir, "../cli/main.ts");
+let service: Service;
+beforeAll(async () => {
+  service = await startService();
+});
+afterAll(() => service.stop());
+
+/** Runs `mocod` in the service's folder. */
+async function mocod(...args: string[]) {
+  const child = Bun.spawn([process.execPath, main, ...args], {
+    ...{ cwd: service.folder, stdio: ["ignore", "pipe", "pipe"] },
+    env: { ...process.env, MOCOD_DATA_DIR: service.dataDir, MOCOD_PORT: new URL(service.url).port },
+  });
+  const [out, errors] = await Promise.all(
+    [child.stdout, child.stderr].map((stream) => new Response(stream as ReadableStream).text()),
+  );
+  return { code: await child.exited, out: (out as string).trim(), errors: errors as string };
+}
+
+test("views: a contact sheet, the same each time it is drawn", async () => {
+  writeFileSync(
+    join(service.folder, "spec.json"),
+    JSON.stringify(service.spec({ augmentation: { jitter: { probability: 0 } } })),
+  );
+  const { code, out } = await mocod("views", "spec.json", "--image", "17,3", "--epoch", "3-4");
+  expect(code).toBe(0);
+  expect(out).toContain("views.png");
+  const png = join(service.folder, "views.png");
+  const { width, height } = await sharp(png).metadata();
+  const side = 28 * 4; // enlarged to be seen
+  expect([width, height]).toEqual([4 + 3 * (side + 4), 4 + 4 * (side + 4)]);
+  const first = readFileSync(png);
+  await mocod("views", "spec.json", "--image", "17,3", "--epoch", "3-4");
+  expect(readFileSync(png)).toEqual(first);
+  // The first tile is the image itself: a bright bar whose row tells its class (17 is of class 7).
+  const { data } = await sharp(png)
+    .extract({ left: 4, top: 4, width: side, height: side })
+    .resize(28, 28, { kernel: "nearest" })
+    .greyscale()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  expect(data[20 * 28 + 14]).toBeGreaterThan(150);
+  expect(data[3 * 28 + 14]).toBeLessThan(100);
+
+  const beyond = await mocod("views", "spec.json", "--image", "260");
+  expect([beyond.code, beyond.errors.trim()]).toEqual([1, "--image: Fashion-MNIST has images 0 to 259, got 260"]);
+  const nonsense = await mocod("views", "spec.json", "--image", "all");
+  expect(nonsense.errors.trim()).toBe('got "all", allowed: 3 or 3,5 or 3-6');
+}, 60_000);
+
+test("data check: a report, and exit code 1 where a file is broken", async () => {
+  const folder = join(service.folder, "pictures", "cat");
+  mkdirSync(folder, { recursive: true });
+  await sharp({ create: { width: 9, height: 7, channels: 3, background: "#ff0000" } })
+    .png()
+    .toFile(join(folder, "a.png"));
+  const good = await mocod("data", "check", "pictures");
+  expect(good.code).toBe(0);
+  expect(good.out).toContain("train: 1 images, 1 classes, 0 broken");
+  expect(good.out).toContain("mean   1.0000, 0.0000, 0.0000");
+  writeFileSync(join(folder, "b.png"), "no picture");
+  const bad = await mocod("data", "check", "pictures", "--json");
+  expect(bad.code).toBe(1);
+  expect(JSON.parse(bad.out).train).toMatchObject({
+    images: 1,
+    sizes: { "9x7": 1 },
+    broken: [expect.stringContaining("cat/b.png")],
+  });
+  expect((await mocod("data", "check", "nowhere")).errors.trim()).toBe("nowhere: is not there");
+  expect((await mocod("data", "list")).out).toContain("fashion-mnist");
+}, 60_000);
+
+test("export of a run, and import of a checkpoint of PyTorch's that a probe works on", async () => {
+  const job = await service.client.submit("pretrain", service.spec({ epochs: 1 }));
+  await service.until(job.id, ({ status }) => status === "succeeded");
+  const exported = await mocod("export", job.id, "--encoder", "key", "--out", "encoder.safetensors");
+  expect(exported.out).toContain("torchvision, key encoder after step 15");
+  const file = join(service.folder, "encoder.safetensors");
+  const { tensors } = decodeSafetensors(new Uint8Array(readFileSync(file)), file);
+  expect(tensors.get("layer4.0.bn2.running_var")?.shape).toEqual([32]);
+  expect([...tensors.keys()].filter((name) => name.startsWith("fc."))).toEqual([]);
+  expect((await mocod("export", job.id, "--format", "onnx")).code).toBe(0);
+  expect(existsSync(join(service.folder, `${job.id}.onnx`))).toBe(true);
+  expect((await mocod("export", "run_nothing")).errors).toContain("there is no run run_nothing");
+
+  // Three channels, as the checkpoint has them.
+  for (const split of ["train", "test"]) {
+    for (let i = 0; i < (split === "train" ? 60 : 20); i++) {
+      const path = join(service.folder, "rgb", split, i % 2 ? "warm" : "cold");
+      mkdirSync(path, { recursive: true });
+      const background = i % 2 ? { r: 255 - i, g: 40, b: 2 * i } : { r: 2 * i, g: 40, b: 255 - i };
+      await sharp({ create: { width: 40, height: 40, channels: 3, background } })
+        .png()
+        .toFile(join(path, `${i}.png`));
+    }
+  }
+  const rgb = (split: string) => join(service.folder, "rgb", split);
+  const checkpoint = join(import.meta.dir, "golden/moco_new.pth.tar");
+  const imported = await mocod("import", checkpoint, "--dataset", rgb("train"), "--test", rgb("test"), "--size", "32");
+  expect(imported.code).toBe(0);
+  const run = await service.client.job(imported.out);
+  expect(run).toMatchObject({ status: "succeeded", name: "moco_new.pth.tar", result: { imported: true, epochs: 3 } });
+  const probe = await service.client.submit("linear-probe", { from: run.id, protocol: "paper", epochs: 4, lr: 1 });
+  const { result } = await service.until(probe.id, ({ status }) => status === "succeeded");
+  expect(result).toMatchObject({ protocol: "paper", testImages: 20, classes: ["cold", "warm"], step: 0 });
+  expect((result as { top1: number }).top1).toBeGreaterThan(0.9); // by colour alone
+
+  writeFileSync(join(service.folder, "hostile.pth.tar"), "cos\nsystem\n(U\x04evilt R.");
+  const refused = await mocod("import", "hostile.pth.tar", "--dataset", rgb("train"));
+  expect([refused.code, refused.errors.trim()]).toEqual([1, "hostile.pth.tar: is not a file of torch.save"]);
+}, 120_000);
+
+test("a spec that is not JSON, and one that is not there", async () => {
+  writeFileSync(join(service.folder, "bad.json"), "{");
+  expect((await mocod("submit", "pretrain", "bad.json")).errors).toContain("bad.json is not JSON");
+  expect((await mocod("submit", "pretrain", "none.json")).errors.trim()).toBe("none.json: is not there");
+}, 60_000);
