@@ -1,0 +1,69 @@
+/**
+ * `npm run test:interop`: what we export loads into the real torchvision with strict=True and gives the same features.
+ * Needs Debian's python3-torch and python3-torchvision, so it is no part of `npm test`, which checks names, shapes and
+ * (by goldens) the forward pass.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
+import { openDevice } from "../../src/kernels/index.ts";
+import { parseSpec } from "../../src/spec/job.ts";
+import { encodeNpy } from "../../src/store/npy.ts";
+import { encodeCheckpoint } from "../../src/train/checkpoint.ts";
+import { exportCheckpoint } from "../../src/train/exchange.ts";
+import { createModel, startPosition } from "../../src/train/state.ts";
+import { hashedPixels } from "../golden/formulas.ts";
+
+const [N, SIDE, TOLERANCE] = [4, 64, 1e-5];
+const python = process.env.PYTHON ?? "/usr/bin/python3";
+
+await openDevice();
+const folder = mkdtempSync(join(tmpdir(), "mocod-interop-"));
+const pixels = Float32Array.from(hashedPixels(N, SIDE), (v) => (v / 255 - 0.45) / 0.25);
+const file = (name: string) => join(folder, name);
+let failed = 0;
+try {
+  writeFileSync(file("images.npy"), encodeNpy([N, SIDE, SIDE, 3], pixels));
+  for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
+    const spec = parseSpec("pretrain", {
+      ...{ preset: "imagenet", dataset: { kind: "folder", path: "/" }, queueSize: 256 },
+      encoder: { arch, stem: "imagenet", width: 64 },
+    });
+    const { encoder, state } = createModel(spec, 3, 1);
+    // Statistics that are not the initial ones, and leave the ReLUs alive.
+    for (const { name, offset, size } of encoder.stats.entries) {
+      const isMean = name.endsWith("running_mean");
+      for (let i = offset; i < offset + size; i++)
+        state.queryStats[i] = (isMean ? 0 : 0.7) + (isMean ? 0.1 : 0.3) * Math.sin(i);
+    }
+    const checkpoint = encodeCheckpoint(spec, encoder, state, startPosition());
+    writeFileSync(file("encoder.safetensors"), exportCheckpoint(checkpoint, "x", spec, "torchvision", "query"));
+    const of = (
+      values: Float32Array,
+      { offset, size, shape }: { offset: number; size: number; shape: readonly number[] },
+    ) => tf.tensor(values.subarray(offset, offset + size), [...shape]);
+    const features = tf.tidy(() =>
+      encoder.backbone(
+        {
+          param: (name) => of(state.queryParams, encoder.params.get(name)),
+          norm: { mode: "eval", stat: (name) => of(state.queryStats, encoder.stats.get(name)) },
+        },
+        tf.tensor4d(pixels, [N, SIDE, SIDE, 3]),
+      ),
+    );
+    writeFileSync(file("features.npy"), encodeNpy([N, encoder.features], features.dataSync() as Float32Array));
+    features.dispose();
+    const script = join(import.meta.dir, "load.py");
+    const args = [arch, file("encoder.safetensors"), file("images.npy"), file("features.npy")];
+    const { stdout, exitCode } = Bun.spawnSync([python, script, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    const [loaded, error] = stdout.toString().trim().split("\n");
+    const good = exitCode === 0 && Number(error) < TOLERANCE;
+    if (!good) failed++;
+    console.log(`${good ? "(pass)" : "(fail)"} ${arch}: ${loaded}, relative error ${error}`);
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(`${3 - failed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);
