@@ -3,7 +3,7 @@
 //
 //   node cli/setup.mjs [script] [arguments…]
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -63,13 +63,20 @@ function findBun() {
   );
 }
 
-function installPackages(bun) {
+/** `everything`: what tests, lint and benchmarks need as well (ONNX Runtime alone is 140 MB). */
+function installPackages(bun, everything) {
   const lock = join(root, "bun.lock");
-  const stamp = join(root, "node_modules", ".mocod-installed");
+  const stampOf = (name) => join(root, "node_modules", `.mocod-${name}`);
   const wanted = readFileSync(lock, "utf8");
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted && statSync(stamp).size > 0) return;
+  // Everything serves the lesser wish too; installing less would remove the rest.
+  const isThere = (name) => existsSync(stampOf(name)) && readFileSync(stampOf(name), "utf8") === wanted;
+  if (isThere("everything") || (!everything && isThere("production"))) return;
+  const stamp = stampOf(everything ? "everything" : "production");
   say("installing packages");
-  const { status } = run(bun, ["install", "--frozen-lockfile"], { cwd: root, stdio: ["ignore", 2, 2] });
+  const { status } = run(bun, ["install", "--frozen-lockfile", ...(everything ? [] : ["--production"])], {
+    cwd: root,
+    stdio: ["ignore", 2, 2],
+  });
   if (status !== 0) fail("`bun install` failed, see above");
   writeFileSync(stamp, wanted);
 }
@@ -109,7 +116,7 @@ function ensureFashionMnist() {
 
 const [script, ...rest] = process.argv.slice(2);
 const bun = findBun();
-installPackages(bun);
+installPackages(bun, !script?.startsWith("cli/"));
 ensureRedis();
 if (rest[0] === "demo" || script?.startsWith("test/")) ensureFashionMnist();
 if (script) {

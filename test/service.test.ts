@@ -87,6 +87,7 @@ describe("a job", () => {
     expect(Math.abs(fine.labelledImages - 120)).toBeLessThanOrEqual(5); // half of each of ten classes, rounded
     expect(fine.tried.map(({ lr }) => lr)).toEqual([0.01, 0.05]);
     expect(fine.top1).toBeGreaterThan(0.5);
+    expect(fine.baselines?.pixels.top1).toBeGreaterThan(0.5);
     expect(fine.backbone).toBe(voted.backbone);
     const path = (id: string, file: string) => join(service.dataDir, "runs", id, file);
     const model = decodeSafetensors(new Uint8Array(readFileSync(path(tuned.id, fine.file))), fine.file).tensors;

@@ -1,9 +1,10 @@
 /** The fine-tuning job: every weight goes on training, with a new classifier on top and few or many labels. */
+import { fitLinear, standardiser } from "../evaluate/linear_probe.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import type { Layout } from "../nn/layout.ts";
 import type { Encoder } from "../nn/resnet.ts";
 import { learningRate } from "../optim/schedule.ts";
-import type { FineTuneSpec } from "../spec/evaluation.ts";
+import { type FineTuneSpec, protocols } from "../spec/evaluation.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { encodeSafetensors } from "../store/safetensors.ts";
 import { Stream } from "../util/random.ts";
@@ -33,7 +34,8 @@ export interface FineTuneJobResult extends FineTuned, Provenance {
   classes: readonly string[];
   /** The fine-tuned model in the job's folder, with torchvision's names. */
   file: string;
-  baselines: { untrained: FineTuned } | null;
+  /** pixels: a linear classifier on them, of the same labels. */
+  baselines: { untrained: FineTuned; pixels: Score } | null;
 }
 
 /** A share of every class alike, at least one image of each; in the order given. */
@@ -164,7 +166,21 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
       });
     };
 
-    const baselines = spec.baselines ? { untrained: await judge(() => undefined) } : null;
+    const pixels = async (): Promise<Score> => {
+      const embedding = evaluation.pixelEmbedding();
+      const rows = await evaluation.labelled(dataset.train, subset, embedding);
+      const standard = standardiser(rows.features, rows.dim);
+      const x = standard(rows.features);
+      const { lr, weightDecay, ...fast } = protocols.fast;
+      const settings = { ...fast, lr: lr[1], weightDecay, momentum: spec.momentum, seed: spec.seed };
+      const classifier = await fitLinear(() => x, rows.labels, rows.dim, classes, settings, evaluation.pause);
+      const queries = await evaluation.labelled(test, everything, embedding);
+      const scored = scoreOf(classifier.logits(standard(queries.features)), queries.labels, classes);
+      classifier.dispose();
+      return scored;
+    };
+
+    const baselines = spec.baselines ? { untrained: await judge(() => undefined), pixels: await pixels() } : null;
     const file = "model.safetensors";
     // Fine-tuning works on a copy: the pretrained backbone stays as it is, which `onFrozen` proves.
     const judged = await evaluation.onFrozen(() =>

@@ -62,7 +62,7 @@ export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outc
       const bank = await features(dataset.train, indices);
       const { dim } = bank;
       const size = embedding.size ?? session.spec.augmentation.size;
-      /** Trains on the first `count` rows; gives the scores of other features. */
+      /** Trains on the first `count` rows; the answer scores other features, once. */
       const fit = async (count: number, s: Choice): Promise<(rows: Float32Array) => Float32Array> => {
         const rows = bank.features.subarray(0, count * dim);
         const standard = recipe.protocol === "fast" ? standardiser(rows, dim) : (x: Float32Array) => x;
@@ -77,7 +77,11 @@ export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outc
         const fitted: FitSettings = { ...recipe, ...s };
         const labels = bank.labels.subarray(0, count);
         const classifier = await fitLinear(epochFeatures, labels, dim, classes, fitted, evaluation.pause);
-        return (x) => classifier.logits(standard(x));
+        return (x) => {
+          const logits = classifier.logits(standard(x));
+          classifier.dispose();
+          return logits;
+        };
       };
       const tried: Choice[] = [];
       if (settings.length > 1) {
