@@ -110,6 +110,25 @@ test.each([
   expect(run.position.queuePointer).toBe((2 * enqueued) % K);
 });
 
+test("one split: shuffling changes nothing, and keys return to their places", async () => {
+  const losses: number[] = [];
+  const keys: Float32Array[] = [];
+  for (const shuffle of [true, false]) {
+    using run = await openGolden(
+      parseSpec("pretrain", { ...settings, ...step, splits: 1, shuffle, temperature: 0.2 }),
+      N,
+    );
+    losses.push((await run.step()).loss);
+    keys.push(run.model.buffers.keys.slice());
+    const { queue } = run.model.state;
+    for (let row = 0; row < K; row++) {
+      expect(Math.hypot(...queue.subarray(row * DIM, (row + 1) * DIM))).toBeCloseTo(1, 5);
+    }
+  }
+  expect(relativeError(keys[0] as Float32Array, keys[1] as Float32Array)).toBeLessThan(1e-5);
+  expect(relativeError([losses[0] as number], [losses[1] as number])).toBeLessThan(1e-5);
+});
+
 test.each([
   ["moco-v1", { head: "linear", temperature: 0.07, optimizer: { lr: 0.03, schedule: "step", milestones: [4, 8] } }],
   ["moco-v2", { head: "mlp", temperature: 0.2, optimizer: { lr: 0.003, schedule: "cosine" } }],

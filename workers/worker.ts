@@ -167,7 +167,7 @@ class Supervisor {
         return;
       }
       if (message.kind === "warnings") {
-        for (const warning of message.warnings) this.log.warn({ id }, warning);
+        for (const warning of message.warnings) this.log.info({ id }, warning);
         this.jobs
           .change(id, [], { warnings: message.warnings }, { type: "warnings", data: message.warnings })
           .catch((error: Error) => this.log.error(error));
