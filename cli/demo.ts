@@ -73,7 +73,7 @@ async function story(client: Client, submitted: Job[], recipe: object, startedAt
   const pretrained = await submit("pretrain", recipe);
   const training = pretrained.result as PretrainResult;
   console.log(`pretrained in ${Math.round(training.seconds)} s; submitting a linear-probe job on ${pretrained.id}`);
-  const probed = await submit("linear-probe", { from: pretrained.id, baselines: true });
+  const probed = await submit("linear-probe", { from: pretrained.id, lr: 0.1 });
   const result = probed.result as ProbeJobResult;
   const percent = (v: number | undefined) => (v === undefined ? "    –" : `${(100 * v).toFixed(1)}`.padStart(5));
   const row = (name: string, knn: number | undefined, linear: number | undefined) =>
