@@ -9,6 +9,7 @@ import { batchNormReference } from "../src/kernels/batch_norm/reference.ts";
 import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
+import { Stream } from "../src/util/random.ts";
 import { relativeError, wave } from "./helpers.ts";
 
 beforeAll(openDevice);
@@ -52,6 +53,75 @@ describe("conv2d", () => {
       }),
       { numRuns: 60, seed: 1 },
     );
+  });
+
+  // Winograd's transforms cost some digits: 2e-6 to 1e-5 of the largest output on noise, as activations are.
+  const noise = (length: number, salt: number) => {
+    const stream = new Stream(salt, "probe", length);
+    return Float32Array.from({ length }, () => stream.normal());
+  };
+  const winograd: fc.Arbitrary<Geometry> = fc
+    .record({
+      n: fc.integer({ min: 1, max: 5 }),
+      h: fc.integer({ min: 1, max: 17 }),
+      w: fc.integer({ min: 1, max: 17 }),
+      ci: fc.integer({ min: 1, max: 6 }).map((fours) => 4 * fours),
+      co: fc.integer({ min: 1, max: 4 }).map((eights) => 8 * eights),
+      pad: fc.constantFrom(0, 1, 2),
+    })
+    .filter(({ h, w, pad }) => h + 2 * pad >= 3 && w + 2 * pad >= 3)
+    .map((rest) => ({ ...rest, kh: 3, kw: 3, stride: 1 }));
+
+  test("Winograd: forward and both gradients, ragged tiles and every padding, to 2e-5; no byte outside is written", () => {
+    fc.assert(
+      fc.property(winograd, (g) => {
+        const { oh, ow } = outSize(g);
+        const [x, f, dy] = [
+          noise(g.n * g.h * g.w * g.ci, 1),
+          noise(9 * g.ci * g.co, 2),
+          noise(g.n * oh * ow * g.co, 3),
+        ];
+        tf.tidy(() => {
+          const xt = tf.tensor4d(x, [g.n, g.h, g.w, g.ci]);
+          const ft = tf.tensor4d(f, [3, 3, g.ci, g.co]);
+          // Neighbours in the heap on either side of every output, which must stay as they are.
+          const guards: tf.Tensor[] = [];
+          const guard = () => guards.push(tf.fill([64], 7.25));
+          guard();
+          const y = tf.conv2d(xt, ft, 1, g.pad);
+          guard();
+          const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 1, g.pad))(
+            [xt, ft],
+            tf.tensor4d(dy, [g.n, oh, ow, g.co]),
+          ) as [tf.Tensor, tf.Tensor];
+          guard();
+          const expected = conv2dGradReference(g, x, f, dy);
+          expect(relativeError(y.dataSync(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
+          expect(relativeError(dx.dataSync(), expected.dx)).toBeLessThan(2e-5);
+          expect(relativeError(df.dataSync(), expected.dfilter)).toBeLessThan(2e-5);
+          expect(xt.dataSync()).toEqual(x);
+          expect(ft.dataSync()).toEqual(f);
+          for (const g of guards) expect(g.dataSync().every((v) => v === 7.25)).toBe(true);
+        });
+      }),
+      { numRuns: 80, seed: 5 },
+    );
+  });
+
+  test("Winograd on a real layer's size: relative error of forward and gradients against float64", () => {
+    const g: Geometry = { n: 2, h: 8, w: 8, ci: 64, co: 64, kh: 3, kw: 3, stride: 1, pad: 1 };
+    const [x, f, dy] = [noise(g.n * 64 * 64, 1), noise(9 * 64 * 64, 2), noise(g.n * 64 * 64, 3)];
+    tf.tidy(() => {
+      const [xt, ft] = [tf.tensor4d(x, [2, 8, 8, 64]), tf.tensor4d(f, [3, 3, 64, 64])];
+      const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 1, 1))(
+        [xt, ft],
+        tf.tensor4d(dy, [2, 8, 8, 64]),
+      ) as [tf.Tensor, tf.Tensor];
+      const expected = conv2dGradReference(g, x, f, dy);
+      expect(relativeError(tf.conv2d(xt, ft, 1, 1).dataSync(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
+      expect(relativeError(dx.dataSync(), expected.dx)).toBeLessThan(2e-5);
+      expect(relativeError(df.dataSync(), expected.dfilter)).toBeLessThan(2e-5);
+    });
   });
 
   test("refuses dilation, naming it", () => {

@@ -15,6 +15,13 @@ export interface WasmKernels {
   conv2dInputGrad(dy: number, packed: number, dx: number, scratch: number, ...geometry: number[]): void;
   conv2dFilterGrad(x: number, dy: number, dw: number, scratch: number, ...geometry: number[]): void;
   scratchBytes(taps: number, channels: number): number;
+  winogradFilterBytes(inner: number, outer: number): number;
+  winogradScratchBytes(block: number, inner: number, outer: number): number;
+  winogradGradScratchBytes(block: number, ci: number, co: number): number;
+  winogradFilter(w: number, u: number, scratch: number, ci: number, co: number): void;
+  winogradFilterTurned(w: number, u: number, scratch: number, ci: number, co: number): void;
+  winograd(x: number, u: number, y: number, scratch: number, block: number, ...geometry: number[]): void;
+  winogradFilterGrad(x: number, dy: number, dw: number, scratch: number, block: number, ...geometry: number[]): void;
   moments(...args: number[]): void;
   normalise(...args: number[]): void;
   normaliseGrad(...args: number[]): void;

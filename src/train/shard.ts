@@ -1,5 +1,6 @@
 /** One thread: takes tasks, and holds no state between them but its WASM device. */
 import * as tf from "@tensorflow/tfjs-core";
+import { keepingFilters } from "../kernels/conv2d/winograd.ts";
 import { openDevice } from "../kernels/index.ts";
 import { momentumUpdate } from "../methods/moco.ts";
 import { classifySplit } from "./classify_split.ts";
@@ -32,7 +33,7 @@ export class Shard {
       withParams(values, use) {
         const tensors = tensorsOf(encoder.params, values);
         try {
-          use((name) => named(tensors, name), [...tensors.values()]);
+          keepingFilters(() => use((name) => named(tensors, name), [...tensors.values()]));
         } finally {
           tf.dispose([...tensors.values()]);
         }

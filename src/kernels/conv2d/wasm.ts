@@ -5,6 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { blockOf, suits, withFilter } from "./winograd.ts";
 
 type Info = tf.backend_util.Conv2DInfo;
 
@@ -49,6 +50,19 @@ function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const info = describe(x.shape, filter.shape, attrs);
   const taps = info.filterHeight * info.filterWidth;
   const y = allocate(info.outShape);
+  const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo } = info;
+  if (suits(info, inChannels, outChannels, outHeight, outWidth)) {
+    const block = blockOf(inChannels, outChannels);
+    withFilter(filter, false, (u) =>
+      withScratch(kernels.winogradScratchBytes(block, inChannels, outChannels), (scratch) =>
+        kernels.winograd(
+          ...([pointer(x), u, pointer(y), scratch, block] as const),
+          ...[batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo.top, padInfo.left],
+        ),
+      ),
+    );
+    return y;
+  }
   withScratch(panelFloats(taps, info.inChannels, info.outChannels) * 4, (packed) =>
     withScratch(kernels.scratchBytes(taps, info.inChannels), (scratch) => {
       kernels.packPanels(pointer(filter), packed, taps, info.inChannels, info.outChannels);
@@ -63,6 +77,21 @@ function inputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): 
   const info = describe(attrs.inputShape as number[], filter.shape, attrs);
   const taps = info.filterHeight * info.filterWidth;
   const dx = allocate(info.inShape);
+  const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo } = info;
+  if (suits(info, outChannels, inChannels, inHeight, inWidth)) {
+    // The gradient is the convolution of dy with the turned filter, padded by what the filter reaches beyond.
+    const block = blockOf(outChannels, inChannels);
+    withFilter(filter, true, (u) =>
+      withScratch(kernels.winogradScratchBytes(block, outChannels, inChannels), (scratch) =>
+        kernels.winograd(
+          ...([pointer(dy), u, pointer(dx), scratch, block] as const),
+          ...[batchSize, outHeight, outWidth, outChannels, inHeight, inWidth, inChannels],
+          ...[2 - padInfo.top, 2 - padInfo.left],
+        ),
+      ),
+    );
+    return dx;
+  }
   withScratch(panelFloats(taps, info.outChannels, info.inChannels) * 4, (packed) =>
     withScratch(kernels.scratchBytes(taps, info.outChannels), (scratch) => {
       kernels.packPanelsTransposed(pointer(filter), packed, taps, info.inChannels, info.outChannels);
@@ -76,6 +105,17 @@ function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const { kernels } = wasmDevice();
   const info = describe(x.shape, attrs.filterShape as number[], attrs);
   const dw = allocate(info.filterShape);
+  const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo } = info;
+  if (suits(info, inChannels, outChannels, outHeight, outWidth)) {
+    const block = blockOf(inChannels, outChannels);
+    withScratch(kernels.winogradGradScratchBytes(block, inChannels, outChannels), (scratch) =>
+      kernels.winogradFilterGrad(
+        ...([pointer(x), pointer(dy), pointer(dw), scratch, block] as const),
+        ...[batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo.top, padInfo.left],
+      ),
+    );
+    return dw;
+  }
   withScratch(kernels.scratchBytes(info.filterHeight * info.filterWidth, info.inChannels), (scratch) => {
     kernels.conv2dFilterGrad(pointer(x), pointer(dy), pointer(dw), scratch, ...geometry(info));
   });

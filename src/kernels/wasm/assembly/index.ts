@@ -2,3 +2,7 @@ export { packPanels, packPanelsTransposed, conv2d, conv2dInputGrad, conv2dFilter
 export { moments, normalise, normaliseGrad } from "./norm";
 export { maxPool, maxPoolGrad } from "./pool";
 export { augment } from "./augment";
+export {
+  winograd, winogradFilter, winogradFilterBytes, winogradFilterGrad, winogradFilterTurned, winogradGradScratchBytes,
+  winogradScratchBytes,
+} from "./winograd";
