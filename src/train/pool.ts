@@ -1,7 +1,7 @@
 /** The threads of a run, driven in lockstep: a task goes to all of them, and is over when all have answered. */
-import type { ShardInit, Task } from "./tasks.ts";
+import type { Answer, ShardInit, Task } from "./tasks.ts";
 
-type Answer = { done: number | undefined } | { failed: string };
+type Reply = { done: Answer } | { failed: string };
 
 export class Pool {
   private constructor(
@@ -20,7 +20,7 @@ export class Pool {
   }
 
   /** Runs one task on every thread; `first` is the first split or chunk to take. Rejects with a thread's error. */
-  run(task: Task, first = 0): Promise<(number | undefined)[]> {
+  run(task: Task, first = 0): Promise<Answer[]> {
     Atomics.store(this.counter, 0, first);
     return this.ask(() => ({ task }));
   }
@@ -29,12 +29,12 @@ export class Pool {
     for (const worker of this.workers) worker.terminate();
   }
 
-  private ask(message: (thread: number) => unknown): Promise<(number | undefined)[]> {
+  private ask(message: (thread: number) => unknown): Promise<Answer[]> {
     return Promise.all(
       this.workers.map(
         (worker, thread) =>
-          new Promise<number | undefined>((resolve, reject) => {
-            worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+          new Promise<Answer>((resolve, reject) => {
+            worker.onmessage = ({ data }: MessageEvent<Reply>) => {
               if ("failed" in data) reject(new Error(`thread ${thread}: ${data.failed}`));
               else resolve(data.done);
             };

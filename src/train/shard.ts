@@ -2,13 +2,14 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { keepingFilters } from "../kernels/conv2d/winograd.ts";
 import { openDevice } from "../kernels/index.ts";
+import { measured, startProfile, takeProfile } from "../kernels/profile.ts";
 import { momentumUpdate } from "../methods/moco.ts";
 import { classifySplit } from "./classify_split.ts";
 import { named, type ThreadContext, tensorsOf } from "./context.ts";
 import { embedChunks } from "./embed_chunks.ts";
 import { encodeKeys, learnQueries } from "./moco_split.ts";
 import { encoderOf, unitsOf } from "./state.ts";
-import type { ShardInit, Task } from "./tasks.ts";
+import type { Answer, ShardInit, Task } from "./tasks.ts";
 import { reduceGradients, updateParams } from "./update.ts";
 
 export class Shard {
@@ -41,7 +42,12 @@ export class Shard {
     });
   }
 
-  run(task: Task): number | undefined {
+  run(task: Task): Answer {
+    if (task.kind === "profile") return this.compute(task);
+    return measured(`task ${task.kind}`, () => this.compute(task));
+  }
+
+  private compute(task: Task): Answer {
     const c = this.context;
     const { state, spec } = c;
     switch (task.kind) {
@@ -74,6 +80,9 @@ export class Shard {
         return;
       case "tensors":
         return tf.memory().numTensors;
+      case "profile":
+        startProfile();
+        return takeProfile();
     }
   }
 }

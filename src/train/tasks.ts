@@ -47,4 +47,8 @@ export type Task =
   /** `scale`: factor of the rate for each tensor, in the layout's order; undefined: 1 for all. */
   | { kind: "update"; lr: number; step: number; scale?: readonly number[] }
   | EmbedTask
-  | { kind: "tensors" };
+  | { kind: "tensors" }
+  /** Switches the profile on, or gives what was measured since: milliseconds by kernel. */
+  | { kind: "profile" };
+
+export type Answer = number | Record<string, number> | undefined;

@@ -4,6 +4,7 @@ import * as core from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { PLACE } from "../../data/source.ts";
 import { ROW } from "../../data/view.ts";
+import { measured } from "../profile.ts";
 import { expectShape } from "../../util/errors.ts";
 
 export interface ImageBatch {
@@ -24,6 +25,17 @@ export function augment(
 ): tf.Tensor4D {
   const n = batch.places.length / PLACE;
   expectShape("augment rows", [rows.length], [n * ROW]);
+  return measured("augment", () => augmentAll(batch, rows, size, mean, std));
+}
+
+function augmentAll(
+  batch: ImageBatch,
+  rows: Float32Array,
+  size: number,
+  mean: readonly number[],
+  std: readonly number[],
+): tf.Tensor4D {
+  const n = batch.places.length / PLACE;
   const out = allocate([n, size, size, batch.channels]);
   const stats = Float32Array.from([...mean, ...std]);
   // Images of one size go through the kernel together; of a held dataset that is the whole batch.
