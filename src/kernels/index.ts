@@ -4,6 +4,7 @@ import "./batch_norm/index.ts";
 import { openWasm } from "../backend/wasm.ts";
 import { registerBatchNormWasm } from "./batch_norm/wasm.ts";
 import { registerConv2dWasm } from "./conv2d/wasm.ts";
+import { registerIdentityWasm } from "./identity/wasm.ts";
 import { registerMatMulWasm } from "./mat_mul/wasm.ts";
 import { registerMaxPoolWasm } from "./max_pool/wasm.ts";
 import { buildKernels, modulePath } from "./wasm/build.ts";
@@ -21,6 +22,7 @@ async function open(): Promise<void> {
   await openWasm(await WebAssembly.compile(await Bun.file(modulePath).arrayBuffer()));
   registerConv2dWasm();
   registerBatchNormWasm();
+  registerIdentityWasm();
   registerMatMulWasm();
   registerMaxPoolWasm();
 }

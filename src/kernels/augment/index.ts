@@ -4,8 +4,8 @@ import * as core from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { PLACE } from "../../data/source.ts";
 import { ROW } from "../../data/view.ts";
-import { measured } from "../profile.ts";
 import { expectShape } from "../../util/errors.ts";
+import { measured } from "../profile.ts";
 
 export interface ImageBatch {
   /** Copied out before the call returns. */
