@@ -15,6 +15,7 @@ export interface WasmKernels {
   conv2dInputGrad(dy: number, packed: number, dx: number, scratch: number, ...geometry: number[]): void;
   conv2dFilterGrad(x: number, dy: number, dw: number, scratch: number, ...geometry: number[]): void;
   scratchBytes(taps: number, channels: number): number;
+  gradScratchBytes(taps: number, ci: number, co: number): number;
   winogradFilterBytes(inner: number, outer: number): number;
   winogradScratchBytes(block: number, inner: number, outer: number): number;
   winogradGradScratchBytes(block: number, ci: number, co: number): number;

@@ -5,7 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
-import { blockOf, suits, withFilter } from "./winograd.ts";
+import { blockOf, GRAD_BLOCK, suits, withFilter } from "./winograd.ts";
 
 type Info = tf.backend_util.Conv2DInfo;
 
@@ -107,16 +107,15 @@ function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const dw = allocate(info.filterShape);
   const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo } = info;
   if (suits(info, inChannels, outChannels, outHeight, outWidth)) {
-    const block = blockOf(inChannels, outChannels);
-    withScratch(kernels.winogradGradScratchBytes(block, inChannels, outChannels), (scratch) =>
+    withScratch(kernels.winogradGradScratchBytes(GRAD_BLOCK, inChannels, outChannels), (scratch) =>
       kernels.winogradFilterGrad(
-        ...([pointer(x), pointer(dy), pointer(dw), scratch, block] as const),
+        ...([pointer(x), pointer(dy), pointer(dw), scratch, GRAD_BLOCK] as const),
         ...[batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo.top, padInfo.left],
       ),
     );
     return dw;
   }
-  withScratch(kernels.scratchBytes(info.filterHeight * info.filterWidth, info.inChannels), (scratch) => {
+  withScratch(kernels.gradScratchBytes(info.filterHeight * info.filterWidth, inChannels, outChannels), (scratch) => {
     kernels.conv2dFilterGrad(pointer(x), pointer(dy), pointer(dw), scratch, ...geometry(info));
   });
   return dw;

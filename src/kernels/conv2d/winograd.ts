@@ -29,6 +29,9 @@ export function suits(info: Info, inner: number, outer: number, height: number, 
  */
 export const blockOf = (inner: number, outer: number): number => (inner * outer > 256 * 256 ? 48 : 12);
 
+/** The same of the filter gradient, whose sums are read and written once a block. */
+export const GRAD_BLOCK = 48;
+
 interface Kept {
   forward?: tf.TensorInfo;
   turned?: tf.TensorInfo;

@@ -19,7 +19,7 @@ function product(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA, transposeB }:
   // Geometry of a 1x1 convolution over an image of 1 x rows: n, h, w, ci, oh, ow, co, kh, kw, stride, pads.
   const geometry = (rows: number, ci: number) => [1, 1, rows, ci, 1, rows, n, 1, 1, 1, 0, 0];
   if (transposeA) {
-    withScratch(kernels.scratchBytes(1, m), (scratch) =>
+    withScratch(kernels.gradScratchBytes(1, m, n), (scratch) =>
       kernels.conv2dFilterGrad(pointer(a), pointer(b), pointer(out), scratch, ...geometry(inner, m)),
     );
     return out;

@@ -3,10 +3,12 @@
 // A block of up to 128 output pixels gets a table of source addresses, one per (tile of 4 pixels, tap, pixel).
 // The micro-kernel then multiplies 4 pixels by 8 output channels, all 8 accumulators in registers, and reads
 // the input in place: no im2col copy. Forward and input gradient differ only in how the table is made; the
-// filter gradient walks the same table. The idea is XNNPACK's indirect convolution (Dukhan 2019).
+// filter gradient copies what it reads together. The idea is XNNPACK's indirect convolution (Dukhan 2019).
 //
 // Layouts: x f32[N,H,W,Ci], y f32[N,OH,OW,Co], filter f32[KH,KW,Ci,Co].
 // No static data here: this module shares its memory with tfjs, so it may not place any.
+
+import { accumulate48 } from "./gemm";
 
 /** Pixels of a block; the table of one block is BLOCK * taps addresses. */
 export const BLOCK: i32 = 128;
@@ -230,131 +232,94 @@ export function conv2dInputGrad(
   }
 }
 
-/** dw[4 input channels, 8 output channels] += sum over the block's pixels of x[pixel, ci] * dy[pixel, co]. */
-function gradTile(table: usize, tapStride: usize, pixels: i32, xOffset: usize, dy: usize, dyStride: usize, dw: usize, dwStride: usize): void {
-  let to = dw;
-  let a0 = v128.load(to), b0 = v128.load(to, 16); to += dwStride;
-  let a1 = v128.load(to), b1 = v128.load(to, 16); to += dwStride;
-  let a2 = v128.load(to), b2 = v128.load(to, 16); to += dwStride;
-  let a3 = v128.load(to), b3 = v128.load(to, 16);
-  for (let i = 0; i < pixels; i += 4) {
-    const lanes = min(4, pixels - i);
-    for (let l = 0; l < lanes; l++) {
-      const p = <usize>load<u32>(table + (<usize>l << 2)) + xOffset;
-      const g0 = v128.load(dy), g1 = v128.load(dy, 16);
-      let x = v128.load32_splat(p);
-      a0 = f32x4.add(a0, f32x4.mul(x, g0)); b0 = f32x4.add(b0, f32x4.mul(x, g1));
-      x = v128.load32_splat(p, 4);
-      a1 = f32x4.add(a1, f32x4.mul(x, g0)); b1 = f32x4.add(b1, f32x4.mul(x, g1));
-      x = v128.load32_splat(p, 8);
-      a2 = f32x4.add(a2, f32x4.mul(x, g0)); b2 = f32x4.add(b2, f32x4.mul(x, g1));
-      x = v128.load32_splat(p, 12);
-      a3 = f32x4.add(a3, f32x4.mul(x, g0)); b3 = f32x4.add(b3, f32x4.mul(x, g1));
-      dy += dyStride;
-    }
-    table += tapStride;
-  }
-  to = dw;
-  v128.store(to, a0); v128.store(to, b0, 16); to += dwStride;
-  v128.store(to, a1); v128.store(to, b1, 16); to += dwStride;
-  v128.store(to, a2); v128.store(to, b2, 16); to += dwStride;
-  v128.store(to, a3); v128.store(to, b3, 16);
-}
-
-/** The same for one input channel: two pixels at a time, so that the sums are not one chain. */
-function gradRow(table: usize, tapStride: usize, pixels: i32, xOffset: usize, dy: usize, dyStride: usize, dw: usize): void {
-  let a0 = v128.load(dw), b0 = v128.load(dw, 16);
-  let a1 = f32x4.splat(0), b1 = f32x4.splat(0);
-  for (let i = 0; i < pixels; i += 4) {
-    const lanes = min(4, pixels - i);
-    let l = 0;
-    for (; l + 2 <= lanes; l += 2) {
-      const at = table + (<usize>l << 2);
-      let x = v128.load32_splat(<usize>load<u32>(at) + xOffset);
-      a0 = f32x4.add(a0, f32x4.mul(x, v128.load(dy))); b0 = f32x4.add(b0, f32x4.mul(x, v128.load(dy, 16)));
-      dy += dyStride;
-      x = v128.load32_splat(<usize>load<u32>(at, 4) + xOffset);
-      a1 = f32x4.add(a1, f32x4.mul(x, v128.load(dy))); b1 = f32x4.add(b1, f32x4.mul(x, v128.load(dy, 16)));
-      dy += dyStride;
-    }
-    if (l < lanes) {
-      const x = v128.load32_splat(<usize>load<u32>(table + (<usize>l << 2)) + xOffset);
-      a0 = f32x4.add(a0, f32x4.mul(x, v128.load(dy))); b0 = f32x4.add(b0, f32x4.mul(x, v128.load(dy, 16)));
-      dy += dyStride;
-    }
-    table += tapStride;
-  }
-  v128.store(dw, f32x4.add(a0, a1));
-  v128.store(dw, f32x4.add(b0, b1), 16);
-}
-
-/** The same for one input channel and `width` output channels, plain scalars: the ragged edges of gradTile. */
-function gradEdge(table: usize, tapStride: usize, pixels: i32, xOffset: usize, dy: usize, dyStride: usize, dw: usize, width: i32): void {
-  for (let c = 0; c < width; c++) {
-    let sum = load<f32>(dw + (<usize>c << 2));
-    let row = table;
-    let g = dy + (<usize>c << 2);
-    for (let i = 0; i < pixels; i++) {
-      sum += load<f32>(<usize>load<u32>(row + (<usize>(i & 3) << 2)) + xOffset) * load<f32>(g);
-      g += dyStride;
-      if ((i & 3) == 3) row += tapStride;
-    }
-    store<f32>(dw + (<usize>c << 2), sum);
-  }
-}
-
-/** Filter gradient: dw[KH,KW,Ci,Co] = sum over pixels of x[pixel + tap, Ci] * dy[pixel, Co]. */
-export function conv2dFilterGrad(
-  x: usize, dy: usize, dw: usize, scratch: usize,
-  n: i32, h: i32, w: i32, ci: i32, oh: i32, ow: i32, co: i32,
-  kh: i32, kw: i32, stride: i32, padTop: i32, padLeft: i32,
-): void {
-  const taps = kh * kw;
-  const zeros = scratch;
-  const table = zeros + (<usize>ci << 2);
-  memory.fill(zeros, 0, <usize>ci << 2);
-  memory.fill(dw, 0, <usize>(taps * ci * co) << 2);
-  const rowBytes = <usize>ci << 2;
-  const dyStride = <usize>co << 2;
-  const tapStride = <usize>taps * 16;
-  const total = n * oh * ow;
-  for (let start = 0; start < total; start += BLOCK) {
-    const pixels = min(BLOCK, total - start);
-    for (let i = 0; i < pixels; i++) {
-      const p = start + i;
-      const image = p / (oh * ow);
-      const r = p - image * oh * ow;
-      const oy = r / ow;
-      const ox = r - oy * ow;
-      fillWindow(table, i, taps, kh, kw, x + <usize>(image * h * w) * rowBytes,
-        oy * stride - padTop, ox * stride - padLeft, h, w, rowBytes, zeros);
-    }
-    const g = dy + <usize>start * dyStride;
-    for (let t = 0; t < taps; t++) {
-      const rows = table + <usize>t * 16;
-      for (let o = 0; o < co; o += 8) {
-        const width = min(8, co - o);
-        let c = 0;
-        if (width == 8) {
-          for (; c + 4 <= ci; c += 4) {
-            gradTile(rows, tapStride, pixels, <usize>c << 2, g + (<usize>o << 2), dyStride,
-              dw + ((<usize>((t * ci + c) * co + o)) << 2), dyStride);
-          }
-        }
-        for (; width == 8 && c < ci; c++) {
-          gradRow(rows, tapStride, pixels, <usize>c << 2, g + (<usize>o << 2), dyStride,
-            dw + ((<usize>((t * ci + c) * co + o)) << 2));
-        }
-        for (; c < ci; c++) {
-          gradEdge(rows, tapStride, pixels, <usize>c << 2, g + (<usize>o << 2), dyStride,
-            dw + ((<usize>((t * ci + c) * co + o)) << 2), width);
-        }
+/** g f32[ceil(Co/8), BLOCK, 8] of dy f32[pixels, Co], zero-filled: what the tiles read lies together. */
+function packGrad(dy: usize, g: usize, pixels: i32, co: i32): void {
+  for (let i = 0; i < pixels; i++) {
+    for (let o = 0; o < co; o += 8) {
+      const from = dy + (<usize>(i * co + o) << 2);
+      const to = g + (<usize>(o * BLOCK + i * 8) << 2);
+      if (o + 8 <= co) {
+        v128.store(to, v128.load(from));
+        v128.store(to, v128.load(from, 16), 16);
+      } else {
+        for (let c = 0; c < 8; c++) store<f32>(to + (<usize>c << 2), o + c < co ? load<f32>(from + (<usize>c << 2)) : 0);
       }
     }
   }
 }
 
-/** Bytes of scratch that the three functions above need. */
+/** rows f32[ceil(Ci/4), BLOCK, 4] of the pixels that one tap meets: zero where that is outside. */
+function packTap(table: usize, rows: usize, pixels: i32, ci: i32): void {
+  for (let i = 0; i < pixels; i++) {
+    const from = <usize>load<u32>(table + (<usize>i << 2));
+    for (let c = 0; c < ci; c += 4) {
+      const to = rows + (<usize>(c * BLOCK + i * 4) << 2);
+      if (c + 4 <= ci) v128.store(to, v128.load(from + (<usize>c << 2)));
+      else for (let k = 0; k < 4; k++) store<f32>(to + (<usize>k << 2), c + k < ci ? load<f32>(from + (<usize>(c + k) << 2)) : 0);
+    }
+  }
+}
+
+/**
+ * Filter gradient: dw[KH,KW,Ci,Co] = sum over pixels of x[pixel + tap, Ci] * dy[pixel, Co]. Both factors are copied
+ * together, block by block: each value is then used Co (or taps * Ci) times from the first cache.
+ * `scratch` needs gradScratchBytes(taps, Ci, Co).
+ */
+export function conv2dFilterGrad(
+  x: usize, dy: usize, dw: usize, scratch: usize,
+  n: i32, h: i32, w: i32, ci: i32, oh: i32, ow: i32, co: i32,
+  kh: i32, kw: i32, stride: i32, padTop: i32, padLeft: i32,
+): void {
+  const ci4 = (ci + 3) & ~3, co8 = (co + 7) & ~7;
+  const zeros = scratch;
+  const table = zeros + (<usize>ci << 2); // u32[BLOCK]
+  const rows = table + (<usize>BLOCK << 2); // f32[Ci/4, BLOCK, 4]
+  const grads = rows + (<usize>(BLOCK * ci4) << 2); // f32[Co/8, BLOCK, 8]
+  // Sums of whole tiles: dw itself where none is ragged.
+  const ragged = ci4 != ci || co8 != co;
+  const sums = ragged ? grads + (<usize>(BLOCK * co8) << 2) : dw;
+  const sumStep = <usize>co8 << 2;
+  memory.fill(zeros, 0, <usize>ci << 2);
+  const rowBytes = <usize>ci << 2;
+  const total = n * oh * ow;
+  for (let start = 0; start < total; start += BLOCK) {
+    const pixels = min(BLOCK, total - start);
+    packGrad(dy + (<usize>(start * co) << 2), grads, pixels, co);
+    for (let t = 0; t < kh * kw; t++) {
+      const a = t / kw - padTop, b = t % kw - padLeft;
+      for (let i = 0; i < pixels; i++) {
+        const p = start + i;
+        const image = p / (oh * ow);
+        const r = p - image * oh * ow;
+        const oy = r / ow;
+        const sy = oy * stride + a, sx = (r - oy * ow) * stride + b;
+        const inside = sy >= 0 && sy < h && sx >= 0 && sx < w;
+        store<u32>(table + (<usize>i << 2), <u32>(inside ? x + <usize>((image * h + sy) * w + sx) * rowBytes : zeros));
+      }
+      packTap(table, rows, pixels, ci);
+      for (let c = 0; c < ci4; c += 4) {
+        for (let o = 0; o < co8; o += 8) {
+          const to = sums + <usize>(t * ci4 + c) * sumStep + (<usize>o << 2);
+          accumulate48(rows + (<usize>(c * BLOCK) << 2), grads + (<usize>(o * BLOCK) << 2), pixels, to, sumStep, start == 0);
+        }
+      }
+    }
+  }
+  if (!ragged) return;
+  for (let t = 0; t < kh * kw; t++) {
+    for (let c = 0; c < ci; c++) {
+      memory.copy(dw + (<usize>((t * ci + c) * co) << 2), sums + <usize>(t * ci4 + c) * sumStep, <usize>co << 2);
+    }
+  }
+}
+
+/** Bytes of scratch of `conv2dFilterGrad`. */
+export function gradScratchBytes(taps: i32, ci: i32, co: i32): i32 {
+  const ci4 = (ci + 3) & ~3, co8 = (co + 7) & ~7;
+  return ci * 4 + BLOCK * (1 + ci4 + co8) * 4 + (ci4 != ci || co8 != co ? taps * ci4 * co8 * 4 : 0) + 64;
+}
+
+/** Bytes of scratch that the forward pass and the input gradient need. */
 export function scratchBytes(taps: i32, channels: i32): i32 {
   return channels * 4 + taps * 4 + BLOCK * 4 + 128 + BLOCK * taps * 4 + 64;
 }

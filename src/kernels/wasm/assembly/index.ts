@@ -1,4 +1,4 @@
-export { packPanels, packPanelsTransposed, conv2d, conv2dInputGrad, conv2dFilterGrad, scratchBytes } from "./conv";
+export { packPanels, packPanelsTransposed, conv2d, conv2dInputGrad, conv2dFilterGrad, gradScratchBytes, scratchBytes } from "./conv";
 export { moments, normalise, normaliseGrad } from "./norm";
 export { maxPool, maxPoolGrad } from "./pool";
 export { augment } from "./augment";

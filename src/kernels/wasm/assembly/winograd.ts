@@ -8,6 +8,8 @@
 // Layouts: x f32[N,H,W,Ci], y f32[N,OH,OW,Co], filter f32[3,3,Ci,Co]. Point q = 6 * row + column of the 36.
 // No static data here: this module shares its memory with tfjs.
 
+import { accumulate48, product } from "./gemm";
+
 const POINTS: i32 = 36;
 // Between the rows of two points: without it their 36 addresses, powers of two apart, would share one cache set.
 const GAP: usize = 64;
@@ -154,83 +156,6 @@ function inputTile(table: usize, o: usize, tmp: usize, to: usize, point: usize):
   }
 }
 
-// y[rows, 8] = a[rows, inner] * panel[inner, 8], six rows at a time or four. One step of `inner` a turn of the loop:
-// JavaScriptCore keeps the sums in registers so, while unrolled twice it is 10% slower, and four times 30%.
-function product6(a: usize, aStep: usize, panel: usize, inner: i32, y: usize, yStep: usize): void {
-  let a0 = f32x4.splat(0), b0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0), b1 = f32x4.splat(0);
-  let a2 = f32x4.splat(0), b2 = f32x4.splat(0);
-  let a3 = f32x4.splat(0), b3 = f32x4.splat(0);
-  let a4 = f32x4.splat(0), b4 = f32x4.splat(0);
-  let a5 = f32x4.splat(0), b5 = f32x4.splat(0);
-  let p0 = a, p1 = p0 + aStep, p2 = p1 + aStep, p3 = p2 + aStep, p4 = p3 + aStep, p5 = p4 + aStep;
-  const end = a + (<usize>inner << 2);
-  for (; p0 < end; ) {
-    const w0 = v128.load(panel), w1 = v128.load(panel, 16);
-    let x = v128.load32_splat(p0);
-    a0 = f32x4.add(a0, f32x4.mul(x, w0)); b0 = f32x4.add(b0, f32x4.mul(x, w1));
-    x = v128.load32_splat(p1);
-    a1 = f32x4.add(a1, f32x4.mul(x, w0)); b1 = f32x4.add(b1, f32x4.mul(x, w1));
-    x = v128.load32_splat(p2);
-    a2 = f32x4.add(a2, f32x4.mul(x, w0)); b2 = f32x4.add(b2, f32x4.mul(x, w1));
-    x = v128.load32_splat(p3);
-    a3 = f32x4.add(a3, f32x4.mul(x, w0)); b3 = f32x4.add(b3, f32x4.mul(x, w1));
-    x = v128.load32_splat(p4);
-    a4 = f32x4.add(a4, f32x4.mul(x, w0)); b4 = f32x4.add(b4, f32x4.mul(x, w1));
-    x = v128.load32_splat(p5);
-    a5 = f32x4.add(a5, f32x4.mul(x, w0)); b5 = f32x4.add(b5, f32x4.mul(x, w1));
-    p0 += 4; p1 += 4; p2 += 4; p3 += 4; p4 += 4; p5 += 4; panel += 32;
-  }
-  v128.store(y, a0); v128.store(y, b0, 16); y += yStep;
-  v128.store(y, a1); v128.store(y, b1, 16); y += yStep;
-  v128.store(y, a2); v128.store(y, b2, 16); y += yStep;
-  v128.store(y, a3); v128.store(y, b3, 16); y += yStep;
-  v128.store(y, a4); v128.store(y, b4, 16); y += yStep;
-  v128.store(y, a5); v128.store(y, b5, 16);
-}
-
-function product4(a: usize, aStep: usize, panel: usize, inner: i32, y: usize, yStep: usize): void {
-  let a0 = f32x4.splat(0), b0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0), b1 = f32x4.splat(0);
-  let a2 = f32x4.splat(0), b2 = f32x4.splat(0);
-  let a3 = f32x4.splat(0), b3 = f32x4.splat(0);
-  let p0 = a, p1 = p0 + aStep, p2 = p1 + aStep, p3 = p2 + aStep;
-  const end = a + (<usize>inner << 2);
-  for (; p0 < end; ) {
-    const w0 = v128.load(panel), w1 = v128.load(panel, 16);
-    let x = v128.load32_splat(p0);
-    a0 = f32x4.add(a0, f32x4.mul(x, w0)); b0 = f32x4.add(b0, f32x4.mul(x, w1));
-    x = v128.load32_splat(p1);
-    a1 = f32x4.add(a1, f32x4.mul(x, w0)); b1 = f32x4.add(b1, f32x4.mul(x, w1));
-    x = v128.load32_splat(p2);
-    a2 = f32x4.add(a2, f32x4.mul(x, w0)); b2 = f32x4.add(b2, f32x4.mul(x, w1));
-    x = v128.load32_splat(p3);
-    a3 = f32x4.add(a3, f32x4.mul(x, w0)); b3 = f32x4.add(b3, f32x4.mul(x, w1));
-    p0 += 4; p1 += 4; p2 += 4; p3 += 4; panel += 32;
-  }
-  v128.store(y, a0); v128.store(y, b0, 16); y += yStep;
-  v128.store(y, a1); v128.store(y, b1, 16); y += yStep;
-  v128.store(y, a2); v128.store(y, b2, 16); y += yStep;
-  v128.store(y, a3); v128.store(y, b3, 16);
-}
-
-// The same for any multiple of four rows.
-function product(a: usize, aStep: usize, panel: usize, inner: i32, y: usize, yStep: usize, rows: i32): void {
-  for (; rows >= 12; rows -= 12) {
-    product6(a, aStep, panel, inner, y, yStep);
-    a += 6 * aStep;
-    y += 6 * yStep;
-    product6(a, aStep, panel, inner, y, yStep);
-    a += 6 * aStep;
-    y += 6 * yStep;
-  }
-  for (; rows > 0; rows -= 4) {
-    product4(a, aStep, panel, inner, y, yStep);
-    a += 4 * aStep;
-    y += 4 * yStep;
-  }
-}
-
 // A': six vectors -> four at `to`.
 // @ts-ignore: AssemblyScript decorator
 @inline
@@ -330,33 +255,6 @@ export function winograd(
   }
 }
 
-// sum[4, 8] (+)= over `count` tiles a[t, 4] * b[t, 8], both contiguous.
-function accumulate48(a: usize, b: usize, count: i32, sum: usize, first: bool): void {
-  let a0 = f32x4.splat(0), b0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0), b1 = f32x4.splat(0);
-  let a2 = f32x4.splat(0), b2 = f32x4.splat(0);
-  let a3 = f32x4.splat(0), b3 = f32x4.splat(0);
-  if (!first) {
-    a0 = v128.load(sum); b0 = v128.load(sum, 16); a1 = v128.load(sum, 32); b1 = v128.load(sum, 48);
-    a2 = v128.load(sum, 64); b2 = v128.load(sum, 80); a3 = v128.load(sum, 96); b3 = v128.load(sum, 112);
-  }
-  const end = a + (<usize>count << 4);
-  for (; a < end; ) {
-    const g0 = v128.load(b), g1 = v128.load(b, 16);
-    let x = v128.load32_splat(a);
-    a0 = f32x4.add(a0, f32x4.mul(x, g0)); b0 = f32x4.add(b0, f32x4.mul(x, g1));
-    x = v128.load32_splat(a, 4);
-    a1 = f32x4.add(a1, f32x4.mul(x, g0)); b1 = f32x4.add(b1, f32x4.mul(x, g1));
-    x = v128.load32_splat(a, 8);
-    a2 = f32x4.add(a2, f32x4.mul(x, g0)); b2 = f32x4.add(b2, f32x4.mul(x, g1));
-    x = v128.load32_splat(a, 12);
-    a3 = f32x4.add(a3, f32x4.mul(x, g0)); b3 = f32x4.add(b3, f32x4.mul(x, g1));
-    a += 16; b += 32;
-  }
-  v128.store(sum, a0); v128.store(sum, b0, 16); v128.store(sum, a1, 32); v128.store(sum, b1, 48);
-  v128.store(sum, a2, 64); v128.store(sum, b2, 80); v128.store(sum, a3, 96); v128.store(sum, b3, 112);
-}
-
 // A' of F(3,4): six vectors -> three at `to`.
 // @ts-ignore: AssemblyScript decorator
 @inline
@@ -382,7 +280,7 @@ export function winogradFilterGrad(
   const vPoint = <usize>block * inBytes + GAP, zPoint = <usize>block * outBytes + GAP;
   const v = tmp + TILE_BYTES; // f32[36, Ci/4, block, 4]
   const z = v + POINTS * vPoint; // f32[36, Co/8, block, 8]
-  const sums = z + POINTS * zPoint; // f32[36, Ci/4, Co/8, 4, 8]
+  const sums = z + POINTS * zPoint; // f32[36, Ci, Co]
   const point = (<usize>(ci * co) << 2) + GAP;
   const zeros = sums + POINTS * point;
   const table = zeros + (<usize>max(ci, co) << 2);
@@ -417,12 +315,12 @@ export function winogradFilterGrad(
       }
     }
     for (let q = 0; q < POINTS; q++) {
-      let sum = sums + <usize>q * point;
+      const sum = sums + <usize>q * point;
       for (let c = 0; c < ci; c += 4) {
         const a = v + <usize>q * vPoint + (<usize>(c * block) << 2);
         for (let k = 0; k < co; k += 8) {
-          accumulate48(a, z + <usize>q * zPoint + (<usize>(k * block) << 2), count, sum, start == 0);
-          sum += 128;
+          const b = z + <usize>q * zPoint + (<usize>(k * block) << 2);
+          accumulate48(a, b, count, sum + (<usize>(c * co + k) << 2), outBytes, start == 0);
         }
       }
     }
@@ -430,8 +328,7 @@ export function winogradFilterGrad(
   const tap = <usize>(ci * co) << 2;
   for (let c = 0; c < ci; c++) {
     for (let k = 0; k < co; k += 4) {
-      // Row c & 3, column k & 7 of the 4x8 block (c / 4, k / 8).
-      const from = sums + (<usize>((((c >> 2) * (co >> 3) + (k >> 3)) << 5) + ((c & 3) << 3) + (k & 7)) << 2);
+      const from = sums + (<usize>(c * co + k) << 2);
       for (let j: usize = 0; j < 6; j++) {
         const p = from + j * point;
         transformGradOutput(
