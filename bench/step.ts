@@ -1,32 +1,88 @@
 /**
- * One MoCo step, ResNet-18 with the CIFAR stem, batch 32: ours on one thread against stock tfjs-wasm with a composed
- * filter gradient, in turn, each in a process of its own so that our kernels do not replace tfjs's there.
+ * One MoCo step, ResNet-18 with the CIFAR stem, 32x32: ours against its peers, in turn in one run, each in a process of
+ * its own. Peers: PyTorch on as many threads (Debian's python3-torch), and stock tfjs-wasm with a composed filter
+ * gradient (a batch of 32 on one thread; it has no more). Medians.
  *
- *     npm run bench
+ *     npm run bench [-- --rounds 3] [--json] [--work w64,w16,stock] [--threads 1,2]
  */
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 
-/** Runs a program that prints seconds of a step, one a line, and returns the fastest. */
-function fastest(program: string, ...args: string[]): number {
-  const { stdout, exitCode } = Bun.spawnSync([process.execPath, join(import.meta.dir, program), ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  if (exitCode !== 0) throw new Error(`${program} failed`);
-  return Math.min(...stdout.toString().trim().split("\n").map(Number));
+const { values: args } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "3" },
+    work: { type: "string", default: "w64,w16,stock" },
+    threads: { type: "string", default: "1,2" },
+    python: { type: "string", default: "/usr/bin/python3" },
+    json: { type: "boolean", default: false },
+  },
+});
+
+interface Result {
+  work: string;
+  device: string;
+  threads: number;
+  /** Images a second. */
+  ours: number;
+  peer: number;
+  ratio: number;
+  unit: "images/s";
 }
 
-const rounds = Number(process.argv[2] ?? 1);
-const ours: number[] = [];
-const stock: number[] = [];
-for (let round = 0; round < rounds; round++) {
-  ours.push(fastest("step_ours.ts", "1"));
-  stock.push(fastest("step_stock.ts"));
-  ours.push(fastest("step_ours.ts", "1"));
+/** Seconds of each step that a program prints. */
+function seconds(...command: string[]): number[] {
+  const { stdout, exitCode } = Bun.spawnSync(command, { cwd: import.meta.dir, stdio: ["ignore", "pipe", "inherit"] });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")} failed`);
+  return stdout.toString().trim().split("\n").map(Number);
 }
-const two = fastest("step_ours.ts", "2");
-const best = (values: number[]) => Math.min(...values);
-console.log(`stock tfjs-wasm   ${best(stock).toFixed(2)} s a step`);
-console.log(
-  `mocod, 1 thread   ${best(ours).toFixed(2)} s a step   ${(best(stock) / best(ours)).toFixed(1)} times as fast`,
-);
-console.log(`mocod, 2 threads  ${two.toFixed(2)} s a step   ${(best(stock) / two).toFixed(1)} times as fast`);
+
+const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+
+function compare(work: string, threads: number, batch: number, ours: () => number[], peer: () => number[]): void {
+  const [a, b]: [number[], number[]] = [[], []];
+  for (let round = 0; round < Number(args.rounds); round++) {
+    a.push(...ours());
+    b.push(...peer());
+  }
+  const [mine, theirs] = [batch / median(a), batch / median(b)];
+  const result: Result = {
+    work,
+    device: "wasm",
+    threads,
+    ours: mine,
+    peer: theirs,
+    ratio: mine / theirs,
+    unit: "images/s",
+  };
+  if (args.json) console.log(JSON.stringify(result));
+  else {
+    console.log(
+      `${work.padEnd(44)} ${threads} thread${threads > 1 ? "s" : " "}  ours ${mine.toFixed(2).padStart(7)}  ` +
+        `peer ${theirs.toFixed(2).padStart(7)} images/s  ratio ${result.ratio.toFixed(2)}`,
+    );
+  }
+}
+
+const flags = (settings: Record<string, number>) =>
+  Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
+const ours = (settings: Record<string, number>) => seconds(process.execPath, "step_ours.ts", ...flags(settings));
+const wanted = args.work.split(",");
+
+for (const width of [64, 16]) {
+  if (!wanted.includes(`w${width}`)) continue;
+  for (const threads of args.threads.split(",").map(Number)) {
+    const settings = { width, batch: 256, splits: 8, threads, steps: 2 };
+    compare(
+      `ResNet-18, width ${width}, batch 256, vs PyTorch`,
+      threads,
+      256,
+      () => ours(settings),
+      () => seconds(args.python, "peers/torch_step.py", ...flags(settings)),
+    );
+  }
+}
+if (wanted.includes("stock")) {
+  const settings = { width: 64, batch: 32, splits: 2, threads: 1, steps: 3 };
+  const stock = () => seconds(process.execPath, "step_stock.ts").slice(-1); // the first one warms up
+  compare("ResNet-18, width 64, batch 32, vs tfjs-wasm", 1, 32, () => ours(settings), stock);
+}

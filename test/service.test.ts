@@ -66,6 +66,7 @@ describe("a job", () => {
       labels: 0.5,
       epochs: 8,
       batchSize: 16,
+      cropScale: [1, 1],
       lr: [0.01, 0.05],
     });
     const embedded = await client.submit("embed", { from: run.id, split: "test", encoder: "key" });
