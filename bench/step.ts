@@ -5,7 +5,6 @@
  *
  *     npm run bench [-- --rounds 3] [--json] [--work w64,w16,stock] [--threads 1,2]
  */
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 const { values: args } = parseArgs({
