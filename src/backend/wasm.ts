@@ -23,6 +23,13 @@ export interface WasmKernels {
   winogradFilterTurned(w: number, u: number, scratch: number, ci: number, co: number): void;
   winograd(x: number, u: number, y: number, scratch: number, block: number, ...geometry: number[]): void;
   winogradFilterGrad(x: number, dy: number, dw: number, scratch: number, block: number, ...geometry: number[]): void;
+  winogradStridedFilterBytes(inner: number, outer: number): number;
+  winogradStridedScratchBytes(block: number, inner: number, outer: number): number;
+  winogradStridedGradScratchBytes(block: number, ci: number, co: number): number;
+  winogradStridedFilter(w: number, u: number, scratch: number, ci: number, co: number, turned: boolean): void;
+  winogradStrided(x: number, u: number, y: number, scratch: number, block: number, ...geometry: number[]): void;
+  winogradStridedInputGrad(dy: number, u: number, dx: number, scratch: number, block: number, ...g: number[]): void;
+  winogradStridedFilterGrad(x: number, dy: number, dw: number, scratch: number, block: number, ...g: number[]): void;
   moments(...args: number[]): void;
   normalise(...args: number[]): void;
   normaliseGrad(...args: number[]): void;

@@ -5,7 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
-import { blockOf, GRAD_BLOCK, suits, withFilter } from "./winograd.ts";
+import { winogradFilterGrad, winogradForward, winogradInputGrad } from "./winograd.ts";
 
 type Info = tf.backend_util.Conv2DInfo;
 
@@ -50,19 +50,7 @@ function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const info = describe(x.shape, filter.shape, attrs);
   const taps = info.filterHeight * info.filterWidth;
   const y = allocate(info.outShape);
-  const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo } = info;
-  if (suits(info, inChannels, outChannels, outHeight, outWidth)) {
-    const block = blockOf(inChannels, outChannels);
-    withFilter(filter, false, (u) =>
-      withScratch(kernels.winogradScratchBytes(block, inChannels, outChannels), (scratch) =>
-        kernels.winograd(
-          ...([pointer(x), u, pointer(y), scratch, block] as const),
-          ...[batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo.top, padInfo.left],
-        ),
-      ),
-    );
-    return y;
-  }
+  if (winogradForward(x, filter, y, info)) return y;
   withScratch(panelFloats(taps, info.inChannels, info.outChannels) * 4, (packed) =>
     withScratch(kernels.scratchBytes(taps, info.inChannels), (scratch) => {
       kernels.packPanels(pointer(filter), packed, taps, info.inChannels, info.outChannels);
@@ -77,21 +65,7 @@ function inputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): 
   const info = describe(attrs.inputShape as number[], filter.shape, attrs);
   const taps = info.filterHeight * info.filterWidth;
   const dx = allocate(info.inShape);
-  const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo } = info;
-  if (suits(info, outChannels, inChannels, inHeight, inWidth)) {
-    // The gradient is the convolution of dy with the turned filter, padded by what the filter reaches beyond.
-    const block = blockOf(outChannels, inChannels);
-    withFilter(filter, true, (u) =>
-      withScratch(kernels.winogradScratchBytes(block, outChannels, inChannels), (scratch) =>
-        kernels.winograd(
-          ...([pointer(dy), u, pointer(dx), scratch, block] as const),
-          ...[batchSize, outHeight, outWidth, outChannels, inHeight, inWidth, inChannels],
-          ...[2 - padInfo.top, 2 - padInfo.left],
-        ),
-      ),
-    );
-    return dx;
-  }
+  if (winogradInputGrad(dy, filter, dx, info)) return dx;
   withScratch(panelFloats(taps, info.outChannels, info.inChannels) * 4, (packed) =>
     withScratch(kernels.scratchBytes(taps, info.outChannels), (scratch) => {
       kernels.packPanelsTransposed(pointer(filter), packed, taps, info.inChannels, info.outChannels);
@@ -105,17 +79,9 @@ function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const { kernels } = wasmDevice();
   const info = describe(x.shape, attrs.filterShape as number[], attrs);
   const dw = allocate(info.filterShape);
-  const { batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo } = info;
-  if (suits(info, inChannels, outChannels, outHeight, outWidth)) {
-    withScratch(kernels.winogradGradScratchBytes(GRAD_BLOCK, inChannels, outChannels), (scratch) =>
-      kernels.winogradFilterGrad(
-        ...([pointer(x), pointer(dy), pointer(dw), scratch, GRAD_BLOCK] as const),
-        ...[batchSize, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, padInfo.top, padInfo.left],
-      ),
-    );
-    return dw;
-  }
-  withScratch(kernels.gradScratchBytes(info.filterHeight * info.filterWidth, inChannels, outChannels), (scratch) => {
+  if (winogradFilterGrad(x, dy, dw, info)) return dw;
+  const taps = info.filterHeight * info.filterWidth;
+  withScratch(kernels.gradScratchBytes(taps, info.inChannels, info.outChannels), (scratch) => {
     kernels.conv2dFilterGrad(pointer(x), pointer(dy), pointer(dw), scratch, ...geometry(info));
   });
   return dw;

@@ -6,3 +6,7 @@ export {
   winograd, winogradFilter, winogradFilterBytes, winogradFilterGrad, winogradFilterTurned, winogradGradScratchBytes,
   winogradScratchBytes,
 } from "./winograd";
+export {
+  winogradStrided, winogradStridedFilter, winogradStridedFilterBytes, winogradStridedFilterGrad,
+  winogradStridedGradScratchBytes, winogradStridedInputGrad, winogradStridedScratchBytes,
+} from "./winograd_strided";

@@ -12,13 +12,13 @@ import { accumulate48, product } from "./gemm";
 
 const POINTS: i32 = 36;
 // Between the rows of two points: without it their 36 addresses, powers of two apart, would share one cache set.
-const GAP: usize = 64;
+export const GAP: usize = 64;
 // One tile between its two passes.
 const TILE_BYTES: usize = 36 * 16;
 
 // @ts-ignore: AssemblyScript decorator
 @inline
-function by(v: v128, factor: f32): v128 {
+export function by(v: v128, factor: f32): v128 {
   return f32x4.mul(v, f32x4.splat(factor));
 }
 
@@ -92,7 +92,7 @@ export function winogradFilter(w: usize, u: usize, scratch: usize, ci: i32, co: 
 // Four floats `step` bytes apart.
 // @ts-ignore: AssemblyScript decorator
 @inline
-function gather(p: usize, step: usize): v128 {
+export function gather(p: usize, step: usize): v128 {
   let v = v128.load32_zero(p);
   v = v128.load_lane<f32>(p + step, v, 1);
   v = v128.load_lane<f32>(p + 2 * step, v, 2);
@@ -122,12 +122,12 @@ export function winogradFilterTurned(w: usize, u: usize, scratch: usize, ci: i32
   }
 }
 
-// Addresses of the 6x6 source pixels of a tile whose top-left one is (y, x); those outside are `zeros`.
-function fillTile(table: usize, image: usize, y: i32, x: i32, h: i32, w: i32, pixel: usize, zeros: usize): void {
-  for (let i = 0; i < 6; i++) {
+// Addresses of the source pixels of a square tile whose top-left one is (y, x); those outside are `zeros`.
+export function fillTile(table: usize, image: usize, y: i32, x: i32, h: i32, w: i32, pixel: usize, zeros: usize, side: i32): void {
+  for (let i = 0; i < side; i++) {
     const inRow = y + i >= 0 && y + i < h;
     const row = image + <usize>((y + i) * w + x) * pixel;
-    for (let j = 0; j < 6; j++) {
+    for (let j = 0; j < side; j++) {
       store<u32>(table, <u32>(inRow && x + j >= 0 && x + j < w ? row + <usize>j * pixel : zeros));
       table += 4;
     }
@@ -227,7 +227,7 @@ export function winograd(
       const image = id / (tilesY * tilesX);
       const r = id - image * tilesY * tilesX;
       const ty = r / tilesX;
-      fillTile(table, x + <usize>(image * h * w) * inBytes, ty * 4 - padTop, (r - ty * tilesX) * 4 - padLeft, h, w, inBytes, zeros);
+      fillTile(table, x + <usize>(image * h * w) * inBytes, ty * 4 - padTop, (r - ty * tilesX) * 4 - padLeft, h, w, inBytes, zeros, 6);
       const to = v + <usize>t * inBytes;
       for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, to + o, vPoint);
     }
@@ -295,10 +295,10 @@ export function winogradFilterGrad(
       const r = id - image * tilesY * tilesX;
       const ty = r / tilesX;
       const oy = ty * 4, ox = (r - ty * tilesX) * 4;
-      fillTile(table, x + <usize>(image * h * w) * inBytes, oy - padTop, ox - padLeft, h, w, inBytes, zeros);
+      fillTile(table, x + <usize>(image * h * w) * inBytes, oy - padTop, ox - padLeft, h, w, inBytes, zeros, 6);
       for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, v + (o * <usize>block) + (<usize>t << 4), vPoint);
       // The tile of dy is the top-left 4x4 of the table; what is outside counts as zero.
-      fillTile(table, dy + <usize>(image * oh * ow) * outBytes, oy, ox, oh, ow, outBytes, zeros);
+      fillTile(table, dy + <usize>(image * oh * ow) * outBytes, oy, ox, oh, ow, outBytes, zeros, 6);
       for (let o: usize = 0; o < outBytes; o += 16) {
         for (let j: usize = 0; j < 4; j++) {
           const p = table + j * 4;
