@@ -25,27 +25,18 @@ export function augment(
 ): tf.Tensor4D {
   const n = batch.places.length / PLACE;
   expectShape("augment rows", [rows.length], [n * ROW]);
-  return measured("augment", () => augmentAll(batch, rows, size, mean, std));
-}
-
-function augmentAll(
-  batch: ImageBatch,
-  rows: Float32Array,
-  size: number,
-  mean: readonly number[],
-  std: readonly number[],
-): tf.Tensor4D {
-  const n = batch.places.length / PLACE;
   const out = allocate([n, size, size, batch.channels]);
   const stats = Float32Array.from([...mean, ...std]);
-  // Images of one size go through the kernel together; of a held dataset that is the whole batch.
-  for (let from = 0; from < n; ) {
-    let to = from + 1;
-    const side = (i: number, which: number) => batch.places[i * PLACE + which];
-    while (to < n && side(to, 1) === side(from, 1) && side(to, 2) === side(from, 2)) to++;
-    augmentRun(batch, rows, size, stats, out, from, to);
-    from = to;
-  }
+  measured("augment", () => {
+    // Images of one size go through the kernel together; of a held dataset that is the whole batch.
+    for (let from = 0; from < n; ) {
+      let to = from + 1;
+      const side = (i: number, which: number) => batch.places[i * PLACE + which];
+      while (to < n && side(to, 1) === side(from, 1) && side(to, 2) === side(from, 2)) to++;
+      augmentRun(batch, rows, size, stats, out, from, to);
+      from = to;
+    }
+  });
   return core.engine().makeTensorFromTensorInfo(out) as tf.Tensor4D;
 }
 
