@@ -30,11 +30,16 @@ export function openSource(images: Images, indices: BatchIndices, batchSize: num
     pixels,
     waitedMs: 0,
     async at(step, places) {
-      (indices(step) as Int32Array).forEach((index, i) => {
+      existing(indices(step), step).forEach((index, i) => {
         places.set([index * bytes, height, width], i * PLACE);
       });
     },
   };
+}
+
+function existing<T>(batch: T | undefined, step: number): T {
+  if (batch === undefined) throw new RangeError(`there is no batch ${step}`);
+  return batch;
 }
 
 interface Pending {
@@ -65,8 +70,7 @@ class FileSource implements Source {
       this.pending.delete(key);
     }
     for (let ahead = step; ahead <= step + AHEAD; ahead++) this.begin(ahead);
-    const batch = this.pending.get(step);
-    if (!batch) throw new RangeError(`there is no batch ${step}`);
+    const batch = existing(this.pending.get(step), step);
     const before = performance.now();
     await batch.ready;
     this.waitedMs += performance.now() - before;
