@@ -119,6 +119,34 @@ test.each([false, true])(
   60_000,
 );
 
+test("metrics of an epoch: what the verdict rests on, and the age of the queue", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  using folder = temporaryFolder();
+  // 6 steps of 16 keys an epoch into a queue of 160: full in the second epoch.
+  await run(specFor(data.path, { queueSize: 160, epochs: 2 }), folder.path, 2);
+  const lines = readFileSync(join(folder.path, "runs/run_x/metrics.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((l) => JSON.parse(l));
+  const number = expect.any(Number);
+  const spread = { uniformity: number, effectiveRank: number, std: number };
+  expect(lines[0]).toEqual({ epoch: 0, step: 0, knn: number, spread });
+  expect(lines.map(({ queue }) => queue)).toEqual([
+    undefined,
+    { oldest: 6, random: expect.closeTo(0.4, 9), drift: null },
+    { oldest: 10, random: 0, drift: number },
+  ]);
+  const { gradient, ...last } = lines[2];
+  // Taken before: Bun puts the matchers into the object that it compares.
+  const { alignment, positive } = last;
+  expect(last).toMatchObject({ loss: number, top1: number, positive: number, negative: number, knn: number, spread });
+  expect(alignment).toBeCloseTo(2 - 2 * positive, 9);
+  expect(["queue warming", "at chance", "collapsed", "leaking", "learning"]).toContain(last.verdict);
+  expect(Object.keys(gradient)).toEqual(["conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"]);
+  expect(Object.values(gradient).every((norm) => (norm as number) > 0)).toBe(true);
+}, 60_000);
+
 test("the tensor count is equal after step 3 and step 30", async () => {
   using data = temporaryFolder();
   writeFashionLike(data.path, 80, 20);

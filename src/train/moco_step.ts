@@ -1,7 +1,7 @@
 /** One step of MoCo over threads, in the reference's order; a barrier between any two lines that end in `run`. */
 import { enqueue } from "../methods/moco.ts";
 import { learningRate } from "../optim/schedule.ts";
-import type { PretrainSpec } from "../spec/pretrain.ts";
+import { keysPerStep, type PretrainSpec } from "../spec/pretrain.ts";
 import { Stream } from "../util/random.ts";
 import type { Batches } from "./batches.ts";
 import type { Pool } from "./pool.ts";
@@ -62,6 +62,12 @@ export async function trainStep(trainer: Trainer, spec: PretrainSpec, position: 
     throw new Error(`the loss is ${loss} at step ${position.step} (epoch ${epoch + 1}): lower spec.optimizer.lr`);
   }
   return { loss, top1, positive, negative };
+}
+
+/** Age of the oldest key in steps, and the share of the queue that is still random vectors. The queue is a FIFO. */
+export function queueAge(spec: PretrainSpec, step: number): { oldest: number; random: number } {
+  const refresh = spec.queueSize / keysPerStep(spec);
+  return { oldest: Math.min(step, Math.ceil(refresh)), random: Math.max(0, 1 - step / refresh) };
 }
 
 /**

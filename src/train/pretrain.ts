@@ -8,7 +8,7 @@ import type { PretrainSpec } from "../spec/pretrain.ts";
 import type { CheckpointRecord, RunFolder } from "../store/run_folder.ts";
 import { openBatches } from "./batches.ts";
 import { encodeCheckpoint, restoreCheckpoint } from "./checkpoint.ts";
-import { queueDrift, type Trainer, trainStep } from "./moco_step.ts";
+import { queueAge, queueDrift, type Trainer, trainStep } from "./moco_step.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
 import { expectBatch, openSession, type Session } from "./session.ts";
 import { type Position, resetSums, type StepMetrics, startPosition } from "./state.ts";
@@ -162,7 +162,7 @@ class Run {
       alignment: 2 - 2 * mean.positive,
       lr: learningRate(spec.optimizer, (step - 1) / stepsPerEpoch, spec.epochs),
       gradient,
-      queueDrift: drift,
+      queue: { ...queueAge(spec, step), drift },
       knn,
       spread,
       verdict: this.verdict.state,
