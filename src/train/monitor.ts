@@ -25,14 +25,14 @@ export async function watch(session: Session): Promise<Watched> {
   return { knn: knn(bank, queries, dimensionOf(session, embedding), classes, spec.monitor), spread };
 }
 
-/** Norm of the gradient by stage: `conv1`, `bn1`, `layer1` … `fc`. A spike shows first in the earliest ones (MoCo v3). */
+/** Norm of the gradient by layer: `layer1.0.conv1`, … `fc.2`. A spike shows first in the earliest ones (MoCo v3). */
 export function gradientNorms(layout: Layout, gradient: Float32Array): Record<string, number> {
-  const squares: Record<string, number> = {};
+  const squares = new Map<string, number>();
   for (const { name, offset, size } of layout.entries) {
-    const stage = name.split(".")[0] as string;
-    let sum = 0;
+    const layer = name.slice(0, name.lastIndexOf("."));
+    let sum = squares.get(layer) ?? 0;
     for (let i = offset; i < offset + size; i++) sum += (gradient[i] as number) ** 2;
-    squares[stage] = (squares[stage] ?? 0) + sum;
+    squares.set(layer, sum);
   }
-  return Object.fromEntries(Object.entries(squares).map(([stage, square]) => [stage, Math.sqrt(square)]));
+  return Object.fromEntries([...squares].map(([layer, square]) => [layer, Math.sqrt(square)]));
 }
