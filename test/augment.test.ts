@@ -1,22 +1,19 @@
 /** Every augmentation, alone and together, equals torchvision's tensor ops (bilinear with antialias). */
 import { beforeAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { PLACE } from "../src/data/source.ts";
 import { ROW } from "../src/data/view.ts";
 import { augment } from "../src/kernels/augment/index.ts";
 import { openDevice } from "../src/kernels/index.ts";
-import { decodeSafetensors } from "../src/store/safetensors.ts";
+import { golden } from "./helpers.ts";
 
 const [HEIGHT, WIDTH, SIZE] = [24, 18, 16];
-const file = join(import.meta.dir, "golden/augment.safetensors");
-const golden = decodeSafetensors(new Uint8Array(readFileSync(file)), file).tensors;
+const theirs = golden("augment.safetensors");
 
 beforeAll(openDevice);
 
 test("given the same parameters every view is torchvision's, to 1e-5", () => {
-  const rows = golden.get("rows")?.data as Float32Array;
-  const expected = golden.get("views")?.data as Float32Array;
+  const rows = theirs("rows");
+  const expected = theirs("views");
   const count = rows.length / ROW;
   const pixels = Uint8Array.from({ length: HEIGHT * WIDTH * 3 }, (_, i) => Math.imul(i, 2654435761) >>> 24);
   const places = Float64Array.from({ length: count * PLACE }, (_, i) => [0, HEIGHT, WIDTH][i % PLACE] as number);

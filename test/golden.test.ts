@@ -1,23 +1,16 @@
 /** MoCo through the real path (threads, splits, shuffle, SGD) equals PyTorch in float64: one step, and 50. */
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { openSource } from "../src/data/source.ts";
 import { type Layout, toTorch } from "../src/nn/layout.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import type { PretrainSpec } from "../src/spec/pretrain.ts";
-import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { trainStep } from "../src/train/moco_step.ts";
 import { Pool } from "../src/train/pool.ts";
 import { createModel, startPosition } from "../src/train/state.ts";
 import { fill, hashedPixels, unitWaves } from "./golden/formulas.ts";
-import { relativeError } from "./helpers.ts";
+import { golden, relativeError } from "./helpers.ts";
 
 const [WIDTH, SIDE, N, SPLITS, DIM, K] = [4, 16, 16, 2, 16, 40];
-const read = (name: string) => {
-  const file = join(import.meta.dir, "golden", name);
-  return decodeSafetensors(new Uint8Array(readFileSync(file)), file).tensors;
-};
 
 const settings = {
   preset: "cifar",
@@ -61,13 +54,13 @@ async function openGolden(spec: PretrainSpec, count: number) {
 type Run = Awaited<ReturnType<typeof openGolden>>;
 
 /** Relative error of everything that a step leaves, largest first. `pick`: which places of a tensor the golden holds. */
-function errorsOf(run: Run, loss: number, golden: (name: string) => Float32Array, pick = (v: Float32Array) => v) {
+function errorsOf(run: Run, loss: number, theirs: (name: string) => Float32Array, pick = (v: Float32Array) => v) {
   const { encoder, state, buffers } = run.model;
-  const errors: [string, number][] = [["loss", relativeError([loss], golden("loss"))]];
+  const errors: [string, number][] = [["loss", relativeError([loss], theirs("loss"))]];
   const compare = (prefix: string, layout: Layout, values: Float32Array) => {
     for (const { name, shape, offset, size } of layout.entries) {
       const got = toTorch(shape, values.subarray(offset, offset + size));
-      errors.push([prefix + name, relativeError(pick(got), golden(prefix + name))]);
+      errors.push([prefix + name, relativeError(pick(got), theirs(prefix + name))]);
     }
   };
   compare("grad.", encoder.params, buffers.gradient);
@@ -75,19 +68,18 @@ function errorsOf(run: Run, loss: number, golden: (name: string) => Float32Array
   compare("module.encoder_q.", encoder.stats, state.queryStats);
   compare("module.encoder_k.", encoder.params, state.keyParams);
   compare("module.encoder_k.", encoder.stats, state.keyStats);
-  errors.push(["queue", relativeError(pick(toTorch([K, DIM], state.queue)), golden("module.queue"))]);
+  errors.push(["queue", relativeError(pick(toTorch([K, DIM], state.queue)), theirs("module.queue"))]);
   return errors.sort((a, b) => b[1] - a[1]);
 }
 
 const step = { momentum: 0.9, optimizer: { lr: 0.05, momentum: 0.9, weightDecay: 1e-3, schedule: "constant" } };
 
 test("MoCo v2: loss, gradients, parameters, statistics and queue after one step equal PyTorch's to 1e-4", async () => {
-  const tensors = read("moco_step.safetensors");
-  const golden = (name: string) => tensors.get(name)?.data as Float32Array;
+  const theirs = golden("moco_step.safetensors");
   using run = await openGolden(parseSpec("pretrain", { ...settings, ...step, head: "mlp", temperature: 0.2 }), N);
   const { loss } = await run.step();
-  const errors = errorsOf(run, loss, golden);
-  errors.push(["keys", relativeError(run.model.buffers.keys, golden("keys"))]);
+  const errors = errorsOf(run, loss, theirs);
+  errors.push(["keys", relativeError(run.model.buffers.keys, theirs("keys"))]);
   expect(errors.length).toBeGreaterThan(200);
   expect(errors.filter(([, error]) => !(error < 1e-4))).toEqual([]);
   expect(run.position).toMatchObject({ step: 1, queuePointer: N });
@@ -98,13 +90,12 @@ test.each([
   ["v1", { method: "moco-v1", temperature: 0.07, shuffle: false }, N],
   ["symmetric", { temperature: 0.1, symmetric: true }, 2 * N],
 ] as const)("MoCo, %s: the same after two steps, at up to 61 places of every tensor", async (name, more, enqueued) => {
-  const tensors = read("moco_step_more.safetensors");
-  const golden = (tensor: string) => tensors.get(`${name}.${tensor}`)?.data as Float32Array;
+  const theirs = golden("moco_step_more.safetensors");
   const sampled = (v: Float32Array) => v.filter((_, i) => i % Math.max(1, Math.ceil(v.length / 61)) === 0);
   using run = await openGolden(parseSpec("pretrain", { ...settings, ...step, head: "linear", ...more }), N);
   await run.step();
   const { loss } = await run.step();
-  const errors = errorsOf(run, loss, golden, sampled);
+  const errors = errorsOf(run, loss, (tensor) => theirs(`${name}.${tensor}`), sampled);
   expect(errors.length).toBeGreaterThan(200);
   expect(errors.filter(([, error]) => !(error < 1e-4))).toEqual([]);
   expect(run.position.queuePointer).toBe((2 * enqueued) % K);
@@ -133,7 +124,7 @@ test.each([
   ["moco-v1", { head: "linear", temperature: 0.07, optimizer: { lr: 0.01, schedule: "step", milestones: [4, 8] } }],
   ["moco-v2", { head: "mlp", temperature: 0.2, optimizer: { lr: 0.001, schedule: "cosine" } }],
 ] as const)("the loss of 50 steps of %s follows PyTorch's to 1e-3", async (method, { optimizer, ...more }) => {
-  const losses = read("moco_curve.safetensors").get(method)?.data as Float32Array;
+  const losses = golden("moco_curve.safetensors")(method);
   const common = { ...settings, method, momentum: 0.99, shuffle: false, epochs: 13 };
   const spec = { ...common, ...more, optimizer: { momentum: 0.9, weightDecay: 5e-4, ...optimizer } };
   using run = await openGolden(parseSpec("pretrain", spec), 64);

@@ -1,18 +1,14 @@
 /** ResNets as torchvision's: forward in training and evaluation mode, and the distributions they start from. */
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { openDevice } from "../src/kernels/index.ts";
 import type { Layout } from "../src/nn/layout.ts";
 import { buildEncoder, type Pass } from "../src/nn/resnet.ts";
-import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { fill, hashedPixels } from "./golden/formulas.ts";
-import { relativeError } from "./helpers.ts";
+import { golden, relativeError } from "./helpers.ts";
 
 const [WIDTH, N, SIDE, MEAN, STD] = [4, 8, 64, 0.45, 0.25];
-const file = join(import.meta.dir, "golden/resnet_forward.safetensors");
-const golden = decodeSafetensors(new Uint8Array(readFileSync(file)), file).tensors;
+const theirs = golden("resnet_forward.safetensors");
 
 const tensorOf = (layout: Layout, values: Float32Array) => (name: string) => {
   const { offset, size, shape } = layout.get(name);
@@ -51,7 +47,7 @@ for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
         expect(y.shape).toEqual([N, encoder.features]);
         return y.dataSync();
       };
-      const expected = (name: string) => golden.get(`${arch}.${stem}.${name}`)?.data as Float32Array;
+      const expected = (name: string) => theirs(`${arch}.${stem}.${name}`);
       const errors: [string, number][] = [
         ["train", relativeError(features({ mode: "train", record }), expected("train"))],
         ["eval", relativeError(features({ mode: "eval", stat: tensorOf(encoder.stats, stats) }), expected("eval"))],

@@ -10,7 +10,15 @@ import { encodeSafetensors } from "../store/safetensors.ts";
 import { Stream } from "../util/random.ts";
 import { openBatches } from "./batches.ts";
 import { addLayout, type Tensors } from "./checkpoint.ts";
-import { Evaluation, type EvaluationContext, type Outcome, type Provenance } from "./evaluation.ts";
+import {
+  bestOf,
+  Evaluation,
+  type EvaluationContext,
+  fitCount,
+  gridOf,
+  type Outcome,
+  type Provenance,
+} from "./evaluation.ts";
 import { embed, labelsOf, type Session, sessionOver } from "./session.ts";
 import type { Model } from "./state.ts";
 
@@ -120,8 +128,8 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
     const { train: pool, test, everything } = evaluation.labelledParts();
     const order = new Stream(spec.seed, "subset", 1).permutation(pool.length).map((i) => pool[i] as number);
     const subset = labelSubset(order, labelsOf(dataset, dataset.train, order), spec.labels);
-    const settings = spec.lr.flatMap((lr) => spec.weightDecay.map((weightDecay) => ({ lr, weightDecay })));
-    const cut = subset.length - Math.max(1, Math.round(spec.validation * subset.length));
+    const settings = gridOf(spec);
+    const cut = fitCount(subset.length, spec.validation);
 
     /** A classifier from the encoder as it is now, trained on some images, then handed to `use`. */
     const trained = async <T>(indices: Int32Array, s: Setting, use: (tuned: Session, loss: number) => Promise<T>) => {
@@ -158,7 +166,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
         });
         tried.push({ ...s, validation });
       }
-      const chosen = tried.reduce((a, b) => ((b.validation ?? 0) > (a.validation ?? 0) ? b : a));
+      const chosen = bestOf(tried);
       return trained(subset, chosen, async (tuned, loss) => {
         keep(tuned);
         const logits = await embed(tuned, test, everything, { what: "projection" });

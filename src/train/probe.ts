@@ -5,7 +5,15 @@ import { knn, type Labelled } from "../evaluate/knn.ts";
 import { type FitSettings, fitLinear, standardiser } from "../evaluate/linear_probe.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import { type ProbeSpec, protocols } from "../spec/evaluation.ts";
-import { carve, Evaluation, type EvaluationContext, type Outcome, type Provenance } from "./evaluation.ts";
+import {
+  bestOf,
+  carve,
+  Evaluation,
+  type EvaluationContext,
+  gridOf,
+  type Outcome,
+  type Provenance,
+} from "./evaluation.ts";
 import { type Embedding, embed } from "./session.ts";
 
 /** Of several settings, how each did on the validation split. */
@@ -55,7 +63,7 @@ export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outc
     const { train: indices, test, everything } = evaluation.labelledParts();
 
     const judge = async (embedding: Embedding, recipe: Recipe = spec): Promise<Probed> => {
-      const settings = recipe.lr.flatMap((lr) => recipe.weightDecay.map((weightDecay) => ({ lr, weightDecay })));
+      const settings = gridOf(recipe);
       const look: Look = { kind: "centre", share: spec.centreCrop };
       const features = (images: Images, which: Int32Array) =>
         evaluation.labelled(images, which, { ...embedding, look });
@@ -91,7 +99,7 @@ export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outc
           tried.push({ ...s, validation: scoreOf(logits, choose.labels, classes).top1 });
         }
       } else tried.push({ ...(settings[0] as (typeof settings)[number]), validation: null });
-      const chosen = tried.reduce((a, b) => ((b.validation ?? 0) > (a.validation ?? 0) ? b : a));
+      const chosen = bestOf(tried);
       const classifier = await fit(bank.labels.length, chosen);
       const queries: Labelled = await features(test, everything);
       return {

@@ -3,7 +3,7 @@ import type { Look } from "../data/view.ts";
 import { knnVotes, type Labelled, type Vote } from "../evaluate/knn.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import type { KnnSpec } from "../spec/evaluation.ts";
-import { carve, Evaluation, type EvaluationContext, type Outcome, type Provenance } from "./evaluation.ts";
+import { bestOf, carve, Evaluation, type EvaluationContext, type Outcome, type Provenance } from "./evaluation.ts";
 import type { Embedding } from "./session.ts";
 
 interface Tried extends Vote {
@@ -38,7 +38,7 @@ export function vote(spec: KnnSpec, context: EvaluationContext): Promise<Outcome
       const { fit, choose } = carve(bank, dim, spec.validation);
       const validated = settings.length > 1 ? scores(fit, choose, settings) : undefined;
       const tried = settings.map((s, i): Tried => ({ ...s, validation: validated?.[i]?.top1 ?? null }));
-      const chosen = tried.reduce((a, b) => ((b.validation ?? 0) > (a.validation ?? 0) ? b : a));
+      const chosen = bestOf(tried);
       const queries = await evaluation.labelled(test, everything, { ...embedding, look });
       return { ...(scores(bank, queries, [chosen])[0] as Score), chosen, tried };
     };
