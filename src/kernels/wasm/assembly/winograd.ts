@@ -122,6 +122,19 @@ export function winogradFilterTurned(w: usize, u: usize, scratch: usize, ci: i32
   }
 }
 
+// Where a tile of 4x4 outputs is: its image, and its top-left output. One instance of the module serves one thread.
+export let tileImage: i32 = 0;
+export let tileY: i32 = 0;
+export let tileX: i32 = 0;
+
+export function locate(id: i32, tilesY: i32, tilesX: i32): void {
+  tileImage = id / (tilesY * tilesX);
+  const r = id - tileImage * tilesY * tilesX;
+  const row = r / tilesX;
+  tileY = row * 4;
+  tileX = (r - row * tilesX) * 4;
+}
+
 // Addresses of the source pixels of a square tile whose top-left one is (y, x); those outside are `zeros`.
 export function fillTile(table: usize, image: usize, y: i32, x: i32, h: i32, w: i32, pixel: usize, zeros: usize, side: i32): void {
   for (let i = 0; i < side; i++) {
@@ -224,10 +237,8 @@ export function winograd(
     const padded = (count + 3) & ~3; // rows of the product behind the last tile repeat it, and are not read
     for (let t = 0; t < padded; t++) {
       const id = start + min(t, count - 1);
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      fillTile(table, x + <usize>(image * h * w) * inBytes, ty * 4 - padTop, (r - ty * tilesX) * 4 - padLeft, h, w, inBytes, zeros, 6);
+      locate(id, tilesY, tilesX);
+      fillTile(table, x + <usize>(tileImage * h * w) * inBytes, tileY - padTop, tileX - padLeft, h, w, inBytes, zeros, 6);
       const to = v + <usize>t * inBytes;
       for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, to + o, vPoint);
     }
@@ -241,10 +252,8 @@ export function winograd(
     }
     for (let t = 0; t < count; t++) {
       const id = start + t;
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      const oy = ty * 4, ox = (r - ty * tilesX) * 4;
+      locate(id, tilesY, tilesX);
+      const image = tileImage, oy = tileY, ox = tileX;
       const to = y + <usize>((image * oh + oy) * ow + ox) * outBytes;
       const from = m + <usize>t * outBytes;
       const rows = min(4, oh - oy), columns = min(4, ow - ox);
@@ -291,10 +300,8 @@ export function winogradFilterGrad(
     const count = min(block, tiles - start);
     for (let t = 0; t < count; t++) {
       const id = start + t;
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      const oy = ty * 4, ox = (r - ty * tilesX) * 4;
+      locate(id, tilesY, tilesX);
+      const image = tileImage, oy = tileY, ox = tileX;
       fillTile(table, x + <usize>(image * h * w) * inBytes, oy - padTop, ox - padLeft, h, w, inBytes, zeros, 6);
       for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, v + (o * <usize>block) + (<usize>t << 4), vPoint);
       // The tile of dy is the top-left 4x4 of the table; what is outside counts as zero.

@@ -10,7 +10,7 @@
 // Layouts: x f32[N,H,W,Ci], y f32[N,OH,OW,Co], filter f32[3,3,Ci,Co]. Point q = 9 * row + column.
 
 import { accumulate48, product } from "./gemm";
-import { by, fillTile, gather, GAP } from "./winograd";
+import { by, fillTile, gather, GAP, locate, tileImage, tileX, tileY } from "./winograd";
 
 const SIDE: i32 = 9;
 const POINTS: i32 = 81;
@@ -206,10 +206,8 @@ export function winogradStrided(
     const padded = (count + 3) & ~3;
     for (let t = 0; t < padded; t++) {
       const id = start + min(t, count - 1);
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      const top = ty * 8 - padTop, left = (r - ty * tilesX) * 8 - padLeft;
+      locate(id, tilesY, tilesX);
+      const image = tileImage, top = tileY * 2 - padTop, left = tileX * 2 - padLeft;
       fillTile(table, x + <usize>(image * h * w) * inBytes, top, left, h, w, inBytes, zeros, SIDE);
       for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, v + <usize>t * inBytes + o, vPoint);
     }
@@ -221,10 +219,8 @@ export function winogradStrided(
     }
     for (let t = 0; t < count; t++) {
       const id = start + t;
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      const oy = ty * 4, ox = (r - ty * tilesX) * 4;
+      locate(id, tilesY, tilesX);
+      const image = tileImage, oy = tileY, ox = tileX;
       const to = y + <usize>((image * oh + oy) * ow + ox) * outBytes;
       const rows = min(4, oh - oy), columns = min(4, ow - ox);
       for (let o: usize = 0; o < outBytes; o += 16) {
@@ -265,10 +261,8 @@ export function winogradStridedInputGrad(
     const padded = (count + 3) & ~3;
     for (let t = 0; t < padded; t++) {
       const id = start + min(t, count - 1);
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      fillTile(table, dy + <usize>(image * oh * ow) * outBytes, ty * 4, (r - ty * tilesX) * 4, oh, ow, outBytes, zeros, SIDE);
+      locate(id, tilesY, tilesX);
+      fillTile(table, dy + <usize>(tileImage * oh * ow) * outBytes, tileY, tileX, oh, ow, outBytes, zeros, SIDE);
       for (let o: usize = 0; o < outBytes; o += 16) gradTile(table, o, tmp, z + <usize>t * outBytes + o, zPoint);
     }
     for (let q = 0; q < POINTS; q++) {
@@ -279,10 +273,8 @@ export function winogradStridedInputGrad(
     }
     for (let t = 0; t < count; t++) {
       const id = start + t;
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      const top = ty * 8 - padTop, left = (r - ty * tilesX) * 8 - padLeft;
+      locate(id, tilesY, tilesX);
+      const image = tileImage, top = tileY * 2 - padTop, left = tileX * 2 - padLeft;
       for (let o: usize = 0; o < inBytes; o += 16) {
         const from = m + <usize>t * inBytes + o;
         for (let j: usize = 0; j < 9; j++) intoPlaces(from + j * mPoint, 9 * mPoint, tmp + j * 16, 144);
@@ -331,10 +323,8 @@ export function winogradStridedFilterGrad(
     const count = min(block, tiles - start);
     for (let t = 0; t < count; t++) {
       const id = start + t;
-      const image = id / (tilesY * tilesX);
-      const r = id - image * tilesY * tilesX;
-      const ty = r / tilesX;
-      const oy = ty * 4, ox = (r - ty * tilesX) * 4;
+      locate(id, tilesY, tilesX);
+      const image = tileImage, oy = tileY, ox = tileX;
       fillTile(table, x + <usize>(image * h * w) * inBytes, oy * 2 - padTop, ox * 2 - padLeft, h, w, inBytes, zeros, SIDE);
       for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, v + o * <usize>block + (<usize>t << 4), vPoint);
       fillTile(table, dy + <usize>(image * oh * ow) * outBytes, oy, ox, oh, ow, outBytes, zeros, SIDE);
