@@ -27,7 +27,8 @@ export interface PretrainResult {
   loss: number;
   knn: number | null;
   untrainedKnn: number | null;
-  verdict: Verdict;
+  /** Null where this life of the run found it finished already: metrics.jsonl has the last epoch's. */
+  verdict: Verdict | null;
   device: string;
   threads: number;
   imagesPerSecond: number;
@@ -110,7 +111,7 @@ class Run {
       loss: this.loss,
       knn: this.watched.knn,
       untrainedKnn: position.untrainedKnn,
-      verdict: this.verdict ?? { state: "learning", message: "it was finished already" },
+      verdict: this.verdict ?? null,
       device: "wasm",
       threads: this.threads,
       imagesPerSecond: this.pace(),
