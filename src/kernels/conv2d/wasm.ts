@@ -36,11 +36,34 @@ function describe(xShape: number[], filterShape: number[], attrs: ConvAttrs): In
   return info;
 }
 
+/** Sizes and filter of a convolution as the kernels take them. */
 function geometry(i: Info): number[] {
   return [
     ...[i.batchSize, i.inHeight, i.inWidth, i.inChannels, i.outHeight, i.outWidth, i.outChannels],
     ...[i.filterHeight, i.filterWidth, i.strideHeight, i.padInfo.top, i.padInfo.left],
   ];
+}
+
+/**
+ * Of few channels (an image's) a tap is too short to be worth its start. Over a padded copy a whole row of the filter
+ * is one tap: its pixels lie side by side. Gives the convolution so, its last size the floats read at a tap, to `use`.
+ */
+function byFilterRow(x: tf.TensorInfo, i: Info, use: (x: number, taps: number, geometry: number[]) => void): void {
+  const { filterHeight: kh, filterWidth: kw, inChannels: c } = i;
+  if (c >= 8 || kw === 1) {
+    use(pointer(x), kh * kw, [...geometry(i), c]);
+    return;
+  }
+  const { top, bottom, left, right } = i.padInfo;
+  const [h, w] = [i.inHeight + top + bottom, i.inWidth + left + right];
+  withScratch(i.batchSize * h * w * c * 4, (padded) => {
+    wasmDevice().kernels.padImages(
+      ...([pointer(x), padded, i.batchSize, i.inHeight, i.inWidth, c] as const),
+      ...([top, bottom, left, right] as const),
+    );
+    const sizes = [i.batchSize, h, w, c, i.outHeight, i.outWidth, i.outChannels];
+    use(padded, kh, [...sizes, kh, 1, i.strideHeight, 0, 0, kw * c]);
+  });
 }
 
 const panelFloats = (taps: number, inner: number, outer: number) => Math.ceil(outer / 8) * 8 * taps * inner;
@@ -51,12 +74,14 @@ function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const taps = info.filterHeight * info.filterWidth;
   const y = allocate(info.outShape);
   if (winogradForward(x, filter, y, info)) return y;
-  withScratch(panelFloats(taps, info.inChannels, info.outChannels) * 4, (packed) =>
-    withScratch(kernels.scratchBytes(taps, info.inChannels), (scratch) => {
-      kernels.packPanels(pointer(filter), packed, taps, info.inChannels, info.outChannels);
-      kernels.conv2d(pointer(x), packed, pointer(y), scratch, ...geometry(info));
-    }),
-  );
+  withScratch(panelFloats(taps, info.inChannels, info.outChannels) * 4, (packed) => {
+    kernels.packPanels(pointer(filter), packed, taps, info.inChannels, info.outChannels);
+    byFilterRow(x, info, (from, rows, sizes) =>
+      withScratch(kernels.scratchBytes(rows, sizes.at(-1) as number), (scratch) =>
+        kernels.conv2d(from, packed, pointer(y), scratch, ...sizes),
+      ),
+    );
+  });
   return y;
 }
 
@@ -80,10 +105,11 @@ function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const info = describe(x.shape, attrs.filterShape as number[], attrs);
   const dw = allocate(info.filterShape);
   if (winogradFilterGrad(x, dy, dw, info)) return dw;
-  const taps = info.filterHeight * info.filterWidth;
-  withScratch(kernels.gradScratchBytes(taps, info.inChannels, info.outChannels), (scratch) => {
-    kernels.conv2dFilterGrad(pointer(x), pointer(dy), pointer(dw), scratch, ...geometry(info));
-  });
+  byFilterRow(x, info, (from, taps, sizes) =>
+    withScratch(kernels.gradScratchBytes(taps, sizes.at(-1) as number, info.outChannels), (scratch) =>
+      kernels.conv2dFilterGrad(from, pointer(dy), pointer(dw), scratch, ...sizes),
+    ),
+  );
   return dw;
 }
 

@@ -9,10 +9,10 @@ interface Algorithm {
   filterBytes(inner: number, outer: number): number;
   /** Transforms a filter; `turned`: for the input gradient. */
   filter(w: number, u: number, scratch: number, ci: number, co: number, turned: boolean): void;
-  scratchBytes(block: number, inner: number, outer: number): number;
+  scratchBytes(block: number, width: number, inner: number, outer: number): number;
   forward(x: number, u: number, y: number, scratch: number, block: number, g: Info): void;
   inputGrad(dy: number, u: number, dx: number, scratch: number, block: number, g: Info): void;
-  gradScratchBytes(block: number, ci: number, co: number): number;
+  gradScratchBytes(block: number, g: Info): number;
   filterGrad(x: number, dy: number, dw: number, scratch: number, block: number, g: Info): void;
 }
 
@@ -27,7 +27,7 @@ const stride1: Algorithm = {
     const { winogradFilter, winogradFilterTurned } = wasmDevice().kernels;
     (turned ? winogradFilterTurned : winogradFilter)(w, u, scratch, ci, co);
   },
-  scratchBytes: (block, inner, outer) => wasmDevice().kernels.winogradScratchBytes(block, inner, outer),
+  scratchBytes: (block, width, inner, outer) => wasmDevice().kernels.winogradScratchBytes(block, width, inner, outer),
   forward: (x, u, y, scratch, block, g) => wasmDevice().kernels.winograd(x, u, y, scratch, block, ...sizes(g)),
   /** The convolution of dy with the turned filter, padded by what the filter reaches beyond. */
   inputGrad: (dy, u, dx, scratch, block, g) =>
@@ -36,7 +36,8 @@ const stride1: Algorithm = {
       ...[g.batchSize, g.outHeight, g.outWidth, g.outChannels, g.inHeight, g.inWidth, g.inChannels],
       ...[2 - g.padInfo.top, 2 - g.padInfo.left],
     ),
-  gradScratchBytes: (block, ci, co) => wasmDevice().kernels.winogradGradScratchBytes(block, ci, co),
+  gradScratchBytes: (block, g) =>
+    wasmDevice().kernels.winogradGradScratchBytes(block, g.inWidth, g.outWidth, g.inChannels, g.outChannels),
   filterGrad: (x, dy, dw, scratch, block, g) =>
     wasmDevice().kernels.winogradFilterGrad(x, dy, dw, scratch, block, ...sizes(g)),
 };
@@ -44,11 +45,13 @@ const stride1: Algorithm = {
 const stride2: Algorithm = {
   filterBytes: (inner, outer) => wasmDevice().kernels.winogradStridedFilterBytes(inner, outer),
   filter: (w, u, scratch, ci, co, turned) => wasmDevice().kernels.winogradStridedFilter(w, u, scratch, ci, co, turned),
-  scratchBytes: (block, inner, outer) => wasmDevice().kernels.winogradStridedScratchBytes(block, inner, outer),
+  scratchBytes: (block, width, inner, outer) =>
+    wasmDevice().kernels.winogradStridedScratchBytes(block, width, inner, outer),
   forward: (x, u, y, scratch, block, g) => wasmDevice().kernels.winogradStrided(x, u, y, scratch, block, ...sizes(g)),
   inputGrad: (dy, u, dx, scratch, block, g) =>
     wasmDevice().kernels.winogradStridedInputGrad(dy, u, dx, scratch, block, ...sizes(g)),
-  gradScratchBytes: (block, ci, co) => wasmDevice().kernels.winogradStridedGradScratchBytes(block, ci, co),
+  gradScratchBytes: (block, g) =>
+    wasmDevice().kernels.winogradStridedGradScratchBytes(block, g.inWidth, g.outWidth, g.inChannels, g.outChannels),
   filterGrad: (x, dy, dw, scratch, block, g) =>
     wasmDevice().kernels.winogradStridedFilterGrad(x, dy, dw, scratch, block, ...sizes(g)),
 };
@@ -82,7 +85,7 @@ export function winogradForward(x: tf.TensorInfo, filter: tf.TensorInfo, y: tf.T
   if (!algorithm) return false;
   const block = blockOf(g.inChannels, g.outChannels);
   withFilter(algorithm, filter, false, (u) =>
-    withScratch(algorithm.scratchBytes(block, g.inChannels, g.outChannels), (scratch) =>
+    withScratch(algorithm.scratchBytes(block, g.inWidth, g.inChannels, g.outChannels), (scratch) =>
       algorithm.forward(pointer(x), u, pointer(y), scratch, block, g),
     ),
   );
@@ -96,7 +99,7 @@ export function winogradInputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, dx: 
   if (!algorithm) return false;
   const block = blockOf(g.outChannels, g.inChannels);
   withFilter(algorithm, filter, true, (u) =>
-    withScratch(algorithm.scratchBytes(block, g.outChannels, g.inChannels), (scratch) =>
+    withScratch(algorithm.scratchBytes(block, g.outWidth, g.outChannels, g.inChannels), (scratch) =>
       algorithm.inputGrad(pointer(dy), u, pointer(dx), scratch, block, g),
     ),
   );
@@ -106,7 +109,7 @@ export function winogradInputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, dx: 
 export function winogradFilterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, dw: tf.TensorInfo, g: Info): boolean {
   const algorithm = algorithmFor(g, g.inChannels, g.outChannels, g.outHeight, g.outWidth);
   if (!algorithm) return false;
-  withScratch(algorithm.gradScratchBytes(GRAD_BLOCK, g.inChannels, g.outChannels), (scratch) =>
+  withScratch(algorithm.gradScratchBytes(GRAD_BLOCK, g), (scratch) =>
     algorithm.filterGrad(pointer(x), pointer(dy), pointer(dw), scratch, GRAD_BLOCK, g),
   );
   return true;

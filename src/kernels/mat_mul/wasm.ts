@@ -16,8 +16,8 @@ function product(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA, transposeB }:
   const [m, inner] = (transposeA ? [a.shape[1], a.shape[0]] : a.shape) as [number, number];
   const n = (transposeB ? b.shape[0] : b.shape[1]) as number;
   const out = allocate([m, n]);
-  // Geometry of a 1x1 convolution over an image of 1 x rows: n, h, w, ci, oh, ow, co, kh, kw, stride, pads.
-  const geometry = (rows: number, ci: number) => [1, 1, rows, ci, 1, rows, n, 1, 1, 1, 0, 0];
+  // Geometry of a 1x1 convolution over an image of 1 x rows: n, h, w, ci, oh, ow, co, kh, kw, stride, pads, span.
+  const geometry = (rows: number, ci: number) => [1, 1, rows, ci, 1, rows, n, 1, 1, 1, 0, 0, ci];
   if (transposeA) {
     withScratch(kernels.gradScratchBytes(1, m, n), (scratch) =>
       kernels.conv2dFilterGrad(pointer(a), pointer(b), pointer(out), scratch, ...geometry(inner, m)),

@@ -1,4 +1,5 @@
-export { packPanels, packPanelsTransposed, conv2d, conv2dInputGrad, conv2dFilterGrad, gradScratchBytes, scratchBytes } from "./conv";
+export { packPanels, packPanelsTransposed, conv2d, conv2dInputGrad, scratchBytes } from "./conv";
+export { conv2dFilterGrad, gradScratchBytes, padImages } from "./conv_grad";
 export { moments, normalise, normaliseGrad } from "./norm";
 export { maxPool, maxPoolGrad } from "./pool";
 export { augment } from "./augment";

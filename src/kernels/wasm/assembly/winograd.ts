@@ -8,13 +8,12 @@
 // Layouts: x f32[N,H,W,Ci], y f32[N,OH,OW,Co], filter f32[3,3,Ci,Co]. Point q = 6 * row + column of the 36.
 // No static data here: this module shares its memory with tfjs.
 
-import { accumulate48, product } from "./gemm";
+import { accumulate, panelWidth, product } from "./gemm";
+import { clearColumns, fillRows, stripImage, stripTiles, stripX, stripY, takeStrip } from "./strips";
 
 const POINTS: i32 = 36;
 // Between the rows of two points: without it their 36 addresses, powers of two apart, would share one cache set.
 export const GAP: usize = 64;
-// One tile between its two passes.
-const TILE_BYTES: usize = 36 * 16;
 
 // @ts-ignore: AssemblyScript decorator
 @inline
@@ -64,7 +63,7 @@ function transformGrad(g0: v128, g1: v128, g2: v128, g3: v128, to: usize, step: 
   v128.store(to + 5 * step, g3);
 }
 
-/** Bytes of U of one filter: f32[36, outer/8, inner, 8]. */
+/** Bytes of U of one filter: 36 times inner * outer floats in panels of `panelWidth`. */
 export function winogradFilterBytes(inner: i32, outer: i32): i32 {
   return POINTS * (inner * outer * 4 + <i32>GAP);
 }
@@ -73,19 +72,24 @@ export function winogradFilterBytes(inner: i32, outer: i32): i32 {
 export function winogradFilter(w: usize, u: usize, scratch: usize, ci: i32, co: i32): void {
   const tap = <usize>(ci * co) << 2;
   const point = tap + GAP;
-  for (let c = 0; c < ci; c++) {
-    for (let k = 0; k < co; k += 4) {
-      const at = w + (<usize>(c * co + k) << 2);
-      for (let b = 0; b < 3; b++) {
-        const from = at + <usize>b * tap;
-        transformFilter(v128.load(from), v128.load(from + 3 * tap), v128.load(from + 6 * tap), scratch + <usize>b * 16, 48);
-      }
-      const to = u + (<usize>(((k >> 3) * ci + c) * 8 + (k & 7)) << 2);
-      for (let a = 0; a < 6; a++) {
-        const row = scratch + <usize>a * 48;
-        transformFilter(v128.load(row), v128.load(row, 16), v128.load(row, 32), to + <usize>(a * 6) * point, point);
+  let to = u;
+  for (let start = 0; start < co; ) {
+    const stop = start + panelWidth(co, start);
+    for (let c = 0; c < ci; c++) {
+      for (let k = start; k < stop; k += 4) {
+        const at = w + (<usize>(c * co + k) << 2);
+        for (let b = 0; b < 3; b++) {
+          const from = at + <usize>b * tap;
+          transformFilter(v128.load(from), v128.load(from + 3 * tap), v128.load(from + 6 * tap), scratch + <usize>b * 16, 48);
+        }
+        for (let a = 0; a < 6; a++) {
+          const row = scratch + <usize>a * 48;
+          transformFilter(v128.load(row), v128.load(row, 16), v128.load(row, 32), to + <usize>(a * 6) * point, point);
+        }
+        to += 16;
       }
     }
+    start = stop;
   }
 }
 
@@ -104,68 +108,90 @@ export function winogradFilterTurned(w: usize, u: usize, scratch: usize, ci: i32
   const tap = <usize>(ci * co) << 2;
   const point = tap + GAP;
   const row = <usize>co << 2;
-  for (let c = 0; c < ci; c += 4) {
+  let to = u;
+  for (let start = 0; start < ci; ) {
+    const stop = start + panelWidth(ci, start);
     for (let k = 0; k < co; k++) {
-      const at = w + (<usize>(c * co + k) << 2);
-      for (let b = 0; b < 3; b++) {
-        const from = at + <usize>(2 - b) * tap;
-        transformFilter(
-          gather(from + 6 * tap, row), gather(from + 3 * tap, row), gather(from, row), scratch + <usize>b * 16, 48,
-        );
-      }
-      const to = u + (<usize>(((c >> 3) * co + k) * 8 + (c & 7)) << 2);
-      for (let a = 0; a < 6; a++) {
-        const line = scratch + <usize>a * 48;
-        transformFilter(v128.load(line), v128.load(line, 16), v128.load(line, 32), to + <usize>(a * 6) * point, point);
+      for (let c = start; c < stop; c += 4) {
+        const at = w + (<usize>(c * co + k) << 2);
+        for (let b = 0; b < 3; b++) {
+          const from = at + <usize>(2 - b) * tap;
+          transformFilter(
+            gather(from + 6 * tap, row), gather(from + 3 * tap, row), gather(from, row), scratch + <usize>b * 16, 48,
+          );
+        }
+        for (let a = 0; a < 6; a++) {
+          const line = scratch + <usize>a * 48;
+          transformFilter(v128.load(line), v128.load(line, 16), v128.load(line, 32), to + <usize>(a * 6) * point, point);
+        }
+        to += 16;
       }
     }
+    start = stop;
   }
 }
 
-// Where a tile of 4x4 outputs is: its image, and its top-left output. One instance of the module serves one thread.
-export let tileImage: i32 = 0;
-export let tileY: i32 = 0;
-export let tileX: i32 = 0;
-
-export function locate(id: i32, tilesY: i32, tilesX: i32): void {
-  tileImage = id / (tilesY * tilesX);
-  const r = id - tileImage * tilesY * tilesX;
-  const row = r / tilesX;
-  tileY = row * 4;
-  tileX = (r - row * tilesX) * 4;
-}
-
-// Addresses of the source pixels of a square tile whose top-left one is (y, x); those outside are `zeros`.
-export function fillTile(table: usize, image: usize, y: i32, x: i32, h: i32, w: i32, pixel: usize, zeros: usize, side: i32): void {
-  for (let i = 0; i < side; i++) {
-    const inRow = y + i >= 0 && y + i < h;
-    const row = image + <usize>((y + i) * w + x) * pixel;
-    for (let j = 0; j < side; j++) {
-      store<u32>(table, <u32>(inRow && x + j >= 0 && x + j < w ? row + <usize>j * pixel : zeros));
-      table += 4;
-    }
-  }
-}
-
-// One tile of four channels (offset `o` bytes): 36 transformed vectors at `to`, `point` bytes apart.
+// Bytes of a strip of up to `block` tiles between its two passes: six lines of its columns.
 // @ts-ignore: AssemblyScript decorator
 @inline
-function inputTile(table: usize, o: usize, tmp: usize, to: usize, point: usize): void {
-  for (let j: usize = 0; j < 6; j++) {
-    const t = table + j * 4;
-    transformInput(
-      v128.load(<usize>load<u32>(t) + o), v128.load(<usize>load<u32>(t, 24) + o),
-      v128.load(<usize>load<u32>(t, 48) + o), v128.load(<usize>load<u32>(t, 72) + o),
-      v128.load(<usize>load<u32>(t, 96) + o), v128.load(<usize>load<u32>(t, 120) + o),
-      tmp + j * 16, 96,
-    );
+function stripBytes(block: i32): usize {
+  return <usize>(4 * block + 2) * 96;
+}
+
+// Transforms four channels (offset `o` bytes) of a strip of x, whose six rows begin in column `x`, `w` wide. Tile t's 36
+// vectors go to `to` + t * tileStep, `point` bytes apart.
+function inputStrip(
+  rows: usize, o: usize, x: i32, w: i32, tiles: i32, pixel: usize, tmp: usize, to: usize, tileStep: usize, point: usize,
+): void {
+  const columns = 4 * tiles + 2;
+  const line = <usize>columns << 4;
+  const first = max(0, -x), last = min(columns, w - x);
+  clearColumns(tmp, 0, first, 6, line);
+  clearColumns(tmp, last, columns, 6, line);
+  o += <usize>first * pixel;
+  let p0 = <usize>load<u32>(rows) + o, p1 = <usize>load<u32>(rows, 4) + o, p2 = <usize>load<u32>(rows, 8) + o;
+  let p3 = <usize>load<u32>(rows, 12) + o, p4 = <usize>load<u32>(rows, 16) + o, p5 = <usize>load<u32>(rows, 20) + o;
+  const end = tmp + (<usize>last << 4);
+  for (let at = tmp + (<usize>first << 4); at < end; at += 16) {
+    transformInput(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), v128.load(p4), v128.load(p5), at, line);
+    p0 += pixel; p1 += pixel; p2 += pixel; p3 += pixel; p4 += pixel; p5 += pixel;
   }
-  for (let i: usize = 0; i < 6; i++) {
-    const r = tmp + i * 96;
-    transformInput(
-      v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), v128.load(r, 64), v128.load(r, 80),
-      to + 6 * i * point, point,
-    );
+  for (let t = 0; t < tiles; t++) {
+    let r = tmp + (<usize>t << 6);
+    let p = to + <usize>t * tileStep;
+    for (let i = 0; i < 6; i++) {
+      transformInput(
+        v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), v128.load(r, 64), v128.load(r, 80), p, point,
+      );
+      r += line;
+      p += 6 * point;
+    }
+  }
+}
+
+// The same of dy, of whose tiles four rows and columns count: A dy A'.
+function gradStrip(
+  rows: usize, o: usize, x: i32, w: i32, tiles: i32, pixel: usize, tmp: usize, to: usize, tileStep: usize, point: usize,
+): void {
+  const columns = 4 * tiles;
+  const line = <usize>columns << 4;
+  const last = min(columns, w - x);
+  clearColumns(tmp, last, columns, 6, line);
+  let p0 = <usize>load<u32>(rows) + o, p1 = <usize>load<u32>(rows, 4) + o;
+  let p2 = <usize>load<u32>(rows, 8) + o, p3 = <usize>load<u32>(rows, 12) + o;
+  const end = tmp + (<usize>last << 4);
+  for (let at = tmp; at < end; at += 16) {
+    transformGrad(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), at, line);
+    p0 += pixel; p1 += pixel; p2 += pixel; p3 += pixel;
+  }
+  for (let t = 0; t < tiles; t++) {
+    let r = tmp + (<usize>t << 6);
+    let p = to + <usize>t * tileStep;
+    for (let i = 0; i < 6; i++) {
+      transformGrad(v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), p, point);
+      r += line;
+      p += 6 * point;
+    }
   }
 }
 
@@ -208,9 +234,9 @@ function outputTile(m: usize, point: usize, tmp: usize, y: usize, pixel: usize, 
   }
 }
 
-/** Bytes of scratch of `winograd` for blocks of `block` tiles (a multiple of 4). */
-export function winogradScratchBytes(block: i32, inner: i32, outer: i32): i32 {
-  return POINTS * (block * (inner + outer) * 4 + 2 * <i32>GAP) + inner * 4 + POINTS * 4 + <i32>TILE_BYTES + 64;
+/** Bytes of scratch of `winograd` for blocks of `block` tiles (an even number) and images `w` wide. */
+export function winogradScratchBytes(block: i32, w: i32, inner: i32, outer: i32): i32 {
+  return POINTS * (block * (inner + outer) * 4 + 2 * <i32>GAP) + w * inner * 4 + <i32>stripBytes(block) + 64;
 }
 
 /**
@@ -221,44 +247,46 @@ export function winograd(
   x: usize, u: usize, y: usize, scratch: usize, block: i32,
   n: i32, h: i32, w: i32, inner: i32, oh: i32, ow: i32, outer: i32, padTop: i32, padLeft: i32,
 ): void {
-  const tmp = (scratch + 15) & ~15;
-  const v = tmp + TILE_BYTES;
+  const rows = (scratch + 15) & ~15;
+  const tmp = rows + 32;
   const inBytes = <usize>inner << 2, outBytes = <usize>outer << 2;
   const vPoint = <usize>block * inBytes + GAP, mPoint = <usize>block * outBytes + GAP;
   const uPoint = <usize>outer * inBytes + GAP;
+  const v = tmp + stripBytes(block);
   const m = v + POINTS * vPoint;
   const zeros = m + POINTS * mPoint;
-  const table = zeros + (<usize>inner << 2);
-  memory.fill(zeros, 0, <usize>inner << 2);
+  memory.fill(zeros, 0, <usize>w * inBytes);
   const tilesY = (oh + 3) >> 2, tilesX = (ow + 3) >> 2;
   const tiles = n * tilesY * tilesX;
   for (let start = 0; start < tiles; start += block) {
-    const count = min(block, tiles - start);
-    const padded = (count + 3) & ~3; // rows of the product behind the last tile repeat it, and are not read
-    for (let t = 0; t < padded; t++) {
-      const id = start + min(t, count - 1);
-      locate(id, tilesY, tilesX);
-      fillTile(table, x + <usize>(tileImage * h * w) * inBytes, tileY - padTop, tileX - padLeft, h, w, inBytes, zeros, 6);
-      const to = v + <usize>t * inBytes;
-      for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, to + o, vPoint);
-    }
-    for (let q = 0; q < POINTS; q++) {
-      const rows = v + <usize>q * vPoint;
-      const result = m + <usize>q * mPoint;
-      for (let k = 0; k < outer; k += 8) {
-        const panel = u + <usize>q * uPoint + <usize>k * inBytes;
-        product(rows, inBytes, panel, inner, result + (<usize>k << 2), outBytes, padded);
+    const end = min(tiles, start + block);
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const image = x + <usize>(stripImage * h * w) * inBytes, left = stripX * 4 - padLeft;
+      fillRows(rows, 6, image, stripY * 4 - padTop, left, h, w, inBytes, zeros);
+      const to = v + <usize>(id - start) * inBytes;
+      for (let o: usize = 0; o < inBytes; o += 16) {
+        inputStrip(rows, o, left, w, stripTiles, inBytes, tmp, to + o, inBytes, vPoint);
       }
     }
-    for (let t = 0; t < count; t++) {
-      const id = start + t;
-      locate(id, tilesY, tilesX);
-      const image = tileImage, oy = tileY, ox = tileX;
-      const to = y + <usize>((image * oh + oy) * ow + ox) * outBytes;
-      const from = m + <usize>t * outBytes;
-      const rows = min(4, oh - oy), columns = min(4, ow - ox);
-      for (let o: usize = 0; o < outBytes; o += 16) {
-        outputTile(from + o, mPoint, tmp, to + o, outBytes, <usize>ow * outBytes, rows, columns);
+    // Products come in pairs of rows: one behind the last tile is of what was there, and is not read.
+    const even = (end - start + 1) & ~1;
+    for (let q = 0; q < POINTS; q++) {
+      const at = <usize>q;
+      product(v + at * vPoint, inBytes, u + at * uPoint, inner, m + at * mPoint, outBytes, even, outer);
+    }
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const oy = stripY * 4;
+      const rowsOut = min(4, oh - oy);
+      for (let t = 0; t < stripTiles; t++) {
+        const ox = (stripX + t) * 4;
+        const columns = min(4, ow - ox);
+        const from = m + <usize>(id - start + t) * outBytes;
+        const to = y + <usize>((stripImage * oh + oy) * ow + ox) * outBytes;
+        for (let o: usize = 0; o < outBytes; o += 16) {
+          outputTile(from + o, mPoint, tmp, to + o, outBytes, <usize>ow * outBytes, rowsOut, columns);
+        }
       }
     }
   }
@@ -274,9 +302,10 @@ function transformGradOutput(m0: v128, m1: v128, m2: v128, m3: v128, m4: v128, m
   v128.store(to + 2 * step, f32x4.add(f32x4.add(s12, by(s34, 4)), m5));
 }
 
-/** Bytes of scratch of `winogradFilterGrad` for blocks of `block` tiles. */
-export function winogradGradScratchBytes(block: i32, ci: i32, co: i32): i32 {
-  return POINTS * ((block * (ci + co) + ci * co) * 4 + 3 * <i32>GAP) + max(ci, co) * 4 + POINTS * 4 + <i32>TILE_BYTES + 64;
+/** Bytes of scratch of `winogradFilterGrad` for blocks of `block` tiles; x is `w` wide, dy `ow`. */
+export function winogradGradScratchBytes(block: i32, w: i32, ow: i32, ci: i32, co: i32): i32 {
+  const points = POINTS * ((block * (ci + co) + ci * co) * 4 + 3 * <i32>GAP);
+  return points + max(w * ci, ow * co) * 4 + <i32>stripBytes(block) + 64;
 }
 
 /** dw f32[3,3,Ci,Co] of a 3x3 convolution of stride 1. ci % 4 == 0, co % 8 == 0. */
@@ -284,52 +313,44 @@ export function winogradFilterGrad(
   x: usize, dy: usize, dw: usize, scratch: usize, block: i32,
   n: i32, h: i32, w: i32, ci: i32, oh: i32, ow: i32, co: i32, padTop: i32, padLeft: i32,
 ): void {
-  const tmp = (scratch + 15) & ~15;
+  const rows = (scratch + 15) & ~15;
+  const tmp = rows + 32;
   const inBytes = <usize>ci << 2, outBytes = <usize>co << 2;
   const vPoint = <usize>block * inBytes + GAP, zPoint = <usize>block * outBytes + GAP;
-  const v = tmp + TILE_BYTES; // f32[36, Ci/4, block, 4]
-  const z = v + POINTS * vPoint; // f32[36, Co/8, block, 8]
+  const v = tmp + stripBytes(block); // f32[36, Ci/4, block, 4]
+  const z = v + POINTS * vPoint; // f32[36, Co, block] in panels
   const sums = z + POINTS * zPoint; // f32[36, Ci, Co]
   const point = (<usize>(ci * co) << 2) + GAP;
   const zeros = sums + POINTS * point;
-  const table = zeros + (<usize>max(ci, co) << 2);
-  memory.fill(zeros, 0, <usize>max(ci, co) << 2);
+  memory.fill(zeros, 0, max(<usize>w * inBytes, <usize>ow * outBytes));
   const tilesY = (oh + 3) >> 2, tilesX = (ow + 3) >> 2;
   const tiles = n * tilesY * tilesX;
   for (let start = 0; start < tiles; start += block) {
-    const count = min(block, tiles - start);
-    for (let t = 0; t < count; t++) {
-      const id = start + t;
-      locate(id, tilesY, tilesX);
-      const image = tileImage, oy = tileY, ox = tileX;
-      fillTile(table, x + <usize>(image * h * w) * inBytes, oy - padTop, ox - padLeft, h, w, inBytes, zeros, 6);
-      for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, v + (o * <usize>block) + (<usize>t << 4), vPoint);
-      // The tile of dy is the top-left 4x4 of the table; what is outside counts as zero.
-      fillTile(table, dy + <usize>(image * oh * ow) * outBytes, oy, ox, oh, ow, outBytes, zeros, 6);
-      for (let o: usize = 0; o < outBytes; o += 16) {
-        for (let j: usize = 0; j < 4; j++) {
-          const p = table + j * 4;
-          transformGrad(
-            v128.load(<usize>load<u32>(p) + o), v128.load(<usize>load<u32>(p, 24) + o),
-            v128.load(<usize>load<u32>(p, 48) + o), v128.load(<usize>load<u32>(p, 72) + o), tmp + j * 16, 64,
-          );
+    const end = min(tiles, start + block);
+    const count = end - start;
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const t = id - start;
+      const oy = stripY * 4, ox = stripX * 4;
+      fillRows(rows, 6, x + <usize>(stripImage * h * w) * inBytes, oy - padTop, ox - padLeft, h, w, inBytes, zeros);
+      for (let o: usize = 0; o < inBytes; o += 16) {
+        inputStrip(rows, o, ox - padLeft, w, stripTiles, inBytes, tmp, v + o * <usize>block + (<usize>t << 4), 16, vPoint);
+      }
+      fillRows(rows, 4, dy + <usize>(stripImage * oh * ow) * outBytes, oy, ox, oh, ow, outBytes, zeros);
+      let panel = z;
+      for (let k = 0; k < co; ) {
+        const width = panelWidth(co, k);
+        for (let j = 0; j < width; j += 4) {
+          const to = panel + (<usize>(t * width + j) << 2);
+          gradStrip(rows, <usize>(k + j) << 2, ox, ow, stripTiles, outBytes, tmp, to, <usize>width << 2, zPoint);
         }
-        const to = z + (o & ~31) * <usize>block + (<usize>t << 5) + (o & 16);
-        for (let i: usize = 0; i < 6; i++) {
-          const r = tmp + i * 64;
-          transformGrad(v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), to + 6 * i * zPoint, zPoint);
-        }
+        panel += <usize>(width * block) << 2;
+        k += width;
       }
     }
     for (let q = 0; q < POINTS; q++) {
-      const sum = sums + <usize>q * point;
-      for (let c = 0; c < ci; c += 4) {
-        const a = v + <usize>q * vPoint + (<usize>(c * block) << 2);
-        for (let k = 0; k < co; k += 8) {
-          const b = z + <usize>q * zPoint + (<usize>(k * block) << 2);
-          accumulate48(a, b, count, sum + (<usize>(c * co + k) << 2), outBytes, start == 0);
-        }
-      }
+      const at = <usize>q;
+      accumulate(v + at * vPoint, z + at * zPoint, block, count, sums + at * point, ci, co, start == 0);
     }
   }
   const tap = <usize>(ci * co) << 2;

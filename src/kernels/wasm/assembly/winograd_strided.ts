@@ -9,15 +9,23 @@
 //
 // Layouts: x f32[N,H,W,Ci], y f32[N,OH,OW,Co], filter f32[3,3,Ci,Co]. Point q = 9 * row + column.
 
-import { accumulate48, product } from "./gemm";
-import { by, fillTile, gather, GAP, locate, tileImage, tileX, tileY } from "./winograd";
+import { accumulate, panelWidth, product } from "./gemm";
+import { clearColumns, fillRows, stripImage, stripTiles, stripX, stripY, takeStrip } from "./strips";
+import { by, gather, GAP } from "./winograd";
 
 const SIDE: i32 = 9;
 const POINTS: i32 = 81;
 // Different filters: five odd points and one even one, squared.
 const FILTERS: i32 = 36;
-// One tile between its two passes, and the table of its pixels.
-const TILE_BYTES: usize = 81 * 16 + 81 * 4 + 60;
+// Addresses of a strip's rows, then one tile between its two passes.
+const TILE_BYTES: usize = 48 + 81 * 16 + 9 * 16;
+
+// Bytes of a strip of up to `block` tiles between its two passes: nine lines of its columns.
+// @ts-ignore: AssemblyScript decorator
+@inline
+function stripBytes(block: i32): usize {
+  return <usize>(8 * block + 1) * 144;
+}
 
 // @ts-ignore: AssemblyScript decorator
 @inline
@@ -114,7 +122,7 @@ function intoTaps(from: usize, step: usize, to: usize, toStep: usize): void {
   v128.store(to + 2 * toStep, f32x4.add(f32x4.add(f32x4.sub(s2, s1), by(s3, 2)), v128.load(from + 4 * step)));
 }
 
-/** Bytes of the 36 filters f32[36, outer/8, inner, 8]. */
+/** Bytes of the 36 filters, each inner * outer floats in panels of `panelWidth`. */
 export function winogradStridedFilterBytes(inner: i32, outer: i32): i32 {
   return FILTERS * (inner * outer * 4 + <i32>GAP);
 }
@@ -125,64 +133,93 @@ export function winogradStridedFilter(w: usize, u: usize, scratch: usize, ci: i3
   const point = tap + GAP;
   const row = <usize>co << 2;
   const inner = turned ? co : ci, outer = turned ? ci : co;
-  for (let i = 0; i < inner; i++) {
-    for (let o = 0; o < outer; o += 4) {
-      const at = w + (<usize>(turned ? o * co + i : i * co + o) << 2);
-      for (let b = 0; b < 3; b++) {
-        const p = at + <usize>b * tap;
-        if (turned) tapsIntoPoints(gather(p, row), gather(p + 3 * tap, row), gather(p + 6 * tap, row), scratch + <usize>b * 16, 48);
-        else tapsIntoPoints(v128.load(p), v128.load(p + 3 * tap), v128.load(p + 6 * tap), scratch + <usize>b * 16, 48);
+  let to = u;
+  for (let start = 0; start < outer; ) {
+    const stop = start + panelWidth(outer, start);
+    for (let i = 0; i < inner; i++) {
+      for (let o = start; o < stop; o += 4) {
+        const at = w + (<usize>(turned ? o * co + i : i * co + o) << 2);
+        for (let b = 0; b < 3; b++) {
+          const p = at + <usize>b * tap;
+          const line = scratch + <usize>b * 16;
+          if (turned) tapsIntoPoints(gather(p, row), gather(p + 3 * tap, row), gather(p + 6 * tap, row), line, 48);
+          else tapsIntoPoints(v128.load(p), v128.load(p + 3 * tap), v128.load(p + 6 * tap), line, 48);
+        }
+        for (let a = 0; a < 6; a++) {
+          const line = scratch + <usize>a * 48;
+          tapsIntoPoints(v128.load(line), v128.load(line, 16), v128.load(line, 32), to + <usize>(a * 6) * point, point);
+        }
+        to += 16;
       }
-      const to = u + (<usize>(((o >> 3) * inner + i) * 8 + (o & 7)) << 2);
-      for (let a = 0; a < 6; a++) {
-        const line = scratch + <usize>a * 48;
-        tapsIntoPoints(v128.load(line), v128.load(line, 16), v128.load(line, 32), to + <usize>(a * 6) * point, point);
-      }
+    }
+    start = stop;
+  }
+}
+
+/** Bytes of scratch of `winogradStrided` for blocks of `block` tiles (an even number) and images `w` wide. */
+export function winogradStridedScratchBytes(block: i32, w: i32, inner: i32, outer: i32): i32 {
+  const points = POINTS * (block * (inner + outer) * 4 + 2 * <i32>GAP);
+  return points + w * inner * 4 + <i32>stripBytes(block) + <i32>TILE_BYTES + 64;
+}
+
+// T x T' of four channels (offset `o` bytes) of a strip, whose nine rows begin in column `x`, `w` wide. Tile t's 81
+// vectors go to `to` + t * tileStep, `point` bytes apart.
+function inputStrip(
+  rows: usize, o: usize, x: i32, w: i32, tiles: i32, pixel: usize, tmp: usize, to: usize, tileStep: usize, point: usize,
+): void {
+  const columns = 8 * tiles + 1;
+  const line = <usize>columns << 4;
+  const first = max(0, -x), last = min(columns, w - x);
+  clearColumns(tmp, 0, first, SIDE, line);
+  clearColumns(tmp, last, columns, SIDE, line);
+  let at = o + <usize>first * pixel;
+  for (let j = first; j < last; j++) {
+    intoPoints(
+      v128.load(<usize>load<u32>(rows) + at), v128.load(<usize>load<u32>(rows, 4) + at),
+      v128.load(<usize>load<u32>(rows, 8) + at), v128.load(<usize>load<u32>(rows, 12) + at),
+      v128.load(<usize>load<u32>(rows, 16) + at), v128.load(<usize>load<u32>(rows, 20) + at),
+      v128.load(<usize>load<u32>(rows, 24) + at), v128.load(<usize>load<u32>(rows, 28) + at),
+      v128.load(<usize>load<u32>(rows, 32) + at), tmp + (<usize>j << 4), line,
+    );
+    at += pixel;
+  }
+  for (let t = 0; t < tiles; t++) {
+    let r = tmp + (<usize>t << 7);
+    let p = to + <usize>t * tileStep;
+    for (let i = 0; i < SIDE; i++) {
+      intoPoints(
+        v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), v128.load(r, 64), v128.load(r, 80),
+        v128.load(r, 96), v128.load(r, 112), v128.load(r, 128), p, point,
+      );
+      r += line;
+      p += 9 * point;
     }
   }
 }
 
-/** Bytes of scratch of `winogradStrided` and `winogradStridedInputGrad` for blocks of `block` tiles (a multiple of 4). */
-export function winogradStridedScratchBytes(block: i32, inner: i32, outer: i32): i32 {
-  return POINTS * (block * (inner + outer) * 4 + 2 * <i32>GAP) + inner * 4 + <i32>TILE_BYTES + 64;
-}
-
-// T x T' of four channels of a tile, whose 81 pixels `table` names.
-// @ts-ignore: AssemblyScript decorator
-@inline
-function inputTile(table: usize, o: usize, tmp: usize, to: usize, point: usize): void {
-  for (let j: usize = 0; j < 9; j++) {
-    const t = table + j * 4;
-    intoPoints(
-      v128.load(<usize>load<u32>(t) + o), v128.load(<usize>load<u32>(t, 36) + o), v128.load(<usize>load<u32>(t, 72) + o),
-      v128.load(<usize>load<u32>(t, 108) + o), v128.load(<usize>load<u32>(t, 144) + o), v128.load(<usize>load<u32>(t, 180) + o),
-      v128.load(<usize>load<u32>(t, 216) + o), v128.load(<usize>load<u32>(t, 252) + o), v128.load(<usize>load<u32>(t, 288) + o),
-      tmp + j * 16, 144,
-    );
+// A dy A' of four channels of a strip of dy, whose four rows begin in column `x`, `w` wide.
+function gradStrip(
+  rows: usize, o: usize, x: i32, w: i32, tiles: i32, pixel: usize, tmp: usize, to: usize, tileStep: usize, point: usize,
+): void {
+  const columns = 4 * tiles;
+  const line = <usize>columns << 4;
+  const last = min(columns, w - x);
+  clearColumns(tmp, last, columns, SIDE, line);
+  let p0 = <usize>load<u32>(rows) + o, p1 = <usize>load<u32>(rows, 4) + o;
+  let p2 = <usize>load<u32>(rows, 8) + o, p3 = <usize>load<u32>(rows, 12) + o;
+  const end = tmp + (<usize>last << 4);
+  for (let at = tmp; at < end; at += 16) {
+    gradIntoPoints(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), at, line);
+    p0 += pixel; p1 += pixel; p2 += pixel; p3 += pixel;
   }
-  for (let i: usize = 0; i < 9; i++) {
-    const r = tmp + i * 144;
-    intoPoints(
-      v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), v128.load(r, 64), v128.load(r, 80),
-      v128.load(r, 96), v128.load(r, 112), v128.load(r, 128), to + 9 * i * point, point,
-    );
-  }
-}
-
-// A dy A' of four channels of a tile, whose 16 pixels are the top-left of `table` with rows of nine.
-// @ts-ignore: AssemblyScript decorator
-@inline
-function gradTile(table: usize, o: usize, tmp: usize, to: usize, point: usize): void {
-  for (let j: usize = 0; j < 4; j++) {
-    const t = table + j * 4;
-    gradIntoPoints(
-      v128.load(<usize>load<u32>(t) + o), v128.load(<usize>load<u32>(t, 36) + o), v128.load(<usize>load<u32>(t, 72) + o),
-      v128.load(<usize>load<u32>(t, 108) + o), tmp + j * 16, 64,
-    );
-  }
-  for (let i: usize = 0; i < 9; i++) {
-    const r = tmp + i * 64;
-    gradIntoPoints(v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), to + 9 * i * point, point);
+  for (let t = 0; t < tiles; t++) {
+    let r = tmp + (<usize>t << 6);
+    let p = to + <usize>t * tileStep;
+    for (let i = 0; i < SIDE; i++) {
+      gradIntoPoints(v128.load(r), v128.load(r, 16), v128.load(r, 32), v128.load(r, 48), p, point);
+      r += line;
+      p += 9 * point;
+    }
   }
 }
 
@@ -191,46 +228,50 @@ export function winogradStrided(
   x: usize, u: usize, y: usize, scratch: usize, block: i32,
   n: i32, h: i32, w: i32, ci: i32, oh: i32, ow: i32, co: i32, padTop: i32, padLeft: i32,
 ): void {
-  const tmp = (scratch + 15) & ~15;
-  const table = tmp + 81 * 16;
+  const rows = (scratch + 15) & ~15;
+  const tile = rows + 48;
+  const strip = rows + TILE_BYTES;
   const inBytes = <usize>ci << 2, outBytes = <usize>co << 2;
   const vPoint = <usize>block * inBytes + GAP, mPoint = <usize>block * outBytes + GAP, uPoint = <usize>co * inBytes + GAP;
-  const v = tmp + TILE_BYTES;
+  const v = strip + stripBytes(block);
   const m = v + POINTS * vPoint;
   const zeros = m + POINTS * mPoint;
-  memory.fill(zeros, 0, inBytes);
+  memory.fill(zeros, 0, <usize>w * inBytes);
   const tilesY = (oh + 3) >> 2, tilesX = (ow + 3) >> 2;
   const tiles = n * tilesY * tilesX;
   for (let start = 0; start < tiles; start += block) {
-    const count = min(block, tiles - start);
-    const padded = (count + 3) & ~3;
-    for (let t = 0; t < padded; t++) {
-      const id = start + min(t, count - 1);
-      locate(id, tilesY, tilesX);
-      const image = tileImage, top = tileY * 2 - padTop, left = tileX * 2 - padLeft;
-      fillTile(table, x + <usize>(image * h * w) * inBytes, top, left, h, w, inBytes, zeros, SIDE);
-      for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, v + <usize>t * inBytes + o, vPoint);
-    }
-    for (let q = 0; q < POINTS; q++) {
-      const filter = u + filterOf(q) * uPoint;
-      for (let k = 0; k < co; k += 8) {
-        product(v + <usize>q * vPoint, inBytes, filter + <usize>k * inBytes, ci, m + <usize>q * mPoint + (<usize>k << 2), outBytes, padded);
+    const end = min(tiles, start + block);
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const left = stripX * 8 - padLeft;
+      fillRows(rows, SIDE, x + <usize>(stripImage * h * w) * inBytes, stripY * 8 - padTop, left, h, w, inBytes, zeros);
+      const to = v + <usize>(id - start) * inBytes;
+      for (let o: usize = 0; o < inBytes; o += 16) {
+        inputStrip(rows, o, left, w, stripTiles, inBytes, strip, to + o, inBytes, vPoint);
       }
     }
-    for (let t = 0; t < count; t++) {
-      const id = start + t;
-      locate(id, tilesY, tilesX);
-      const image = tileImage, oy = tileY, ox = tileX;
-      const to = y + <usize>((image * oh + oy) * ow + ox) * outBytes;
-      const rows = min(4, oh - oy), columns = min(4, ow - ox);
-      for (let o: usize = 0; o < outBytes; o += 16) {
-        const from = m + <usize>t * outBytes + o;
-        for (let j: usize = 0; j < 9; j++) intoOutputs(from + j * mPoint, 9 * mPoint, tmp + j * 16, 144);
-        for (let i = 0; i < rows; i++) {
-          const edge = tmp + 4 * 144;
-          intoOutputs(tmp + <usize>i * 144, 16, edge, 16);
-          const line = to + <usize>(i * ow) * outBytes + o;
-          for (let j = 0; j < columns; j++) v128.store(line + <usize>j * outBytes, v128.load(edge + (<usize>j << 4)));
+    const even = (end - start + 1) & ~1;
+    for (let q = 0; q < POINTS; q++) {
+      const at = <usize>q;
+      product(v + at * vPoint, inBytes, u + filterOf(q) * uPoint, ci, m + at * mPoint, outBytes, even, co);
+    }
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const oy = stripY * 4;
+      const rowsOut = min(4, oh - oy);
+      for (let t = 0; t < stripTiles; t++) {
+        const ox = (stripX + t) * 4;
+        const columns = min(4, ow - ox);
+        const to = y + <usize>((stripImage * oh + oy) * ow + ox) * outBytes;
+        for (let o: usize = 0; o < outBytes; o += 16) {
+          const from = m + <usize>(id - start + t) * outBytes + o;
+          for (let j: usize = 0; j < 9; j++) intoOutputs(from + j * mPoint, 9 * mPoint, tile + j * 16, 144);
+          const edge = tile + 81 * 16;
+          for (let i = 0; i < rowsOut; i++) {
+            intoOutputs(tile + <usize>i * 144, 16, edge, 16);
+            const line = to + <usize>(i * ow) * outBytes + o;
+            for (let j = 0; j < columns; j++) v128.store(line + <usize>j * outBytes, v128.load(edge + (<usize>j << 4)));
+          }
         }
       }
     }
@@ -245,50 +286,52 @@ export function winogradStridedInputGrad(
   dy: usize, u: usize, dx: usize, scratch: usize, block: i32,
   n: i32, h: i32, w: i32, ci: i32, oh: i32, ow: i32, co: i32, padTop: i32, padLeft: i32,
 ): void {
-  const tmp = (scratch + 15) & ~15;
-  const table = tmp + 81 * 16;
+  const rows = (scratch + 15) & ~15;
+  const tile = rows + 48;
+  const strip = rows + TILE_BYTES;
   const inBytes = <usize>ci << 2, outBytes = <usize>co << 2;
   const zPoint = <usize>block * outBytes + GAP, mPoint = <usize>block * inBytes + GAP, uPoint = <usize>co * inBytes + GAP;
-  const z = tmp + TILE_BYTES;
+  const z = strip + stripBytes(block);
   const m = z + POINTS * zPoint;
   const zeros = m + POINTS * mPoint;
-  memory.fill(zeros, 0, outBytes);
+  memory.fill(zeros, 0, <usize>ow * outBytes);
   memory.fill(dx, 0, <usize>(n * h * w) * inBytes);
   const tilesY = (oh + 3) >> 2, tilesX = (ow + 3) >> 2;
   const tiles = n * tilesY * tilesX;
   for (let start = 0; start < tiles; start += block) {
-    const count = min(block, tiles - start);
-    const padded = (count + 3) & ~3;
-    for (let t = 0; t < padded; t++) {
-      const id = start + min(t, count - 1);
-      locate(id, tilesY, tilesX);
-      fillTile(table, dy + <usize>(tileImage * oh * ow) * outBytes, tileY, tileX, oh, ow, outBytes, zeros, SIDE);
-      for (let o: usize = 0; o < outBytes; o += 16) gradTile(table, o, tmp, z + <usize>t * outBytes + o, zPoint);
-    }
-    for (let q = 0; q < POINTS; q++) {
-      const filter = u + filterOf(q) * uPoint;
-      for (let k = 0; k < ci; k += 8) {
-        product(z + <usize>q * zPoint, outBytes, filter + <usize>k * outBytes, co, m + <usize>q * mPoint + (<usize>k << 2), inBytes, padded);
+    const end = min(tiles, start + block);
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const ox = stripX * 4;
+      fillRows(rows, 4, dy + <usize>(stripImage * oh * ow) * outBytes, stripY * 4, ox, oh, ow, outBytes, zeros);
+      const to = z + <usize>(id - start) * outBytes;
+      for (let o: usize = 0; o < outBytes; o += 16) {
+        gradStrip(rows, o, ox, ow, stripTiles, outBytes, strip, to + o, outBytes, zPoint);
       }
     }
-    for (let t = 0; t < count; t++) {
-      const id = start + t;
-      locate(id, tilesY, tilesX);
-      const image = tileImage, top = tileY * 2 - padTop, left = tileX * 2 - padLeft;
-      for (let o: usize = 0; o < inBytes; o += 16) {
-        const from = m + <usize>t * inBytes + o;
-        for (let j: usize = 0; j < 9; j++) intoPlaces(from + j * mPoint, 9 * mPoint, tmp + j * 16, 144);
-        for (let i = 0; i < SIDE; i++) {
-          const yy = top + i;
-          if (yy < 0 || yy >= h) continue;
-          const row = tmp + <usize>i * 144;
-          const places = table; // no longer needed: its 324 bytes hold the nine vectors
-          intoPlaces(row, 16, places, 16);
-          for (let j = 0; j < SIDE; j++) {
-            const xx = left + j;
-            if (xx < 0 || xx >= w) continue;
-            const to = dx + <usize>((image * h + yy) * w + xx) * inBytes + o;
-            v128.store(to, f32x4.add(v128.load(to), v128.load(places + (<usize>j << 4))));
+    const even = (end - start + 1) & ~1;
+    for (let q = 0; q < POINTS; q++) {
+      const at = <usize>q;
+      product(z + at * zPoint, outBytes, u + filterOf(q) * uPoint, co, m + at * mPoint, inBytes, even, ci);
+    }
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const top = stripY * 8 - padTop;
+      const image = dx + <usize>(stripImage * h * w) * inBytes;
+      for (let t = 0; t < stripTiles; t++) {
+        const left = (stripX + t) * 8 - padLeft;
+        const first = max(0, -left), last = min(SIDE, w - left);
+        for (let o: usize = 0; o < inBytes; o += 16) {
+          const from = m + <usize>(id - start + t) * inBytes + o;
+          for (let j: usize = 0; j < 9; j++) intoPlaces(from + j * mPoint, 9 * mPoint, tile + j * 16, 144);
+          const places = tile + 81 * 16;
+          for (let i = max(0, -top); i < min(SIDE, h - top); i++) {
+            intoPlaces(tile + <usize>i * 144, 16, places, 16);
+            let to = image + <usize>((top + i) * w + left + first) * inBytes + o;
+            for (let j = first; j < last; j++) {
+              v128.store(to, f32x4.add(v128.load(to), v128.load(places + (<usize>j << 4))));
+              to += inBytes;
+            }
           }
         }
       }
@@ -296,10 +339,11 @@ export function winogradStridedInputGrad(
   }
 }
 
-/** Bytes of scratch of `winogradStridedFilterGrad`. */
-export function winogradStridedGradScratchBytes(block: i32, ci: i32, co: i32): i32 {
+/** Bytes of scratch of `winogradStridedFilterGrad`; x is `w` wide, dy `ow`. */
+export function winogradStridedGradScratchBytes(block: i32, w: i32, ow: i32, ci: i32, co: i32): i32 {
   const sums = FILTERS * (ci * co * 4 + <i32>GAP);
-  return POINTS * (block * (ci + co) * 4 + 2 * <i32>GAP) + sums + max(ci, co) * 4 + <i32>TILE_BYTES + 64;
+  const points = POINTS * (block * (ci + co) * 4 + 2 * <i32>GAP);
+  return points + sums + max(w * ci, ow * co) * 4 + <i32>stripBytes(block) + <i32>TILE_BYTES + 64;
 }
 
 /** Filter gradient. ci % 4 == 0, co % 8 == 0. */
@@ -307,49 +351,53 @@ export function winogradStridedFilterGrad(
   x: usize, dy: usize, dw: usize, scratch: usize, block: i32,
   n: i32, h: i32, w: i32, ci: i32, oh: i32, ow: i32, co: i32, padTop: i32, padLeft: i32,
 ): void {
-  const tmp = (scratch + 15) & ~15;
-  const table = tmp + 81 * 16;
+  const rows = (scratch + 15) & ~15;
+  const tile = rows + 48;
+  const strip = rows + TILE_BYTES;
   const inBytes = <usize>ci << 2, outBytes = <usize>co << 2;
   const vPoint = <usize>block * inBytes + GAP, zPoint = <usize>block * outBytes + GAP;
   const point = (<usize>(ci * co) << 2) + GAP;
-  const v = tmp + TILE_BYTES; // f32[81, Ci/4, block, 4]
-  const z = v + POINTS * vPoint; // f32[81, Co/8, block, 8]
+  const v = strip + stripBytes(block); // f32[81, Ci/4, block, 4]
+  const z = v + POINTS * vPoint; // f32[81, Co, block] in panels
   const sums = z + POINTS * zPoint; // f32[36, Ci, Co]
   const zeros = sums + FILTERS * point;
-  memory.fill(zeros, 0, <usize>max(ci, co) << 2);
+  memory.fill(zeros, 0, max(<usize>w * inBytes, <usize>ow * outBytes));
   const tilesY = (oh + 3) >> 2, tilesX = (ow + 3) >> 2;
   const tiles = n * tilesY * tilesX;
   for (let start = 0; start < tiles; start += block) {
-    const count = min(block, tiles - start);
-    for (let t = 0; t < count; t++) {
-      const id = start + t;
-      locate(id, tilesY, tilesX);
-      const image = tileImage, oy = tileY, ox = tileX;
-      fillTile(table, x + <usize>(image * h * w) * inBytes, oy * 2 - padTop, ox * 2 - padLeft, h, w, inBytes, zeros, SIDE);
-      for (let o: usize = 0; o < inBytes; o += 16) inputTile(table, o, tmp, v + o * <usize>block + (<usize>t << 4), vPoint);
-      fillTile(table, dy + <usize>(image * oh * ow) * outBytes, oy, ox, oh, ow, outBytes, zeros, SIDE);
-      for (let o: usize = 0; o < outBytes; o += 16) {
-        gradTile(table, o, tmp, z + (o & ~31) * <usize>block + (<usize>t << 5) + (o & 16), zPoint);
+    const end = min(tiles, start + block);
+    for (let id = start; id < end; id += stripTiles) {
+      takeStrip(id, end, tilesY, tilesX);
+      const t = id - start;
+      const left = stripX * 8 - padLeft, ox = stripX * 4;
+      fillRows(rows, SIDE, x + <usize>(stripImage * h * w) * inBytes, stripY * 8 - padTop, left, h, w, inBytes, zeros);
+      for (let o: usize = 0; o < inBytes; o += 16) {
+        inputStrip(rows, o, left, w, stripTiles, inBytes, strip, v + o * <usize>block + (<usize>t << 4), 16, vPoint);
+      }
+      fillRows(rows, 4, dy + <usize>(stripImage * oh * ow) * outBytes, stripY * 4, ox, oh, ow, outBytes, zeros);
+      let panel = z;
+      for (let k = 0; k < co; ) {
+        const width = panelWidth(co, k);
+        for (let j = 0; j < width; j += 4) {
+          const to = panel + (<usize>(t * width + j) << 2);
+          gradStrip(rows, <usize>(k + j) << 2, ox, ow, stripTiles, outBytes, strip, to, <usize>width << 2, zPoint);
+        }
+        panel += <usize>(width * block) << 2;
+        k += width;
       }
     }
     for (let q = 0; q < POINTS; q++) {
-      const sum = sums + filterOf(q) * point;
+      const at = <usize>q;
       const first = start == 0 && q / SIDE <= 5 && q % SIDE <= 5;
-      for (let c = 0; c < ci; c += 4) {
-        const a = v + <usize>q * vPoint + (<usize>(c * block) << 2);
-        for (let k = 0; k < co; k += 8) {
-          const b = z + <usize>q * zPoint + (<usize>(k * block) << 2);
-          accumulate48(a, b, count, sum + (<usize>(c * co + k) << 2), outBytes, first);
-        }
-      }
+      accumulate(v + at * vPoint, z + at * zPoint, block, end - start, sums + filterOf(q) * point, ci, co, first);
     }
   }
   const tap = <usize>(ci * co) << 2;
   for (let c = 0; c < ci; c++) {
     for (let k = 0; k < co; k += 4) {
       const at = <usize>(c * co + k) << 2;
-      for (let j: usize = 0; j < 6; j++) intoTaps(sums + at + j * point, 6 * point, tmp + j * 16, 96);
-      for (let i: usize = 0; i < 3; i++) intoTaps(tmp + i * 96, 16, dw + at + 3 * i * tap, tap);
+      for (let j: usize = 0; j < 6; j++) intoTaps(sums + at + j * point, 6 * point, tile + j * 16, 96);
+      for (let i: usize = 0; i < 3; i++) intoTaps(tile + i * 96, 16, dw + at + 3 * i * tap, tap);
     }
   }
 }
