@@ -131,9 +131,16 @@ export function buildEncoder(spec: EncoderSpec, channels: number, head: "mlp" | 
     channels,
     features,
     backbone(pass, images) {
-      let x = stemNorm(pass, stem(pass, images), true);
-      if (!small) x = maxPool(x, 3, 2, 1);
-      for (const layer of layers) x = layer(pass, x);
+      // Each block's tensors go when it is done; what a gradient needs of them, the tape keeps.
+      let x = tf.tidy(() => {
+        const first = stemNorm(pass, stem(pass, images), true);
+        return small ? first : maxPool(first, 3, 2, 1);
+      });
+      for (const layer of layers) {
+        const next = tf.tidy(() => layer(pass, x));
+        x.dispose();
+        x = next;
+      }
       return tf.mean(x, [1, 2]); // [N,HW,HW,C] -> [N,C]
     },
     project(pass, x) {

@@ -1,6 +1,7 @@
 /** Supervised training on one split: cross-entropy of the labels, where the encoder's head is the classifier. */
 import * as tf from "@tensorflow/tfjs-core";
 import { splitPositions } from "../methods/moco.ts";
+import { differentiate } from "../nn/differentiate.ts";
 import type { Pass } from "../nn/resnet.ts";
 import type { ThreadContext } from "./context.ts";
 import { keepGradients, trainingPass, viewsOf } from "./split.ts";
@@ -26,12 +27,12 @@ export function classifySplit(
   const target = tf.oneHot(labels, spec.dim); // [N/S, classes]
   const pass = trainingPass(encoder, param, buffers.queryBatchStats, split);
   let kept: tf.Tensor | undefined;
-  const { value, grads } = tf.engine().gradients(() => {
+  const loss = () => {
     const logits = encoder.project(pass, encoder.backbone(pass, views)); // [N/S, classes]
     kept = tf.keep(logits);
     return tf.mean(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1))) as tf.Scalar;
-  }, all);
-  keepGradients(encoder, grads, buffers.splitGradients, split - task.from);
+  };
+  const value = differentiate(loss, all, keepGradients(encoder, buffers.splitGradients, split - task.from));
   const correct = tf.mean(tf.cast(tf.equal(tf.argMax(kept as tf.Tensor, 1), labels), "float32"));
   buffers.metrics[split * METRICS] = value.dataSync()[0] as number;
   buffers.metrics[split * METRICS + 1] = correct.dataSync()[0] as number;

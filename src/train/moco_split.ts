@@ -1,6 +1,7 @@
 /** MoCo on one unit, a split in one direction: the keys without gradient, then the queries' loss and its gradient. */
 import * as tf from "@tensorflow/tfjs-core";
 import { infoNce, normalise, sameImageMask, splitPositions } from "../methods/moco.ts";
+import { differentiate } from "../nn/differentiate.ts";
 import type { Pass } from "../nn/resnet.ts";
 import type { ThreadContext } from "./context.ts";
 import { keepGradients, trainingPass, viewsOf } from "./split.ts";
@@ -55,13 +56,14 @@ export function learnQueries(
     : undefined;
   const pass = trainingPass(encoder, param, buffers.queryBatchStats, unit);
   let outcome: ReturnType<typeof infoNce> | undefined;
-  const { value, grads } = tf.engine().gradients(() => {
+  const keep = keepGradients(encoder, buffers.splitGradients, unit - task.from);
+  const loss = () => {
     const q = normalise(encoder.project(pass, encoder.backbone(pass, views)));
     outcome = infoNce(q, k, queue, spec.temperature, mask);
     for (const kept of [outcome.logits, outcome.positive, outcome.negative]) tf.keep(kept);
     return outcome.loss;
-  }, all);
-  keepGradients(encoder, grads, buffers.splitGradients, unit - task.from);
+  };
+  const value = differentiate(loss, all, keep);
   const { logits, positive, negative } = outcome as ReturnType<typeof infoNce>;
   const correct = tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), 0), "float32"));
   [value, correct, tf.mean(positive), tf.mean(negative)].forEach((metric, i) => {

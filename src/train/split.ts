@@ -1,5 +1,6 @@
 /** What both kinds of training do with one split: draw its views, normalise by it, keep its gradient. */
 import type * as tf from "@tensorflow/tfjs-core";
+import { floatsOf } from "../backend/wasm.ts";
 import { PLACE } from "../data/source.ts";
 import { ROW, viewRow } from "../data/view.ts";
 import { augment } from "../kernels/augment/index.ts";
@@ -34,22 +35,22 @@ export function trainingPass(encoder: Encoder, param: Pass["param"], into: Float
     norm: {
       mode: "train",
       record: (name, mean, variance, rows) => {
-        into.set(mean.dataSync(), base + stats.get(`${name}.running_mean`).offset);
-        const unbiased = variance.dataSync().map((v) => (v * rows) / (rows - 1));
+        into.set(floatsOf(mean), base + stats.get(`${name}.running_mean`).offset);
+        const unbiased = floatsOf(variance).map((v) => (v * rows) / (rows - 1));
         into.set(unbiased, base + stats.get(`${name}.running_var`).offset);
       },
     },
   };
 }
 
-export function keepGradients(
-  encoder: Encoder,
-  grads: readonly tf.Tensor[],
-  splitGradients: Float32Array,
-  slot: number,
-): void {
+/**
+ * Takes gradients of the parameters into slot `slot` of `splitGradients`, straight out of the device: `dataSync` would
+ * leave one more copy of all of them to the collector.
+ */
+export function keepGradients(encoder: Encoder, splitGradients: Float32Array, slot: number) {
   const base = slot * encoder.params.size;
-  encoder.params.entries.forEach((entry, i) => {
-    splitGradients.set((grads[i] as tf.Tensor).dataSync(), base + entry.offset);
-  });
+  return (gradient: tf.Tensor, index: number): void => {
+    const entry = encoder.params.entries[index] as (typeof encoder.params.entries)[number];
+    splitGradients.set(floatsOf(gradient), base + entry.offset);
+  };
 }

@@ -76,10 +76,14 @@ const floats = (n: number) => new Float32Array(new SharedArrayBuffer(n * 4));
 const doubles = (n: number) => new Float64Array(new SharedArrayBuffer(n * 8));
 const ints = (n: number) => new Int32Array(new SharedArrayBuffer(n * 4));
 
-/** Units whose gradients are held at once: all of them if that takes less than 512 MB, else one a thread. */
+/**
+ * Units whose gradients are held at once: all of them if that takes less than 128 MB, else as many as fit, a whole number
+ * of rounds of the threads and at least one. Threads meet once a round.
+ */
 function gradientSlots(params: number, units: number, threads: number): number {
-  const fitting = Math.floor((512 * 2 ** 20) / (params * 4));
-  return Math.max(1, Math.min(units, Math.max(threads, fitting)));
+  const fitting = Math.floor((128 * 2 ** 20) / (params * 4));
+  if (fitting >= units) return units;
+  return Math.min(units, threads * Math.max(1, Math.floor(fitting / threads)));
 }
 
 export interface Model {
