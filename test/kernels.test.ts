@@ -8,6 +8,8 @@ import { batchNormEval, batchNormTrain } from "../src/kernels/batch_norm/index.t
 import { batchNormReference } from "../src/kernels/batch_norm/reference.ts";
 import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
 import { openDevice } from "../src/kernels/index.ts";
+import { infoNce } from "../src/kernels/info_nce/index.ts";
+import { infoNceReference } from "../src/kernels/info_nce/reference.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
 import { Stream } from "../src/util/random.ts";
 import { relativeError, wave } from "./helpers.ts";
@@ -155,6 +157,69 @@ describe("matMul", () => {
       }),
       { numRuns: 60, seed: 2 },
     );
+  });
+});
+
+describe("InfoNCE", () => {
+  const units = (rows: number, dim: number, salt: number) => {
+    const stream = new Stream(salt, "probe", rows, dim);
+    const values = Float32Array.from({ length: rows * dim }, () => stream.normal());
+    for (let r = 0; r < rows; r++) {
+      const row = values.subarray(r * dim, (r + 1) * dim);
+      const length = Math.hypot(...row);
+      row.forEach((v, i) => {
+        row[i] = v / length;
+      });
+    }
+    return values;
+  };
+
+  test("loss, metrics and gradient equal float64's for any sizes, temperature and mask", () => {
+    const shape = fc.record({
+      n: fc.integer({ min: 1, max: 9 }),
+      c: fc.integer({ min: 1, max: 33 }),
+      keys: fc.integer({ min: 1, max: 70 }),
+      t: fc.constantFrom(0.01, 0.07, 0.2, 1),
+      masked: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(shape, ({ n, c, keys, t, masked }) => {
+        const [q, k, queue] = [units(n, c, 1), units(n, c, 2), units(keys, c, 3)];
+        const mask = masked ? Float32Array.from({ length: n * keys }, (_, i) => (i % 3 === 0 ? -1e4 : 0)) : undefined;
+        const expected = infoNceReference(q, k, queue, c, t, mask);
+        tf.tidy(() => {
+          const [qt, kt, queueT] = [tf.tensor2d(q, [n, c]), tf.tensor2d(k, [n, c]), tf.tensor2d(queue, [keys, c])];
+          const maskT = mask && tf.tensor2d(mask, [n, keys]);
+          const { loss, metrics } = infoNce(qt, kt, queueT, t, maskT);
+          // A logit of 100 has 1e-5 of error in float32 already.
+          expect(Math.abs((loss.dataSync()[0] as number) - expected.loss)).toBeLessThan(
+            1e-6 / t + 1e-5 * expected.loss,
+          );
+          const [top1, positive, negative] = metrics.dataSync() as unknown as [number, number, number];
+          expect(top1).toBeCloseTo(expected.top1, 5);
+          expect(positive).toBeCloseTo(expected.positive, 5);
+          expect(negative).toBeCloseTo(expected.negative, 5);
+          const dq = tf.grad((x) => infoNce(x, kt, queueT, t, maskT).loss)(qt);
+          expect(relativeError(dq.dataSync(), expected.dq)).toBeLessThan(2e-6 / t + 1e-5);
+        });
+      }),
+      { numRuns: 200, seed: 3 },
+    );
+  });
+
+  test("the reference's gradient is that of its loss (finite differences)", () => {
+    const [q, k, queue] = [units(3, 5, 1), units(3, 5, 2), units(11, 5, 3)].map((v) => Float64Array.from(v)) as [
+      ...[Float64Array, Float64Array, Float64Array],
+    ];
+    const { dq } = infoNceReference(q, k, queue, 5, 0.2);
+    const lossAt = (i: number, step: number) => {
+      const moved = q.slice();
+      moved[i] = (moved[i] as number) + step;
+      return infoNceReference(moved, k, queue, 5, 0.2).loss;
+    };
+    dq.forEach((g, i) => {
+      expect(Math.abs((lossAt(i, 1e-6) - lossAt(i, -1e-6)) / 2e-6 - g)).toBeLessThan(1e-7);
+    });
   });
 });
 

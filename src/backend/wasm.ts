@@ -31,6 +31,10 @@ export interface WasmKernels {
   winogradStrided(x: number, u: number, y: number, scratch: number, block: number, ...geometry: number[]): void;
   winogradStridedInputGrad(dy: number, u: number, dx: number, scratch: number, block: number, ...g: number[]): void;
   winogradStridedFilterGrad(x: number, dy: number, dw: number, scratch: number, block: number, ...g: number[]): void;
+  queuePanelBytes(keys: number, dim: number): number;
+  packQueue(queue: number, panels: number, keys: number, dim: number): void;
+  infoNceScratchBytes(n: number, keys: number, dim: number): number;
+  infoNce(...args: number[]): void;
   moments(...args: number[]): void;
   normalise(...args: number[]): void;
   normaliseGrad(...args: number[]): void;

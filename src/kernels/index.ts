@@ -5,6 +5,7 @@ import { openWasm } from "../backend/wasm.ts";
 import { registerBatchNormWasm } from "./batch_norm/wasm.ts";
 import { registerConv2dWasm } from "./conv2d/wasm.ts";
 import { registerIdentityWasm } from "./identity/wasm.ts";
+import { registerInfoNceWasm } from "./info_nce/wasm.ts";
 import { registerMatMulWasm } from "./mat_mul/wasm.ts";
 import { registerMaxPoolWasm } from "./max_pool/wasm.ts";
 import { buildKernels, modulePath } from "./wasm/build.ts";
@@ -23,6 +24,7 @@ async function open(): Promise<void> {
   registerConv2dWasm();
   registerBatchNormWasm();
   registerIdentityWasm();
+  registerInfoNceWasm();
   registerMatMulWasm();
   registerMaxPoolWasm();
 }

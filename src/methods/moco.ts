@@ -6,7 +6,7 @@
  *     k_params = m*k_params + (1-m)*q_params              momentumUpdate
  *     k = normalise(f_k(x_k[shuffle]))[unshuffle]         keys, no gradient
  *     q = normalise(f_q(x_q))                             queries
- *     loss = CE([q.k, q.queue] / T, 0)                    infoNce
+ *     loss = CE([q.k, q.queue] / T, 0)                    infoNce (kernels/info_nce)
  *     SGD on q_params
  *     enqueue(k)
  *
@@ -25,40 +25,6 @@ export function momentumUpdate(k: Float32Array, q: Float32Array, m: number, rang
 export function normalise(x: tf.Tensor): tf.Tensor {
   return tf.div(x, tf.maximum(tf.norm(x, 2, 1, true), 1e-12));
 }
-
-/**
- * InfoNCE (van den Oord et al. 2018; MoCo eq. 1), mean over the rows.
- * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C]; all rows of unit length. `mask` f32[N,K] is added to
- * the negative logits. Also gives the logits f32[N,1+K], positive first, and the cosines behind them.
- */
-export function infoNce(q: tf.Tensor, k: tf.Tensor, queue: tf.Tensor, temperature: number, mask?: tf.Tensor) {
-  const positive = tf.sum(tf.mul(q, k), 1, true); // [N,1]
-  const negative = tf.matMul(q as tf.Tensor2D, queue as tf.Tensor2D, false, true); // [N,K]
-  const negatives = mask ? tf.add(negative, mask) : negative;
-  const logits = tf.div(tf.concat([positive, negatives], 1), temperature); // [N,1+K]
-  const loss = crossEntropyOfFirst(logits);
-  return { loss: loss as tf.Scalar, logits: logits as tf.Tensor2D, positive, negative };
-}
-
-/**
- * Mean cross-entropy of logits f32[N,1+K] where the first is the right one. Its gradient, (softmax - first) / N, is
- * written out: tfjs would differentiate the maximum inside logSumExp, 4% of a step of a narrow encoder.
- */
-const crossEntropyOfFirst = tf.customGrad((x, save) => {
-  const logits = x as tf.Tensor2D;
-  (save as tf.GradSaveFunc)([logits]);
-  const [n] = logits.shape;
-  const first = tf.squeeze(tf.slice(logits, [0, 0], [-1, 1]), [1]); // [N]
-  return {
-    value: tf.mean(tf.sub(tf.logSumExp(logits, 1), first)),
-    gradFunc: (dy, saved) => {
-      const wrong = tf.slice(tf.softmax(saved[0] as tf.Tensor2D), [0, 1]); // [N,K]
-      // p - 1 of the right one, as what the others have: near 1 the difference would keep no digits.
-      const error = tf.concat([tf.neg(tf.sum(wrong, 1, true)), wrong], 1); // [N,1+K]
-      return tf.mul(error, tf.div(dy, n));
-    },
-  };
-});
 
 /**
  * f32[N,K]: takes every key of a query's own image out of its negatives (moco#24, lightly#564: as a negative it pulls

@@ -1,6 +1,8 @@
 /** MoCo on one unit, a split in one direction: the keys without gradient, then the queries' loss and its gradient. */
 import * as tf from "@tensorflow/tfjs-core";
-import { infoNce, normalise, sameImageMask, splitPositions } from "../methods/moco.ts";
+import { floatsOf } from "../backend/wasm.ts";
+import { infoNce } from "../kernels/info_nce/index.ts";
+import { normalise, sameImageMask, splitPositions } from "../methods/moco.ts";
 import { differentiate } from "../nn/differentiate.ts";
 import type { Pass } from "../nn/resnet.ts";
 import type { ThreadContext } from "./context.ts";
@@ -55,19 +57,16 @@ export function learnQueries(
       )
     : undefined;
   const pass = trainingPass(encoder, param, buffers.queryBatchStats, unit);
-  let outcome: ReturnType<typeof infoNce> | undefined;
   const keep = keepGradients(encoder, buffers.splitGradients, unit - task.from);
+  let metrics: tf.Tensor | undefined;
   const loss = () => {
     const q = normalise(encoder.project(pass, encoder.backbone(pass, views)));
-    outcome = infoNce(q, k, queue, spec.temperature, mask);
-    for (const kept of [outcome.logits, outcome.positive, outcome.negative]) tf.keep(kept);
+    const outcome = infoNce(q, k, queue, spec.temperature, mask);
+    metrics = tf.keep(outcome.metrics);
     return outcome.loss;
   };
   const value = differentiate(loss, all, keep);
-  const { logits, positive, negative } = outcome as ReturnType<typeof infoNce>;
-  const correct = tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), 0), "float32"));
-  [value, correct, tf.mean(positive), tf.mean(negative)].forEach((metric, i) => {
-    buffers.metrics[unit * METRICS + i] = metric.dataSync()[0] as number;
-  });
-  tf.dispose([logits, positive, negative]);
+  const kept = metrics as unknown as tf.Tensor;
+  buffers.metrics.set([...floatsOf(value), ...floatsOf(kept)], unit * METRICS);
+  kept.dispose();
 }

@@ -1,7 +1,7 @@
 /** One thread: takes tasks, and holds no state between them but its WASM device. */
 import * as tf from "@tensorflow/tfjs-core";
-import { keepingFilters } from "../kernels/conv2d/winograd.ts";
 import { openDevice } from "../kernels/index.ts";
+import { keepingDerived } from "../kernels/kept.ts";
 import { measured, startProfile, takeProfile } from "../kernels/profile.ts";
 import { momentumUpdate } from "../methods/moco.ts";
 import { classifySplit } from "./classify_split.ts";
@@ -34,7 +34,7 @@ export class Shard {
       withParams(values, use) {
         const tensors = tensorsOf(encoder.params, values);
         try {
-          keepingFilters(() => use((name) => named(tensors, name), [...tensors.values()]));
+          keepingDerived(() => use((name) => named(tensors, name), [...tensors.values()]));
         } finally {
           tf.dispose([...tensors.values()]);
         }

@@ -1,7 +1,7 @@
 """What the goldens share: small torchvision ResNets, weights and pixels by formulas that formulas.ts repeats."""
 import json, math, os, struct
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 
 def shrink(net, width, cifar, norm=nn.BatchNorm2d):
@@ -39,10 +39,14 @@ def split_batch_norm(splits):
     return SplitBatchNorm
 
 
-def encoder(width, splits, dim, mlp):
-    """ResNet-18, CIFAR stem, with MoCo's head as its fc."""
-    net = shrink(ResNet(BasicBlock, [2, 2, 2, 2]), width, cifar=True, norm=split_batch_norm(splits))
-    f = width * 8
+ARCHITECTURES = {"resnet18": (BasicBlock, [2, 2, 2, 2]), "resnet50": (Bottleneck, [3, 4, 6, 3])}
+
+
+def encoder(width, splits, dim, mlp, arch="resnet18", cifar=True):
+    """A ResNet with MoCo's head as its fc."""
+    block, blocks = ARCHITECTURES[arch]
+    net = shrink(ResNet(block, blocks), width, cifar, norm=split_batch_norm(splits))
+    f = width * 8 * block.expansion
     net.fc = nn.Sequential(nn.Linear(f, f), nn.ReLU(), nn.Linear(f, dim)) if mlp else nn.Linear(f, dim)
     return net
 

@@ -5,6 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { withDerived } from "../kept.ts";
 import { winogradFilterGrad, winogradForward, winogradInputGrad } from "./winograd.ts";
 
 type Info = tf.backend_util.Conv2DInfo;
@@ -74,14 +75,15 @@ function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const taps = info.filterHeight * info.filterWidth;
   const y = allocate(info.outShape);
   if (winogradForward(x, filter, y, info)) return y;
-  withScratch(panelFloats(taps, info.inChannels, info.outChannels) * 4, (packed) => {
-    kernels.packPanels(pointer(filter), packed, taps, info.inChannels, info.outChannels);
+  const { inChannels: ci, outChannels: co } = info;
+  const pack = (to: number) => kernels.packPanels(pointer(filter), to, taps, ci, co);
+  withDerived(filter, "panels", panelFloats(taps, ci, co) * 4, pack, (packed) =>
     byFilterRow(x, info, (from, rows, sizes) =>
       withScratch(kernels.scratchBytes(rows, sizes.at(-1) as number), (scratch) =>
         kernels.conv2d(from, packed, pointer(y), scratch, ...sizes),
       ),
-    );
-  });
+    ),
+  );
   return y;
 }
 
@@ -91,11 +93,12 @@ function inputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): 
   const taps = info.filterHeight * info.filterWidth;
   const dx = allocate(info.inShape);
   if (winogradInputGrad(dy, filter, dx, info)) return dx;
-  withScratch(panelFloats(taps, info.outChannels, info.inChannels) * 4, (packed) =>
-    withScratch(kernels.scratchBytes(taps, info.outChannels), (scratch) => {
-      kernels.packPanelsTransposed(pointer(filter), packed, taps, info.inChannels, info.outChannels);
-      kernels.conv2dInputGrad(pointer(dy), packed, pointer(dx), scratch, ...geometry(info));
-    }),
+  const { inChannels: ci, outChannels: co } = info;
+  const pack = (to: number) => kernels.packPanelsTransposed(pointer(filter), to, taps, ci, co);
+  withDerived(filter, "transposed panels", panelFloats(taps, co, ci) * 4, pack, (packed) =>
+    withScratch(kernels.scratchBytes(taps, co), (scratch) =>
+      kernels.conv2dInputGrad(pointer(dy), packed, pointer(dx), scratch, ...geometry(info)),
+    ),
   );
   return dx;
 }

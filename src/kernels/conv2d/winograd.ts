@@ -1,6 +1,7 @@
 /** When and how a 3x3 convolution is done by Winograd's algorithm (assembly/winograd.ts, winograd_strided.ts). */
 import type * as tf from "@tensorflow/tfjs-core";
 import { pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { withDerived } from "../kept.ts";
 
 type Info = tf.backend_util.Conv2DInfo;
 
@@ -115,53 +116,10 @@ export function winogradFilterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, dw: tf.T
   return true;
 }
 
-interface Kept {
-  forward?: tf.TensorInfo;
-  turned?: tf.TensorInfo;
-}
-
-/** Transformed filters of the parameters in use, by the filter's data; undefined: none are kept. */
-let kept: Map<object, Kept> | undefined;
-
-/**
- * While `use` runs, a filter is transformed once for all convolutions with it: the splits of a batch share it. The
- * filters may not change meanwhile. Costs four times the filters' memory, twice that with input gradients.
- */
-export function keepingFilters(use: () => void): void {
-  if (kept) {
-    use();
-    return;
-  }
-  kept = new Map();
-  try {
-    use();
-  } finally {
-    const { backend } = wasmDevice();
-    for (const { forward, turned } of kept.values()) {
-      for (const info of [forward, turned]) if (info) backend.disposeData(info.dataId);
-    }
-    kept = undefined;
-  }
-}
-
-/** Runs `use` with the address of the transformed filter. */
+/** Runs `use` with the address of the transformed filter. Kept, it costs four times the filter's memory. */
 function withFilter(algorithm: Algorithm, filter: tf.TensorInfo, turned: boolean, use: (u: number) => void): void {
-  const { backend } = wasmDevice();
   const [ci, co] = filter.shape.slice(2) as [number, number];
-  const make = (): tf.TensorInfo => {
-    const info = backend.makeOutput([algorithm.filterBytes(ci, co) / 4], "float32");
-    withScratch(288, (scratch) => algorithm.filter(pointer(filter), pointer(info), scratch, ci, co, turned));
-    return info;
-  };
-  if (!kept) {
-    const info = make();
-    use(pointer(info));
-    backend.disposeData(info.dataId);
-    return;
-  }
-  const own = kept.get(filter.dataId) ?? {};
-  kept.set(filter.dataId, own);
-  const name = turned ? "turned" : "forward";
-  own[name] ??= make();
-  use(pointer(own[name]));
+  const make = (to: number) =>
+    withScratch(288, (scratch) => algorithm.filter(pointer(filter), to, scratch, ci, co, turned));
+  withDerived(filter, turned ? "turned" : "forward", algorithm.filterBytes(ci, co), make, use);
 }

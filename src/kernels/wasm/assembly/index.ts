@@ -11,3 +11,4 @@ export {
   winogradStrided, winogradStridedFilter, winogradStridedFilterBytes, winogradStridedFilterGrad,
   winogradStridedGradScratchBytes, winogradStridedInputGrad, winogradStridedScratchBytes,
 } from "./winograd_strided";
+export { infoNce, infoNceScratchBytes, packQueue, queuePanelBytes } from "./info_nce";

@@ -1,0 +1,38 @@
+/**
+ * InfoNCE (van den Oord et al. 2018; MoCo eq. 1) and its gradient in one kernel.
+ *
+ *     loss = mean over i of -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum over j of exp((q_i.queue_j + mask_ij) / T)) )
+ *
+ * Only the queries have a gradient: keys and queue are constants to MoCo's step.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+
+export const INFO_NCE = "MocodInfoNce";
+
+export interface InfoNceAttrs {
+  temperature: number;
+}
+
+tf.registerGradient({
+  kernelName: INFO_NCE,
+  inputsToSave: [],
+  outputsToSave: [false, false, true],
+  gradFunc: (dys, saved) => ({ q: () => tf.mul((dys as tf.Tensor[])[0] as tf.Tensor, saved[0] as tf.Tensor) }),
+});
+
+/**
+ * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C], all rows of unit length; mask f32[N,K]. Returns the loss
+ * and f32[3]: (K+1)-way accuracy, mean cosine of a query with its key, and with the keys in the queue.
+ */
+export function infoNce(
+  q: tf.Tensor,
+  k: tf.Tensor,
+  queue: tf.Tensor,
+  temperature: number,
+  mask?: tf.Tensor,
+): { loss: tf.Scalar; metrics: tf.Tensor1D } {
+  const inputs = { q, k, queue, ...(mask && { mask }) } as unknown as tf.NamedTensorMap;
+  const attrs: InfoNceAttrs = { temperature };
+  const [loss, metrics] = tf.engine().runKernel(INFO_NCE, inputs, attrs as unknown as tf.NamedAttrMap) as tf.Tensor[];
+  return { loss: loss as tf.Scalar, metrics: metrics as tf.Tensor1D };
+}

@@ -1,0 +1,54 @@
+/** InfoNCE on WASM; the meaning is in `index.ts`. */
+import * as tf from "@tensorflow/tfjs-core";
+import { allocate, floatsOf, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { withDerived } from "../kept.ts";
+import { INFO_NCE, type InfoNceAttrs } from "./index.ts";
+
+/** Numbers of each query that the kernel gives. */
+const RESULTS = 5;
+
+export function registerInfoNceWasm(): void {
+  tf.registerKernel({
+    kernelName: INFO_NCE,
+    backendName: "wasm",
+    kernelFunc: ({ inputs, attrs }) => {
+      const { backend, kernels } = wasmDevice();
+      const { q, k, queue, mask } = inputs as Record<string, tf.TensorInfo> & { mask?: tf.TensorInfo };
+      const { temperature } = attrs as unknown as InfoNceAttrs;
+      const [n, c] = (q as tf.TensorInfo).shape as [number, number];
+      const keys = (queue as tf.TensorInfo).shape[0] as number;
+      const [loss, metrics, dq] = [allocate([]), allocate([3]), allocate([n, c])];
+      const pack = (to: number) => kernels.packQueue(pointer(queue as tf.TensorInfo), to, keys, c);
+      withDerived(queue as tf.TensorInfo, "panels", kernels.queuePanelBytes(keys, c), pack, (panels) =>
+        withScratch(n * RESULTS * 8, (results) => {
+          withScratch(kernels.infoNceScratchBytes(n, keys, c), (scratch) =>
+            kernels.infoNce(
+              ...[pointer(q as tf.TensorInfo), pointer(k as tf.TensorInfo), panels, mask ? pointer(mask) : 0],
+              ...[results, pointer(dq), scratch, n, c, keys, temperature],
+            ),
+          );
+          const { buffer } = (backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8;
+          const means = summarise(new Float64Array(buffer, results, n * RESULTS));
+          floatsOf(loss).set(means.slice(0, 1));
+          floatsOf(metrics).set(means.slice(1));
+        }),
+      );
+      return [loss, metrics, dq];
+    },
+  });
+}
+
+/** Means over the queries: loss, top1, positive, negative. */
+function summarise(results: Float64Array): number[] {
+  const means = [0, 0, 0, 0];
+  const n = results.length / RESULTS;
+  for (let i = 0; i < n; i++) {
+    const [sum, , gap, cosine, negative] = results.subarray(i * RESULTS) as unknown as [
+      ...[number, number, number, number, number],
+    ];
+    for (const [m, value] of [Math.log(sum) + gap, gap === 0 ? 1 : 0, cosine, negative].entries()) {
+      means[m] = (means[m] as number) + value / n;
+    }
+  }
+  return means;
+}
