@@ -35,7 +35,7 @@ export function registerBatchNormWasm(): void {
     const c = channelsOf(x);
     const mean = allocate([c]);
     const variance = allocate([c]);
-    withScratch(c * 24, (scratch) =>
+    withScratch(c * 28, (scratch) =>
       wasmDevice().kernels.moments(pointer(x), pointer(mean), pointer(variance), scratch, rowsOf(x), c),
     );
     return [apply(i, mean, variance, attrs), mean, variance];

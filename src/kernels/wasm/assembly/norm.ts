@@ -1,86 +1,98 @@
 // Batch normalisation over rows f32[R, C] (R = N*H*W, channels innermost), fused with a residual add and ReLU.
 //
-// Blocks of 256 rows, and in them 16 channels at a time, one cache line: what is added up stays in registers, what is
-// read twice is still in the first cache the second time. Sums run in float32 in a block and in float64 across blocks.
+// Memory is what it waits for, so every pass goes through it once and in order: bands of a few rows, and in them 16 or 8
+// channels at a time in registers. Sums run in float32 for 256 rows and in float64 beyond.
 
 const ROWS: i32 = 256;
 
-// @ts-ignore: AssemblyScript decorator
-@inline
-function square(v: v128, m: v128): v128 {
-  const d = f32x4.sub(v, m);
-  return f32x4.mul(d, d);
+// Rows of a band, a divisor of ROWS: about 1 KB. More rows are more streams than a processor follows: 16 rows of 64
+// channels are three times as slow as 4, where the tensors are beyond the caches.
+function bandOf(c: i32): i32 {
+  let band = 4;
+  while (band < 64 && 2 * band * c <= 256) band *= 2;
+  return band;
 }
 
-// Sums of 16 columns of `rows` rows, and of their squared distances from the mean of these rows.
-function moments16(x: usize, stride: usize, rows: i32, sum: usize, squares: usize): void {
-  let a = f32x4.splat(0), b = a, c = a, d = a;
-  let at = x;
+// sums += x - shift, squares += (x - shift)^2 over `rows` rows of 16 columns.
+function moments16(x: usize, stride: usize, rows: i32, shift: usize, sums: usize, squares: usize): void {
+  const ma = v128.load(shift), mb = v128.load(shift, 16), mc = v128.load(shift, 32), md = v128.load(shift, 48);
+  let a = v128.load(sums), b = v128.load(sums, 16), c = v128.load(sums, 32), d = v128.load(sums, 48);
+  let e = v128.load(squares), f = v128.load(squares, 16), g = v128.load(squares, 32), h = v128.load(squares, 48);
   for (let r = 0; r < rows; r++) {
-    a = f32x4.add(a, v128.load(at)); b = f32x4.add(b, v128.load(at, 16));
-    c = f32x4.add(c, v128.load(at, 32)); d = f32x4.add(d, v128.load(at, 48));
-    at += stride;
+    let v = f32x4.sub(v128.load(x), ma);
+    a = f32x4.add(a, v); e = f32x4.add(e, f32x4.mul(v, v));
+    v = f32x4.sub(v128.load(x, 16), mb);
+    b = f32x4.add(b, v); f = f32x4.add(f, f32x4.mul(v, v));
+    v = f32x4.sub(v128.load(x, 32), mc);
+    c = f32x4.add(c, v); g = f32x4.add(g, f32x4.mul(v, v));
+    v = f32x4.sub(v128.load(x, 48), md);
+    d = f32x4.add(d, v); h = f32x4.add(h, f32x4.mul(v, v));
+    x += stride;
   }
-  v128.store(sum, a); v128.store(sum, b, 16); v128.store(sum, c, 32); v128.store(sum, d, 48);
-  const share = f32x4.splat(<f32>1 / <f32>rows);
-  const ma = f32x4.mul(a, share), mb = f32x4.mul(b, share), mc = f32x4.mul(c, share), md = f32x4.mul(d, share);
-  a = f32x4.splat(0); b = a; c = a; d = a;
-  at = x;
-  for (let r = 0; r < rows; r++) {
-    a = f32x4.add(a, square(v128.load(at), ma)); b = f32x4.add(b, square(v128.load(at, 16), mb));
-    c = f32x4.add(c, square(v128.load(at, 32), mc)); d = f32x4.add(d, square(v128.load(at, 48), md));
-    at += stride;
-  }
-  v128.store(squares, a); v128.store(squares, b, 16); v128.store(squares, c, 32); v128.store(squares, d, 48);
+  v128.store(sums, a); v128.store(sums, b, 16); v128.store(sums, c, 32); v128.store(sums, d, 48);
+  v128.store(squares, e); v128.store(squares, f, 16); v128.store(squares, g, 32); v128.store(squares, h, 48);
 }
 
-function moments1(x: usize, stride: usize, rows: i32, sum: usize, squares: usize): void {
-  let s: f32 = 0, t: f32 = 0;
-  for (let r = 0; r < rows; r++) s += load<f32>(x + <usize>r * stride);
-  const m = s / <f32>rows;
+function moments1(x: usize, stride: usize, rows: i32, shift: usize, sums: usize, squares: usize): void {
+  const m = load<f32>(shift);
+  let s = load<f32>(sums), t = load<f32>(squares);
   for (let r = 0; r < rows; r++) {
     const d = load<f32>(x + <usize>r * stride) - m;
+    s += d;
     t += d * d;
   }
-  store<f32>(sum, s);
+  store<f32>(sums, s);
   store<f32>(squares, t);
 }
 
+// wide f64[C] += narrow f32[C], which is cleared.
+function widen(narrow: usize, wide: usize, c: i32): void {
+  for (let k = 0; k < c; k++) {
+    store<f64>(wide, load<f64>(wide) + <f64>load<f32>(narrow));
+    store<f32>(narrow, 0);
+    wide += 8;
+    narrow += 4;
+  }
+}
+
 /**
- * mean f32[C] and biased variance f32[C] of x f32[R,C], blocks combined as Chan, Golub and LeVeque (1979) do.
- * scratch: C*24 bytes.
+ * mean f32[C] and biased variance f32[C] of x f32[R,C] in one pass: sums and sums of squares about the mean of the first
+ * rows, so that no digits are lost however far the values lie from zero. scratch: C*28 bytes.
  */
 export function moments(x: usize, mean: usize, variance: usize, scratch: usize, rows: i32, c: i32): void {
-  const means = scratch, spreads = scratch + (<usize>c << 3);
-  const sum = spreads + (<usize>c << 3), squares = sum + (<usize>c << 2);
+  const sums = scratch, squares = sums + (<usize>c << 3);
+  const sum = squares + (<usize>c << 3), square = sum + (<usize>c << 2), shift = square + (<usize>c << 2);
   const stride = <usize>c << 2;
-  memory.fill(scratch, 0, <usize>c << 4);
-  for (let start = 0; start < rows; start += ROWS) {
-    const count = min(ROWS, rows - start);
+  memory.fill(scratch, 0, <usize>c * 24);
+  const first = min(rows, 16);
+  for (let k = 0; k < c; k++) {
+    let s: f32 = 0;
+    for (let r = 0; r < first; r++) s += load<f32>(x + <usize>r * stride + (<usize>k << 2));
+    store<f32>(shift + (<usize>k << 2), s / <f32>first);
+  }
+  const band = bandOf(c);
+  for (let start = 0; start < rows; start += band) {
+    const count = min(band, rows - start);
     const from = x + <usize>start * stride;
     let j = 0;
     for (; j + 16 <= c; j += 16) {
       const o = <usize>j << 2;
-      moments16(from + o, stride, count, sum + o, squares + o);
+      moments16(from + o, stride, count, shift + o, sum + o, square + o);
     }
     for (; j < c; j++) {
       const o = <usize>j << 2;
-      moments1(from + o, stride, count, sum + o, squares + o);
+      moments1(from + o, stride, count, shift + o, sum + o, square + o);
     }
-    const n = <f64>count, all = <f64>(start + count);
-    for (let k = 0; k < c; k++) {
-      const wide = <usize>k << 3, o = <usize>k << 2;
-      const before = load<f64>(means + wide);
-      const delta = <f64>load<f32>(sum + o) / n - before;
-      store<f64>(means + wide, before + (delta * n) / all);
-      const spread = <f64>load<f32>(squares + o) + (delta * delta * n * <f64>start) / all;
-      store<f64>(spreads + wide, load<f64>(spreads + wide) + spread);
+    if ((start + band) % ROWS == 0 || start + band >= rows) {
+      widen(sum, sums, c);
+      widen(square, squares, c);
     }
   }
   for (let k = 0; k < c; k++) {
     const wide = <usize>k << 3, o = <usize>k << 2;
-    store<f32>(mean + o, <f32>load<f64>(means + wide));
-    store<f32>(variance + o, <f32>(load<f64>(spreads + wide) / <f64>rows));
+    const away = load<f64>(sums + wide) / <f64>rows;
+    store<f32>(mean + o, <f32>(<f64>load<f32>(shift + o) + away));
+    store<f32>(variance + o, <f32>Math.max(0, load<f64>(squares + wide) / <f64>rows - away * away));
   }
 }
 
@@ -123,8 +135,9 @@ export function normalise(
   const least: f32 = relu ? 0 : -f32.MAX_VALUE * 2;
   const floor = f32x4.splat(least);
   const stride = <usize>c << 2;
-  for (let start = 0; start < rows; start += ROWS) {
-    const count = min(ROWS, rows - start);
+  const band = bandOf(c);
+  for (let start = 0; start < rows; start += band) {
+    const count = min(band, rows - start);
     const at = <usize>start * stride;
     let j = 0;
     for (; j + 16 <= c; j += 16) {
@@ -151,12 +164,12 @@ function passed(dy: usize, y: usize, o: usize, all: v128): v128 {
   return v128.and(v128.load(dy + o), v128.or(f32x4.gt(v128.load(y + o), f32x4.splat(0)), all));
 }
 
-// Sums of g and of g * (x - mean) of 8 columns.
+// sumG += g, sumX += g * (x - mean) over `rows` rows of 8 columns.
 function gradSums8(
   x: usize, y: usize, dy: usize, stride: usize, rows: i32, mean: usize, sumG: usize, sumX: usize, all: v128,
 ): void {
   const m = v128.load(mean), k = v128.load(mean, 16);
-  let a = f32x4.splat(0), b = a, s = a, t = a;
+  let a = v128.load(sumG), b = v128.load(sumG, 16), s = v128.load(sumX), t = v128.load(sumX, 16);
   for (let r = 0; r < rows; r++) {
     let g = passed(dy, y, 0, all);
     a = f32x4.add(a, g); s = f32x4.add(s, f32x4.mul(g, f32x4.sub(v128.load(x), m)));
@@ -181,11 +194,12 @@ export function normaliseGrad(
   const sumG = scratch, sumX = scratch + (<usize>c << 3);
   const blockG = scratch + (<usize>c << 4), blockX = blockG + (<usize>c << 2);
   const p = blockX + (<usize>c << 2), q = p + (<usize>c << 2), s = q + (<usize>c << 2);
-  memory.fill(scratch, 0, <usize>c << 4);
+  memory.fill(scratch, 0, <usize>c * 24);
   const all = i32x4.splat(relu ? 0 : -1);
   const stride = <usize>c << 2;
-  for (let start = 0; start < rows; start += ROWS) {
-    const count = min(ROWS, rows - start);
+  const band = bandOf(c);
+  for (let start = 0; start < rows; start += band) {
+    const count = min(band, rows - start);
     const at = <usize>start * stride;
     let j = 0;
     for (; j + 8 <= c; j += 8) {
@@ -195,7 +209,7 @@ export function normaliseGrad(
     for (; j < c; j++) {
       const o = <usize>j << 2;
       const m = load<f32>(mean + o);
-      let a: f32 = 0, b: f32 = 0;
+      let a = load<f32>(blockG + o), b = load<f32>(blockX + o);
       for (let r = 0; r < count; r++) {
         const i = at + <usize>r * stride + o;
         const g = relu && load<f32>(y + i) <= 0 ? <f32>0 : load<f32>(dy + i);
@@ -205,10 +219,9 @@ export function normaliseGrad(
       store<f32>(blockG + o, a);
       store<f32>(blockX + o, b);
     }
-    for (let k = 0; k < c; k++) {
-      const wide = <usize>k << 3, o = <usize>k << 2;
-      store<f64>(sumG + wide, load<f64>(sumG + wide) + <f64>load<f32>(blockG + o));
-      store<f64>(sumX + wide, load<f64>(sumX + wide) + <f64>load<f32>(blockX + o));
+    if ((start + band) % ROWS == 0 || start + band >= rows) {
+      widen(blockG, sumG, c);
+      widen(blockX, sumX, c);
     }
   }
   for (let k = 0; k < c; k++) {
@@ -223,8 +236,8 @@ export function normaliseGrad(
     store<f32>(q + o, <f32>((scale * dg * inv) / <f64>rows));
     store<f32>(s + o, <f32>((scale * db) / <f64>rows));
   }
-  for (let start = 0; start < rows; start += ROWS) {
-    const count = min(ROWS, rows - start);
+  for (let start = 0; start < rows; start += band) {
+    const count = min(band, rows - start);
     const at = <usize>start * stride;
     let j = 0;
     for (; j + 8 <= c; j += 8) {
