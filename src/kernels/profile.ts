@@ -3,6 +3,12 @@ import * as tf from "@tensorflow/tfjs-core";
 
 const spent = new Map<string, number>();
 let on = false;
+let path = "";
+
+/** Says which way the kernel that is running went, where there is more than one; the profile shows it. */
+export function via(name: string): void {
+  path = name;
+}
 
 const add = (name: string, since: number) => spent.set(name, (spent.get(name) ?? 0) + performance.now() - since);
 
@@ -17,10 +23,11 @@ export function startProfile(): void {
       kernelName,
       backendName: "wasm",
       kernelFunc: (args) => {
+        path = "";
         const since = performance.now();
         const out = kernelFunc(args);
         const shapes = Object.values(args.inputs).map((t) => (t as tf.TensorInfo | undefined)?.shape.join("x") ?? "-");
-        add(`${kernelName} ${shapes.slice(0, 2).join(" ")}`, since);
+        add(`${kernelName} ${shapes.slice(0, 2).join(" ")}${path && ` (${path})`}`, since);
         return out;
       },
     });

@@ -6,6 +6,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { withDerived } from "../kept.ts";
+import { via } from "../profile.ts";
 import { winogradFilterGrad, winogradForward, winogradInputGrad } from "./winograd.ts";
 
 type Info = tf.backend_util.Conv2DInfo;
@@ -75,6 +76,7 @@ function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const taps = info.filterHeight * info.filterWidth;
   const y = allocate(info.outShape);
   if (winogradForward(x, filter, y, info)) return y;
+  via("direct");
   const { inChannels: ci, outChannels: co } = info;
   const pack = (to: number) => kernels.packPanels(pointer(filter), to, taps, ci, co);
   withDerived(filter, "panels", panelFloats(taps, ci, co) * 4, pack, (packed) =>
@@ -93,6 +95,7 @@ function inputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): 
   const taps = info.filterHeight * info.filterWidth;
   const dx = allocate(info.inShape);
   if (winogradInputGrad(dy, filter, dx, info)) return dx;
+  via("direct");
   const { inChannels: ci, outChannels: co } = info;
   const pack = (to: number) => kernels.packPanelsTransposed(pointer(filter), to, taps, ci, co);
   withDerived(filter, "transposed panels", panelFloats(taps, co, ci) * 4, pack, (packed) =>
@@ -108,6 +111,7 @@ function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const info = describe(x.shape, attrs.filterShape as number[], attrs);
   const dw = allocate(info.filterShape);
   if (winogradFilterGrad(x, dy, dw, info)) return dw;
+  via("direct");
   byFilterRow(x, info, (from, taps, sizes) =>
     withScratch(kernels.gradScratchBytes(taps, sizes.at(-1) as number, info.outChannels), (scratch) =>
       kernels.conv2dFilterGrad(from, pointer(dy), pointer(dw), scratch, ...sizes),

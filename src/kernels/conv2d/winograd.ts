@@ -2,6 +2,7 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { withDerived } from "../kept.ts";
+import { via } from "../profile.ts";
 
 type Info = tf.backend_util.Conv2DInfo;
 
@@ -69,6 +70,7 @@ function algorithmFor(g: Info, inner: number, outer: number, height: number, wid
   if (g.filterHeight !== 3 || g.filterWidth !== 3 || (stride !== 1 && stride !== 2)) return undefined;
   const wanted = (height * width) / (16 * Math.ceil(height / 4) * Math.ceil(width / 4));
   if (inner % 4 !== 0 || outer % 8 !== 0 || wanted < WORTHWHILE[stride]) return undefined;
+  via(stride === 1 ? "Winograd F(4x4, 3x3)" : "Winograd F(4x4, 3x3) of stride 2");
   return stride === 1 ? stride1 : stride2;
 }
 

@@ -5,6 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { via } from "../profile.ts";
 
 interface Attrs {
   transposeA: boolean;
@@ -44,7 +45,9 @@ export function registerMatMulWasm(): void {
       const { a, b } = args.inputs as { a: tf.TensorInfo; b: tf.TensorInfo };
       const attrs = args.attrs as unknown as Attrs;
       const ours = a.shape.length === 2 && b.shape.length === 2 && !(attrs.transposeA && attrs.transposeB);
-      return ours ? product(a, b, attrs) : stock.kernelFunc(args);
+      if (ours) return product(a, b, attrs);
+      via("stock tfjs");
+      return stock.kernelFunc(args);
     },
   });
 }
