@@ -1,87 +1,101 @@
 /**
- * One MoCo step, ResNet-18 with the CIFAR stem, 32x32: ours against its peers, in turn in one run, each in a process of
- * its own. Peers: PyTorch on as many threads (Debian's python3-torch), and stock tfjs-wasm with a composed filter
- * gradient (a batch of 32 on one thread; it has no more). Medians.
+ * A MoCo step and its parts against their peers, in turn in one run, each in a process of its own; medians.
  *
- *     npm run bench [-- --rounds 3] [--json] [--work w64,w16,stock] [--threads 1,2]
+ *     bun run bench:step [--rounds 3] [--json] [--work w64,w16,stock,resnet50,views] [--threads 1,2]
+ *     bun run bench:step --profile [--width 64 ...]      where a step goes (bench/step_ours.ts)
+ *
+ * Peers: PyTorch on as many threads (Debian's python3-torch), the faster of its two memory formats; stock tfjs-wasm with
+ * a composed filter gradient (a batch of 32 on one thread; it has no more); torchvision's tensor transforms.
  */
 import { parseArgs } from "node:util";
+import { flags, inTurn, median, type Program, print, type Run } from "./compare.ts";
+
+if (process.argv.includes("--profile")) {
+  const { exitCode } = Bun.spawnSync([process.execPath, "step_ours.ts", ...process.argv.slice(2)], {
+    cwd: import.meta.dir,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  process.exit(exitCode);
+}
 
 const { values: args } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
-    work: { type: "string", default: "w64,w16,stock" },
+    work: { type: "string", default: "w64,w16,stock,resnet50,views" },
     threads: { type: "string", default: "1,2" },
     python: { type: "string", default: "/usr/bin/python3" },
     json: { type: "boolean", default: false },
   },
 });
-
-interface Result {
-  work: string;
-  device: string;
-  threads: number;
-  /** Images a second. */
-  ours: number;
-  peer: number;
-  ratio: number;
-  unit: "images/s";
-}
-
-/** Seconds of each step that a program prints. */
-function seconds(...command: string[]): number[] {
-  const { stdout, exitCode } = Bun.spawnSync(command, { cwd: import.meta.dir, stdio: ["ignore", "pipe", "inherit"] });
-  if (exitCode !== 0) throw new Error(`${command.join(" ")} failed`);
-  return stdout.toString().trim().split("\n").map(Number);
-}
-
-const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
-
-function compare(work: string, threads: number, batch: number, ours: () => number[], peer: () => number[]): void {
-  const [a, b]: [number[], number[]] = [[], []];
-  for (let round = 0; round < Number(args.rounds); round++) {
-    a.push(...ours());
-    b.push(...peer());
-  }
-  const [mine, theirs] = [batch / median(a), batch / median(b)];
-  const result: Result = {
-    work,
-    device: "wasm",
-    threads,
-    ours: mine,
-    peer: theirs,
-    ratio: mine / theirs,
-    unit: "images/s",
-  };
-  if (args.json) console.log(JSON.stringify(result));
-  else {
-    console.log(
-      `${work.padEnd(44)} ${threads} thread${threads > 1 ? "s" : " "}  ours ${mine.toFixed(2).padStart(7)}  ` +
-        `peer ${theirs.toFixed(2).padStart(7)} images/s  ratio ${result.ratio.toFixed(2)}`,
-    );
-  }
-}
-
-const flags = (settings: Record<string, number>) =>
-  Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
-const ours = (settings: Record<string, number>) => seconds(process.execPath, "step_ours.ts", ...flags(settings));
+const rounds = Number(args.rounds);
 const wanted = args.work.split(",");
+const threadCounts = args.threads.split(",").map(Number);
 
+type Settings = Record<string, number | string>;
+const ours = (settings: Settings): Program => ({ command: [process.execPath, "step_ours.ts", ...flags(settings)] });
+const torch = (settings: Settings, ...more: string[]): Program => ({
+  command: [args.python, "peers/torch_step.py", ...flags(settings), ...more],
+});
+
+function report(work: string, threads: number, ours: number, peer: number, unit: string, lessIsBetter = false): void {
+  const ratio = lessIsBetter ? peer / ours : ours / peer;
+  print({ work, device: "wasm", threads, ours, peer, ratio, unit }, args.json);
+}
+
+/** Our median seconds of a step. */
+function againstTorch(work: string, settings: Settings & { batch: number; threads: number }): number {
+  const programs = [ours(settings), torch(settings), torch(settings, "--channels-last")];
+  const [mine, nchw, nhwc] = inTurn(programs, rounds) as [Run, Run, Run];
+  const seconds = median(mine.seconds);
+  const theirs = Math.min(median(nchw.seconds), median(nhwc.seconds));
+  const { batch, threads } = settings;
+  report(`${work}, vs PyTorch`, threads, batch / seconds, batch / theirs, "images/s");
+  const least = Math.min(nchw.megabytes, nhwc.megabytes);
+  report(`${work}, peak memory`, threads, mine.megabytes, least, "MB", true);
+  return seconds;
+}
+
+const steps = new Map<string, number>();
 for (const width of [64, 16]) {
   if (!wanted.includes(`w${width}`)) continue;
-  for (const threads of args.threads.split(",").map(Number)) {
+  for (const threads of threadCounts) {
     const settings = { width, batch: 256, splits: 8, threads, steps: 2 };
-    compare(
-      `ResNet-18, width ${width}, batch 256, vs PyTorch`,
-      threads,
-      256,
-      () => ours(settings),
-      () => seconds(args.python, "peers/torch_step.py", ...flags(settings)),
-    );
+    const work = `ResNet-18, width ${width}, batch 256`;
+    steps.set(`${width} ${threads}`, againstTorch(work, settings));
+    const [one, now] = [steps.get(`${width} 1`), steps.get(`${width} ${threads}`)];
+    if (threads > 1 && one && now) report(`${work}, vs 1 thread`, threads, 256 / now, 256 / one, "images/s");
+  }
+}
+if (wanted.includes("resnet50")) {
+  for (const threads of threadCounts) {
+    const settings = { arch: "resnet50", size: 224, batch: 32, splits: 4, threads, steps: 2 };
+    againstTorch("ResNet-50, 224x224, batch 32", settings);
   }
 }
 if (wanted.includes("stock")) {
   const settings = { width: 64, batch: 32, splits: 2, threads: 1, steps: 3 };
-  const stock = () => seconds(process.execPath, "step_stock.ts").slice(-1); // the first one warms up
-  compare("ResNet-18, width 64, batch 32, vs tfjs-wasm", 1, 32, () => ours(settings), stock);
+  const stock = { command: [process.execPath, "step_stock.ts"], last: 1 };
+  const [mine, theirs] = inTurn([ours(settings), stock], rounds) as [Run, Run];
+  const work = "ResNet-18, width 64, batch 32, vs stock tfjs-wasm";
+  report(work, 1, 32 / median(mine.seconds), 32 / median(theirs.seconds), "images/s");
+}
+if (wanted.includes("views")) {
+  const programs = [
+    { command: [process.execPath, "views_ours.ts"] },
+    { command: [args.python, "peers/torch_views.py"] },
+  ];
+  const [mine, theirs] = inTurn(programs, rounds) as [Run, Run];
+  report("both views of 256 images, 32x32", 1, 256 / median(mine.seconds), 256 / median(theirs.seconds), "images/s");
+  for (const width of [64, 16]) {
+    const step = steps.get(`${width} 1`);
+    if (!step) continue;
+    report(
+      `both views' share of a step, width ${width}`,
+      1,
+      (100 * median(mine.seconds)) / step,
+      5,
+      "% (5 allowed)",
+      true,
+    );
+  }
 }

@@ -2,7 +2,8 @@
  * Seconds of a step by the real training path: augmentation, momentum update, both encoders, SGD, queue. One a line;
  * with --profile where the time goes on the first thread, kernel by kernel.
  *
- *     bun bench/step_ours.ts [--width 64] [--batch 256] [--splits 8] [--threads 1] [--steps 5] [--profile]
+ *     bun bench/step_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 256] [--splits 8] [--threads 1]
+ *                            [--steps 5] [--profile]
  */
 import { parseArgs } from "node:util";
 import { sharedBytes } from "../src/data/types.ts";
@@ -15,7 +16,9 @@ import { createModel, startPosition } from "../src/train/state.ts";
 
 const { values } = parseArgs({
   options: {
+    arch: { type: "string", default: "resnet18" },
     width: { type: "string", default: "64" },
+    size: { type: "string", default: "32" },
     batch: { type: "string", default: "256" },
     splits: { type: "string", default: "8" },
     threads: { type: "string", default: "1" },
@@ -23,26 +26,23 @@ const { values } = parseArgs({
     profile: { type: "boolean", default: false },
   },
 });
-const [width, batchSize, splits, threads, steps] = [
-  values.width,
-  values.batch,
-  values.splits,
-  values.threads,
-  values.steps,
-].map(Number) as [number, number, number, number, number];
+const { width, size, batch, splits, threads, steps } = Object.fromEntries(
+  Object.entries(values).map(([name, value]) => [name, Number(value)]),
+) as Record<"width" | "size" | "batch" | "splits" | "threads" | "steps", number>;
 const spec = parseSpec("pretrain", {
-  ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize, splits, epochs: 1 },
-  encoder: { width },
+  ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: batch, splits, epochs: 1 },
+  encoder: { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
+  augmentation: { size },
 });
 await openDevice();
 const model = createModel(spec, 3, threads);
 const { state, buffers, slots } = model;
-const pixels = sharedBytes(batchSize * 32 * 32 * 3);
+const pixels = sharedBytes(batch * size * size * 3);
 for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
-const images = { pixels, labels: undefined, count: batchSize, height: 32, width: 32, channels: 3 };
+const images = { pixels, labels: undefined, count: batch, height: size, width: size, channels: 3 };
 const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)];
 const pool = await Pool.open({ spec, state, buffers, slots, channels: 3, mean, std, threads });
-const order = Int32Array.from({ length: batchSize }, (_, i) => i);
+const order = Int32Array.from({ length: batch }, (_, i) => i);
 const batches = openBatches(images, order, { ...spec, epochs: 1000 });
 const position = startPosition();
 const step = () => trainStep({ model, pool, batches }, spec, position);
@@ -57,21 +57,22 @@ for (let i = 0; i < steps; i++) {
 if (values.profile) {
   const total = (performance.now() - before) / steps;
   const [spent] = (await pool.run({ kind: "profile" })) as [Record<string, number>];
-  const kernels = Object.entries(spent).filter(([name]) => !name.startsWith("task "));
-  const tasks = Object.entries(spent).filter(([name]) => name.startsWith("task "));
+  const all = Object.entries(spent).map(([name, ms]): [string, number] => [name, ms / steps]);
+  const isTask = ([name]: [string, number]) => name.startsWith("task ");
+  const sum = (rows: [string, number][]) => rows.reduce((whole, [, ms]) => whole + ms, 0);
   const show = (rows: [string, number][]) => {
     for (const [name, ms] of rows.sort((a, b) => b[1] - a[1])) {
-      const share = ms / steps / total;
-      if (share > 0.001)
-        console.log(`${(100 * share).toFixed(1).padStart(5)}%  ${(ms / steps).toFixed(1).padStart(8)} ms  ${name}`);
+      const share = (100 * ms) / total;
+      if (share > 0.1) console.log(`${share.toFixed(1).padStart(5)}%  ${ms.toFixed(1).padStart(8)} ms  ${name}`);
     }
+    console.log(`${((100 * sum(rows)) / total).toFixed(1).padStart(5)}%  together`);
   };
   console.log(`a step: ${total.toFixed(0)} ms, ${threads} threads\n\ntasks of the first thread`);
-  show(tasks);
-  const sum = (rows: [string, number][]) => rows.reduce((all, [, ms]) => all + ms / steps, 0);
-  console.log(`${((100 * sum(tasks)) / total).toFixed(1).padStart(5)}%  together\n\nkernels`);
-  show(kernels);
-  console.log(`${((100 * sum(kernels)) / total).toFixed(1).padStart(5)}%  together`);
+  show(all.filter(isTask));
+  console.log("\nkernels");
+  const kernels = all.filter((row) => !isTask(row));
+  const between = sum(all.filter(isTask)) - sum(kernels);
+  show([...kernels, ["between kernels: JavaScript of tfjs and of ours", between]]);
 }
 pool.close();
 process.exit(0);

@@ -1,9 +1,11 @@
 """One MoCo v2 step in PyTorch: the peer of bench/step.ts. Prints seconds of a step, one a line.
 
-    python3 bench/peers/torch_step.py [--width 64] [--batch 256] [--splits 8] [--threads 1] [--steps 5] [--channels-last]
+    python3 bench/peers/torch_step.py [--arch resnet18] [--width 64] [--size 32] [--batch 256] [--splits 8] [--threads 1]
+                                      [--steps 5] [--channels-last]
 
-ResNet-18 with the CIFAR stem, 32x32 views that are there already (no augmentation), split batch norm as the CIFAR demo
-has it, K 4096: key and query encoder, loss, backward, SGD, momentum update, queue. Debian's python3-torch, oneDNN on.
+Views that are there already (no augmentation), split batch norm as the CIFAR demo has it, K 4096: key and query encoder,
+loss, backward, SGD, momentum update, queue. CIFAR stem for ResNet-18, ImageNet's for ResNet-50. Debian's python3-torch,
+oneDNN on.
 """
 import argparse, os, sys, time
 import torch, torch.nn.functional as F
@@ -12,18 +14,19 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../
 import nets
 
 parser = argparse.ArgumentParser()
-for name, default in (("width", 64), ("batch", 256), ("splits", 8), ("threads", 1), ("steps", 5)):
+parser.add_argument("--arch", default="resnet18")
+for name, default in (("width", 64), ("size", 32), ("batch", 256), ("splits", 8), ("threads", 1), ("steps", 5)):
     parser.add_argument("--" + name, type=int, default=default)
 parser.add_argument("--channels-last", action="store_true")
 a = parser.parse_args()
 torch.set_num_threads(a.threads)
 DIM, K, M, T = 128, 4096, 0.99, 0.1
 form = torch.channels_last if a.channels_last else torch.contiguous_format
-q, k = (nets.encoder(a.width, a.splits, DIM, mlp=False).to(memory_format=form) for _ in range(2))
+q, k = (nets.encoder(a.width, a.splits, DIM, False, a.arch, a.arch == "resnet18").to(memory_format=form) for _ in range(2))
 k.load_state_dict(q.state_dict())
 queue, pointer = F.normalize(torch.randn(K, DIM), dim=1), 0
 optimiser = torch.optim.SGD(q.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
-xq, xk = (torch.randn(a.batch, 3, 32, 32).to(memory_format=form) for _ in range(2))
+xq, xk = (torch.randn(a.batch, 3, a.size, a.size).to(memory_format=form) for _ in range(2))
 for step in range(a.steps + 1):
     started = time.time()
     with torch.no_grad():
