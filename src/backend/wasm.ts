@@ -6,6 +6,7 @@
 import { dirname } from "node:path";
 import { type BackendWasm, setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import * as tf from "@tensorflow/tfjs-core";
+import { guardHeap } from "./heap.ts";
 
 /** The exports of `kernels/wasm/assembly`. Every pointer is a byte offset in tfjs's memory. */
 export interface WasmKernels {
@@ -62,6 +63,7 @@ export async function openWasm(module: WebAssembly.Module): Promise<WasmDevice> 
   await tf.ready();
   if (!(await tf.env().getAsync("WASM_HAS_SIMD_SUPPORT"))) throw new Error("this machine's WASM has no SIMD");
   const backend = tf.backend() as BackendWasm;
+  guardHeap(backend.wasm as never);
   const { memory } = (backend.wasm as unknown as { asm: { memory: WebAssembly.Memory } }).asm;
   const instance = await WebAssembly.instantiate(module, { env: { memory } });
   opened = { name: "wasm", backend, kernels: instance.exports as unknown as WasmKernels };
@@ -89,7 +91,7 @@ export function withScratch<T>(bytes: number, use: (offset: number) => T): T {
   const { backend } = wasmDevice();
   const info = backend.makeOutput([Math.ceil(bytes / 4) + 4], "float32");
   try {
-    return use((backend.getMemoryOffset(info.dataId) + 15) & ~15);
+    return use(((backend.getMemoryOffset(info.dataId) + 15) & ~15) >>> 0);
   } finally {
     backend.disposeData(info.dataId);
   }
@@ -98,4 +100,9 @@ export function withScratch<T>(bytes: number, use: (offset: number) => T): T {
 /** The floats of a tensor, in place: valid until the memory grows, so use it at once. */
 export function floatsOf(tensor: tf.TensorInfo): Float32Array {
   return wasmDevice().backend.typedArrayFromHeap(tensor) as Float32Array;
+}
+
+/** Bytes that the heap has grown to; it never shrinks. */
+export function heapBytes(): number {
+  return (wasmDevice().backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8.byteLength;
 }

@@ -64,7 +64,7 @@ function augmentRun(
         const at = places[(from + i) * PLACE] as number;
         heap.set(pixels.subarray(at, at + bytes), images + i * bytes);
       }
-      const rowsAt = (images + n * bytes + 15) & ~15;
+      const rowsAt = ((images + n * bytes + 15) & ~15) >>> 0;
       const statsAt = rowsAt + part.byteLength;
       heap.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), rowsAt);
       heap.set(new Uint8Array(stats.buffer), statsAt);
