@@ -12,7 +12,7 @@ import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
 import { demo } from "./demo.ts";
 import { findRedis, openRedis, untilStopped } from "./services.ts";
-import { checkData, exportRun, importRun, listData, readSpecFile, views } from "./tools.ts";
+import { checkData, exportRun, importRun, listData, planRun, readSpecFile, views } from "./tools.ts";
 
 process.env.MSGPACKR_NATIVE_ACCELERATION_DISABLED = "true";
 
@@ -81,6 +81,11 @@ command("views", "draw the views that a run trains on: a PNG of any images in an
   .option("--epoch <n>", "from 0: 3 or 0,100 or 0-4", "0")
   .option("--out <file>", "the PNG", "views.png")
   .action(async (file: string, options) => views(envOf(options), file, options));
+
+command("plan", "what a run will take on this machine, memory and time; trains for some seconds to find out")
+  .argument("<spec>", "a pretrain spec, JSON; - for stdin")
+  .option("--json", "as JSON")
+  .action(async (file: string, options) => planRun(envOf(options), file, options));
 
 const data = program.command("data").description("datasets: what there is, and what is in one");
 addSettings(data.command("list").description("datasets known by name")).action((options) => listData(envOf(options)));

@@ -8,6 +8,8 @@ import { type DatasetSpec, datasetSpec } from "../src/spec/dataset.ts";
 import { fieldErrors, type Job, parseSpec, SpecError } from "../src/spec/job.ts";
 import { RunFolder } from "../src/store/run_folder.ts";
 import { type ExportFormat, exportCheckpoint, importMoco } from "../src/train/exchange.ts";
+import { gigabytes } from "../src/train/footprint.ts";
+import { plan } from "../src/train/plan.ts";
 import { contactSheet } from "../src/train/views.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
@@ -52,6 +54,36 @@ export async function views(
   console.log(
     `${options.out}: image, query view, key view; lines: images ${images.join(", ")} at epochs ${epochs.join(", ")}`,
   );
+}
+
+/** What a run will take on this machine. Trains for some seconds to find out. */
+export async function planRun(env: Env, file: string, options: { json?: boolean }): Promise<void> {
+  const spec = parseSpec("pretrain", await readSpecFile(file));
+  const { threads, images, memory, time, warnings } = await plan(spec, env.threads, contextOf(env));
+  if (options.json) {
+    console.log(JSON.stringify({ threads, images, memory, time, warnings }, null, 2));
+    return;
+  }
+  for (const warning of warnings) console.error(`warning: ${warning}`);
+  const { batchSize, splits, epochs } = spec;
+  console.log(
+    [
+      `${images} images, ${epochs} epochs of ${time.stepsPerEpoch} steps, batch ${batchSize} in ${splits} splits, ${threads} threads`,
+      `memory  ${gigabytes(memory.total)}: ${threads} x ${gigabytes(memory.thread)} for the threads, ` +
+        `${gigabytes(memory.state)} model and queue, ${gigabytes(memory.checkpoint)} while a checkpoint is written, ` +
+        `${gigabytes(memory.images)} images, ${gigabytes(memory.program)} program; ${gigabytes(process.availableMemory())} are free`,
+      `time    ${duration(time.total)}: ${time.step.toPrecision(3)} s a step (${(batchSize / time.step).toPrecision(3)} images/s), ` +
+        `${duration(time.epoch)} an epoch, ${duration(time.watch)} a kNN vote; without waiting for images to be decoded`,
+    ].join("\n"),
+  );
+}
+
+function duration(seconds: number): string {
+  if (seconds < 100) return `${seconds.toPrecision(2)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 100) return `${minutes} min`;
+  const hours = Math.round(minutes / 60);
+  return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
 /** A name, a folder, a tar or the JSON of a dataset spec. */

@@ -25,6 +25,19 @@ async function mocod(...args: string[]) {
   return { code: await child.exited, out: (out as string).trim(), errors: errors as string };
 }
 
+test("plan: memory and time of a spec, for people and as JSON", async () => {
+  writeFileSync(join(service.folder, "planned.json"), JSON.stringify(service.spec()));
+  const { code, out } = await mocod("plan", "planned.json", "--threads", "2");
+  expect(code).toBe(0);
+  expect(out).toMatch(/\d+ images, \d+ epochs of \d+ steps.*\nmemory {2}\d+ MB: 2 x .*\ntime {4}.* s a step/);
+  const json = JSON.parse((await mocod("plan", "planned.json", "--json")).out);
+  expect(json.time.total).toBeGreaterThan(json.time.epoch);
+  writeFileSync(join(service.folder, "bad.json"), JSON.stringify(service.spec({ batchSize: 3, splits: 2 })));
+  const bad = await mocod("plan", "bad.json");
+  expect(bad.code).toBe(1);
+  expect(bad.errors).toContain("batchSize");
+});
+
 test("views: a contact sheet, the same each time it is drawn", async () => {
   writeFileSync(
     join(service.folder, "spec.json"),

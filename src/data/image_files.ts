@@ -9,6 +9,11 @@ export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "tar" }>;
 /** Decoded images of more than this are streamed where the spec leaves it open. */
 const HOLD_BYTES = 2 * 2 ** 30;
 
+/** Whether so many images are decoded for every step anew. */
+export function isStreamed({ access, size }: ImageFilesSpec, images: number): boolean {
+  return access === "streamed" || (access === "auto" && images * size ** 2 * 3 > HOLD_BYTES);
+}
+
 /**
  * Held images are brought to size x size when the dataset is opened; streamed ones keep their proportions, with a
  * shorter side of at most `size`, and are decoded for every step anew.
@@ -19,9 +24,7 @@ export async function loadImageFiles(spec: ImageFilesSpec, { log }: DataContext)
   const names = new Set(files.map((file) => classOf(file.name)).filter((name) => name !== undefined));
   const classes = [...names].sort();
   const testFiles = spec.test ? await listImages(spec.kind, spec.test) : undefined;
-  const bytes = (files.length + (testFiles?.length ?? 0)) * spec.size ** 2 * 3;
-  const streamed = spec.access === "streamed" || (spec.access === "auto" && bytes > HOLD_BYTES);
-  const open = streamed ? streamImages : holdImages;
+  const open = isStreamed(spec, files.length + (testFiles?.length ?? 0)) ? streamImages : holdImages;
   const train = await open(spec.path, files, spec, classes, log);
   const test = testFiles && (await open(spec.test as string, testFiles, spec, classes, log));
   return {

@@ -8,6 +8,7 @@ import type { PretrainSpec } from "../spec/pretrain.ts";
 import type { CheckpointRecord, RunFolder } from "../store/run_folder.ts";
 import { openBatches } from "./batches.ts";
 import { encodeCheckpoint, restoreCheckpoint } from "./checkpoint.ts";
+import { expectMemory } from "./footprint.ts";
 import { queueAge, queueDrift, type Trainer, trainStep } from "./moco_step.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
 import { expectBatch, openSession, type Session } from "./session.ts";
@@ -49,6 +50,7 @@ export async function pretrain(
   const session = await openSession(spec, { threads, context: report });
   try {
     expectBatch(session, spec.batchSize);
+    await expectMemory(spec, session.dataset.train.channels, threads);
     report.warnings?.(lint(spec, session.parts.train.length).map(({ message }) => message));
     return await new Run(session, folder, report, threads).loop();
   } finally {

@@ -1,5 +1,7 @@
 /** One thread: takes tasks, and holds no state between them but its WASM device. */
 import * as tf from "@tensorflow/tfjs-core";
+import { DeviceMemoryError, takeHeapRecord } from "../backend/heap.ts";
+import { heapBytes } from "../backend/wasm.ts";
 import { openDevice } from "../kernels/index.ts";
 import { keepingDerived } from "../kernels/kept.ts";
 import { measured, startProfile, takeProfile } from "../kernels/profile.ts";
@@ -7,6 +9,7 @@ import { momentumUpdate } from "../methods/moco.ts";
 import { classifySplit } from "./classify_split.ts";
 import { named, type ThreadContext, tensorsOf } from "./context.ts";
 import { embedChunks } from "./embed_chunks.ts";
+import { tooLarge } from "./footprint.ts";
 import { encodeKeys, learnQueries } from "./moco_split.ts";
 import { encoderOf, unitsOf } from "./state.ts";
 import type { Answer, ShardInit, Task } from "./tasks.ts";
@@ -44,7 +47,11 @@ export class Shard {
 
   run(task: Task): Answer {
     if (task.kind === "profile") return this.compute(task);
-    return measured(`task ${task.kind}`, () => this.compute(task));
+    try {
+      return measured(`task ${task.kind}`, () => this.compute(task));
+    } catch (error) {
+      throw error instanceof DeviceMemoryError ? new Error(tooLarge(this.context.spec, error.message)) : error;
+    }
   }
 
   private compute(task: Task): Answer {
@@ -78,8 +85,10 @@ export class Shard {
       case "embed":
         embedChunks(c, task);
         return;
-      case "tensors":
-        return tf.memory().numTensors;
+      case "memory":
+        return { tensors: tf.memory().numTensors, heap: heapBytes() };
+      case "heap":
+        return takeHeapRecord();
       case "profile":
         startProfile();
         return takeProfile();

@@ -80,7 +80,7 @@ const ints = (n: number) => new Int32Array(new SharedArrayBuffer(n * 4));
  * Units whose gradients are held at once: all of them if that takes less than 128 MB, else as many as fit, a whole number
  * of rounds of the threads and at least one. Threads meet once a round.
  */
-function gradientSlots(params: number, units: number, threads: number): number {
+export function gradientSlots(params: number, units: number, threads: number): number {
   const fitting = Math.floor((128 * 2 ** 20) / (params * 4));
   if (fitting >= units) return units;
   return Math.min(units, threads * Math.max(1, Math.floor(fitting / threads)));

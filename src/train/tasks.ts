@@ -47,8 +47,11 @@ export type Task =
   /** `scale`: factor of the rate for each tensor, in the layout's order; undefined: 1 for all. */
   | { kind: "update"; lr: number; step: number; scale?: readonly number[] }
   | EmbedTask
-  | { kind: "tensors" }
+  /** Tensors that there are, and bytes of the heap. */
+  | { kind: "memory" }
   /** Switches the profile on, or gives what was measured since: milliseconds by kernel. */
-  | { kind: "profile" };
+  | { kind: "profile" }
+  /** Starts a record of the heap, or gives what was recorded since (backend/heap.ts). */
+  | { kind: "heap" };
 
-export type Answer = number | Record<string, number> | undefined;
+export type Answer = number | Record<string, number> | number[] | undefined;

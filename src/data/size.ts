@@ -1,0 +1,45 @@
+/** How many images a dataset has and what they take, without decoding or downloading any. */
+import type { DatasetSpec } from "../spec/dataset.ts";
+import { listImages } from "./file_list.ts";
+import { isStreamed } from "./image_files.ts";
+import { loadDataset } from "./index.ts";
+import type { DataContext } from "./types.ts";
+
+export interface DatasetSize {
+  /** Training images. */
+  images: number;
+  channels: number;
+  /** Resident bytes of all held images; of streamed ones, bytes of the largest decoded image. */
+  bytes: number;
+  streamed: boolean;
+}
+
+/** Training and test images of the published datasets. */
+const PUBLISHED = {
+  "fashion-mnist": { images: 60_000, test: 10_000, side: 28, channels: 1 },
+  cifar10: { images: 50_000, test: 10_000, side: 32, channels: 3 },
+  cifar100: { images: 50_000, test: 10_000, side: 32, channels: 3 },
+} as const;
+
+export async function datasetSize(spec: DatasetSpec, context: DataContext): Promise<DatasetSize> {
+  if (spec.kind === "folder" || spec.kind === "tar") {
+    const images = (await listImages(spec.kind, spec.path)).length;
+    const test = spec.test ? (await listImages(spec.kind, spec.test)).length : 0;
+    const pixels = spec.size ** 2 * 3;
+    const streamed = isStreamed(spec, images + test);
+    return { images, channels: 3, bytes: streamed ? 2 * pixels : (images + test) * pixels, streamed };
+  }
+  if (spec.path !== undefined) {
+    const { train, test } = await loadDataset(spec, context);
+    const count = train.count + (test?.count ?? 0);
+    const { side } = PUBLISHED[spec.kind];
+    return {
+      images: train.count,
+      channels: train.channels,
+      bytes: count * side * side * train.channels,
+      streamed: false,
+    };
+  }
+  const { images, test, side, channels } = PUBLISHED[spec.kind];
+  return { images, channels, bytes: (images + test) * side * side * channels, streamed: false };
+}

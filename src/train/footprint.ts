@@ -1,0 +1,152 @@
+/**
+ * How much memory a run takes, before it runs. One thread's heap is not computed from layers but from the step itself: two
+ * small splits are run with every allocation recorded, each size is a line through the two, and the record is played
+ * back for the split that was asked for.
+ */
+import { HEAP_LIMIT, type HeapRecord } from "../backend/heap.ts";
+import { PLACE } from "../data/source.ts";
+import { sharedBytes } from "../data/types.ts";
+import { optimisers } from "../optim/optimiser.ts";
+import { type PretrainSpec, strideOf } from "../spec/pretrain.ts";
+import { UserError } from "../util/errors.ts";
+import { Pool } from "./pool.ts";
+import { createModel, directionsOf, encoderOf, gradientSlots, unitsOf } from "./state.ts";
+
+/** Bytes. */
+export interface Footprint {
+  /** Parameters, momenta, gradients, queue: shared by the threads. */
+  state: number;
+  /** The WASM heap of each thread. */
+  thread: number;
+  /** A checkpoint while it is written. */
+  checkpoint: number;
+  /** The program itself: Bun, libraries, compiled code. */
+  program: number;
+  total: number;
+}
+
+/** Measured: resident memory of a run whose model and images are negligible; 20% more or less as the collector goes. */
+const PROGRAM = { base: 115e6, thread: 45e6 };
+/** Measured: heap that is touched for a byte that is in use at the peak; the rest lies between allocations. */
+const BETWEEN = 1.12;
+
+/** Images of the two recorded splits. */
+const SAMPLES = [2, 4] as const;
+
+const bytesOf = (shape: number) => shape * 4;
+
+function stateBytes(spec: PretrainSpec, channels: number, threads: number) {
+  const { params, stats } = encoderOf(spec, channels);
+  const units = unitsOf(spec);
+  const saved = params.size * (optimisers[spec.optimizer.algorithm].second ? 4 : 3);
+  const queue = spec.queueSize * (spec.dim + 1);
+  const gradients = params.size * (1 + gradientSlots(params.size, units, threads));
+  return {
+    state: bytesOf(saved + queue + gradients + stats.size * (2 + 2 * units)),
+    checkpoint: bytesOf(saved + queue),
+  };
+}
+
+/** Peak bytes in use in one thread's heap. Takes a second or a few: it trains on two and on four images. */
+async function heapOf(spec: PretrainSpec, channels: number): Promise<number> {
+  const [small, large] = (await Promise.all(SAMPLES.map((n) => recordStep(spec, channels, n)))) as [
+    ...[HeapRecord, HeapRecord],
+  ];
+  return peakOf(small, large, spec.batchSize / spec.splits);
+}
+
+/** What one thread's heap goes through for the keys and the queries of a split of `n` images. */
+export async function recordStep(spec: PretrainSpec, channels: number, n: number): Promise<HeapRecord> {
+  const one: PretrainSpec = { ...spec, batchSize: n, splits: 1 };
+  const model = createModel(one, channels, 1);
+  const { state, buffers, slots } = model;
+  const side = spec.augmentation.size;
+  const bytes = side * side * channels;
+  const pixels = sharedBytes(n * bytes);
+  for (let i = 0; i < n; i++) {
+    buffers.places.set([i * bytes, side, side], i * PLACE);
+    buffers.shuffle[i] = i;
+  }
+  // Every key is of image 0, as every query is: so a mask, where one is asked for, is made.
+  state.queueIds.fill(0);
+  const grey = Array(channels).fill(0.5) as number[];
+  const pool = await Pool.open({ spec: one, state, buffers, slots, channels, mean: grey, std: grey, threads: 1 });
+  try {
+    await pool.run({ kind: "heap" });
+    await pool.run({ kind: "keys", epoch: 0, pixels });
+    await pool.run({ kind: "queries", epoch: 0, pixels, from: 0, to: Math.min(slots, directionsOf(one)) });
+    const [record] = (await pool.run({ kind: "heap" })) as [HeapRecord];
+    return record;
+  } finally {
+    pool.close();
+  }
+}
+
+/** The records of 2 and of 4 images, played back for `n`. Throws where they are not of one sequence. */
+export function peakOf(small: HeapRecord, large: HeapRecord, n: number): number {
+  if (small.length !== large.length) {
+    throw new Error(`footprint: ${small.length} events of the heap for 2 images, ${large.length} for 4`);
+  }
+  const sizes: number[] = [];
+  let [live, peak] = [0, 0];
+  for (const [i, event] of small.entries()) {
+    if (event < 0) live -= sizes[-1 - event] as number;
+    else {
+      const slope = ((large[i] as number) - event) / (SAMPLES[1] - SAMPLES[0]);
+      const size = event + slope * (n - SAMPLES[0]);
+      sizes.push(size);
+      live += size;
+      peak = Math.max(peak, live);
+    }
+  }
+  return peak;
+}
+
+export async function footprint(spec: PretrainSpec, channels: number, threads: number): Promise<Footprint> {
+  const { state, checkpoint } = stateBytes(spec, channels, threads);
+  const thread = BETWEEN * (await heapOf(spec, channels));
+  const program = PROGRAM.base + threads * PROGRAM.thread;
+  return { state, thread, checkpoint, program, total: state + threads * thread + checkpoint + program };
+}
+
+/**
+ * Throws UserError where the run cannot have the memory that it will take. Where it plainly can, this costs nothing: the
+ * exact answer takes a second or a few.
+ */
+export async function expectMemory(
+  spec: PretrainSpec,
+  channels: number,
+  threads: number,
+  available = process.availableMemory(),
+): Promise<void> {
+  const { params } = encoderOf(spec, channels);
+  const side = (spec.augmentation.size * 8) / strideOf(spec.encoder);
+  // Above what any ResNet here takes: ten times its parameters, 120 activations of the first stage for an image.
+  const activations = (spec.batchSize / spec.splits) * 120 * side * side * spec.encoder.width;
+  const logits = (spec.batchSize / spec.splits + 3 * spec.dim) * spec.queueSize;
+  const most = bytesOf(10 * params.size + activations + logits);
+  const { state } = stateBytes(spec, channels, threads);
+  if (most < HEAP_LIMIT / 2 && 2 * state + threads * most < available / 2) return;
+  const needed = await footprint(spec, channels, threads);
+  if (needed.thread > HEAP_LIMIT) {
+    throw new UserError(tooLarge(spec, `${gigabytes(needed.thread)} are needed, WASM has ${gigabytes(HEAP_LIMIT)}`));
+  }
+  if (needed.total > available) {
+    const parts = `${gigabytes(needed.total)} are needed, ${gigabytes(needed.thread)} of them for each of ${threads} threads`;
+    throw new UserError(
+      `${tooLarge(spec, `${parts}; ${gigabytes(available)} are free`)}; or run with fewer threads (MOCOD_THREADS)`,
+    );
+  }
+}
+
+export const gigabytes = (bytes: number): string =>
+  bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+
+/** What to tell a person whose run does not fit. */
+export function tooLarge({ batchSize, splits, encoder, augmentation }: PretrainSpec, what: string): string {
+  return (
+    `out of memory: ${what}. A thread holds one split of ${batchSize / splits} images (batchSize ${batchSize} / splits ` +
+    `${splits}): raise spec.splits, or lower spec.batchSize, spec.encoder.width (${encoder.width}) or ` +
+    `spec.augmentation.size (${augmentation.size})`
+  );
+}

@@ -1,0 +1,79 @@
+/** What a run takes, told before it runs. */
+import { expect, test } from "bun:test";
+import type { HeapRecord } from "../src/backend/heap.ts";
+import { parseSpec } from "../src/spec/job.ts";
+import { expectMemory, footprint, peakOf, recordStep } from "../src/train/footprint.ts";
+import { plan } from "../src/train/plan.ts";
+import { temporaryFolder, writeFashionLike } from "./helpers.ts";
+
+const specOf = (more: object = {}) =>
+  parseSpec("pretrain", {
+    ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: 48, splits: 2, queueSize: 96, epochs: 2 },
+    encoder: { arch: "resnet10", width: 8 },
+    ...more,
+  });
+
+/** Peak of a record as it is. */
+function peakIn(record: HeapRecord): number {
+  const sizes: number[] = [];
+  let [live, peak] = [0, 0];
+  for (const event of record) {
+    if (event > 0) sizes.push(event);
+    live += event > 0 ? event : -(sizes[-1 - event] as number);
+    peak = Math.max(peak, live);
+  }
+  return peak;
+}
+
+test.each([
+  ["ResNet-10, CIFAR stem", {}],
+  ["images masked, symmetric", { maskSameImage: true, symmetric: true }],
+  [
+    "ResNet-50, ImageNet stem",
+    { encoder: { arch: "resnet50", stem: "imagenet", width: 4 }, augmentation: { size: 64 } },
+  ],
+])(
+  "the heap of a split of 24 follows from those of 2 and 4 to a thousandth: %s",
+  async (_, more) => {
+    const spec = specOf(more);
+    const [small, large, whole] = (await Promise.all([2, 4, 24].map((n) => recordStep(spec, 3, n)))) as [
+      ...[HeapRecord, HeapRecord, HeapRecord],
+    ];
+    expect(Math.abs(peakOf(small, large, 24) / peakIn(whole) - 1)).toBeLessThan(1e-3);
+  },
+  60_000,
+);
+
+test("a run that cannot have its memory is refused, saying what to lower", async () => {
+  const spec = specOf();
+  await expectMemory(spec, 3, 2); // here it can
+  const { total } = await footprint(spec, 3, 2);
+  expect(expectMemory(spec, 3, 2, total / 2)).rejects.toThrow(
+    /out of memory: .* are needed, .* for each of 2 threads; .* are free\. .*24 images \(batchSize 48 \/ splits 2\): raise spec\.splits, or lower spec\.batchSize, spec\.encoder\.width \(8\) or spec\.augmentation\.size \(32\)/,
+  );
+  const huge = specOf({ batchSize: 4096, splits: 1, queueSize: 4096, encoder: { arch: "resnet18", width: 64 } });
+  expect(expectMemory(huge, 3, 1, 1e15)).rejects.toThrow(/are needed, WASM has 4\.3 GB.*4096 images/);
+}, 120_000);
+
+test("a plan: steps of the dataset, memory by part, warnings", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  const spec = specOf({
+    dataset: { kind: "fashion-mnist", path: data.path },
+    monitor: { holdout: 20, everyEpochs: 1 },
+    augmentation: { size: 28 },
+  });
+  const { images, memory, time, warnings } = await plan(spec, 2, { cache: "/nonexistent", log: () => undefined });
+  expect(images).toBe(100);
+  expect(time.stepsPerEpoch).toBe(2);
+  expect(time.total).toBeCloseTo(2 * 2 * time.step + 3 * time.watch, 6);
+  expect(memory.images).toBe(140 * 28 * 28);
+  const { state, thread, checkpoint, program } = memory;
+  expect(memory.total).toBeCloseTo(state + 2 * thread + checkpoint + program + memory.images, 0);
+  expect(warnings.join()).toContain("queueSize 96");
+  const tooMany = plan(specOf({ batchSize: 500, splits: 2, queueSize: 500, dataset: spec.dataset }), 2, {
+    cache: "/nonexistent",
+    log: () => undefined,
+  });
+  expect(tooMany).rejects.toThrow("spec.batchSize: the dataset leaves");
+}, 60_000);
