@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { wasmDevice } from "../src/backend/wasm.ts";
 import { type HeldImages, type Images, isHeld } from "../src/data/types.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 
@@ -85,4 +86,43 @@ export async function eventually<T>(look: () => Promise<T | undefined | false>, 
     if (performance.now() > deadline) throw new Error(`not within ${seconds} s`);
     await Bun.sleep(20);
   }
+}
+
+/**
+ * From now on every allocation of the device's heap lies between guard words and is full of NaN: a kernel that reads what
+ * it was not given returns NaN, and one that writes there fails when the memory is freed.
+ */
+export function guardHeap(): () => void {
+  const { backend } = wasmDevice();
+  const wasm = backend.wasm as unknown as {
+    HEAPU32: Uint32Array;
+    _malloc(bytes: number): number;
+    _free(address: number): void;
+  };
+  const GUARD = 64;
+  const NAN = 0x7fc0dead;
+  const { _malloc: malloc, _free: free } = wasm;
+  const sizes = new Map<number, number>();
+  wasm._malloc = (bytes) => {
+    const whole = Math.ceil(bytes / 4) * 4;
+    const address = (malloc(whole + 2 * GUARD) >>> 0) + GUARD;
+    sizes.set(address, whole);
+    wasm.HEAPU32.fill(NAN, (address - GUARD) / 4, (address + whole + GUARD) / 4);
+    return address;
+  };
+  wasm._free = (address) => {
+    const bytes = sizes.get(address);
+    if (bytes === undefined) return free(address);
+    for (const start of [address - GUARD, address + bytes]) {
+      const words = wasm.HEAPU32.subarray(start / 4, (start + GUARD) / 4);
+      if (!words.every((word) => word === NAN)) throw new Error(`a kernel wrote beyond its ${bytes} bytes`);
+    }
+    sizes.delete(address);
+    free(address - GUARD);
+  };
+  return () => {
+    wasm._malloc = malloc;
+    // What is still there was given out with guards around it.
+    wasm._free = (address) => free(sizes.delete(address) ? address - GUARD : address);
+  };
 }

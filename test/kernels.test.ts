@@ -1,7 +1,8 @@
 /** Every kernel against its float64 reference, over random shapes, and its gradient against finite differences. */
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
+import { pointer, wasmDevice } from "../src/backend/wasm.ts";
 import { centreRow, ROW } from "../src/data/view.ts";
 import { augment } from "../src/kernels/augment/index.ts";
 import { batchNormEval, batchNormTrain } from "../src/kernels/batch_norm/index.ts";
@@ -12,17 +13,31 @@ import { infoNce } from "../src/kernels/info_nce/index.ts";
 import { infoNceReference } from "../src/kernels/info_nce/reference.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
 import { Stream } from "../src/util/random.ts";
-import { relativeError, wave } from "./helpers.ts";
+import { guardHeap, relativeError, wave } from "./helpers.ts";
 
-beforeAll(openDevice);
+let unguard: () => void;
+beforeAll(async () => {
+  await openDevice();
+  unguard = guardHeap();
+});
+afterAll(() => unguard());
 
+test("the guard words see a write beyond the end", () => {
+  const tensor = tf.zeros([3]);
+  const { HEAPU32 } = wasmDevice().backend.wasm as unknown as { HEAPU32: Uint32Array };
+  HEAPU32[pointer(tensor) / 4 + 3] = 1;
+  expect(() => tensor.dispose()).toThrow("wrote beyond its 12 bytes");
+});
+
+const side = fc.oneof(fc.integer({ min: 1, max: 17 }), fc.constant(28));
+const channels = fc.oneof(fc.constantFrom(1, 3, 5), fc.integer({ min: 1, max: 34 }));
 const geometry: fc.Arbitrary<Geometry> = fc
   .record({
     n: fc.integer({ min: 1, max: 3 }),
-    h: fc.integer({ min: 1, max: 12 }),
-    w: fc.integer({ min: 1, max: 12 }),
-    ci: fc.integer({ min: 1, max: 19 }),
-    co: fc.integer({ min: 1, max: 19 }),
+    h: side,
+    w: side,
+    ci: channels,
+    co: channels,
     k: fc.constantFrom(1, 3, 7),
     stride: fc.constantFrom(1, 2),
   })
@@ -53,9 +68,9 @@ describe("conv2d", () => {
         tf.dispose([xt, ft, dyt, y, dx as tf.Tensor, df as tf.Tensor]);
         expect(tf.memory().numTensors).toBe(before);
       }),
-      { numRuns: 60, seed: 1 },
+      { numRuns: 100, seed: 1 },
     );
-  });
+  }, 60_000);
 
   // Winograd's transforms cost some digits: 2e-6 to 1e-5 of the largest output on noise, as activations are.
   const noise = (length: number, salt: number) => {
@@ -65,17 +80,17 @@ describe("conv2d", () => {
   const winograd: fc.Arbitrary<Geometry> = fc
     .record({
       n: fc.integer({ min: 1, max: 5 }),
-      h: fc.integer({ min: 1, max: 17 }),
-      w: fc.integer({ min: 1, max: 17 }),
-      ci: fc.integer({ min: 1, max: 6 }).map((fours) => 4 * fours),
-      co: fc.integer({ min: 1, max: 4 }).map((eights) => 8 * eights),
+      h: side,
+      w: side,
+      ci: fc.integer({ min: 1, max: 8 }).map((fours) => 4 * fours),
+      co: fc.integer({ min: 1, max: 8 }).map((eights) => 8 * eights),
       pad: fc.constantFrom(0, 1, 2),
       stride: fc.constantFrom(1, 2),
     })
     .filter(({ h, w, pad }) => h + 2 * pad >= 3 && w + 2 * pad >= 3)
     .map((rest) => ({ ...rest, kh: 3, kw: 3 }));
 
-  test("Winograd: forward and both gradients, ragged tiles, both strides and every padding, to 2e-5; no byte outside is written", () => {
+  test("Winograd: forward and both gradients, ragged tiles, both strides and every padding, to 2e-5", () => {
     fc.assert(
       fc.property(winograd, (g) => {
         const { oh, ow } = outSize(g);
@@ -87,29 +102,22 @@ describe("conv2d", () => {
         tf.tidy(() => {
           const xt = tf.tensor4d(x, [g.n, g.h, g.w, g.ci]);
           const ft = tf.tensor4d(f, [3, 3, g.ci, g.co]);
-          // Neighbours in the heap on either side of every output, which must stay as they are.
-          const guards: tf.Tensor[] = [];
-          const guard = () => guards.push(tf.fill([64], 7.25));
-          guard();
           const y = tf.conv2d(xt, ft, g.stride, g.pad);
-          guard();
           const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))(
             [xt, ft],
             tf.tensor4d(dy, [g.n, oh, ow, g.co]),
           ) as [tf.Tensor, tf.Tensor];
-          guard();
           const expected = conv2dGradReference(g, x, f, dy);
           expect(relativeError(y.dataSync(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
           expect(relativeError(dx.dataSync(), expected.dx)).toBeLessThan(2e-5);
           expect(relativeError(df.dataSync(), expected.dfilter)).toBeLessThan(2e-5);
           expect(xt.dataSync()).toEqual(x);
           expect(ft.dataSync()).toEqual(f);
-          for (const g of guards) expect(g.dataSync().every((v) => v === 7.25)).toBe(true);
         });
       }),
-      { numRuns: 150, seed: 5 },
+      { numRuns: 100, seed: 5 },
     );
-  });
+  }, 60_000);
 
   test("Winograd on a real layer's size: relative error of forward and gradients against float64", () => {
     const g: Geometry = { n: 2, h: 8, w: 8, ci: 64, co: 64, kh: 3, kw: 3, stride: 1, pad: 1 };
@@ -225,8 +233,8 @@ describe("InfoNCE", () => {
 
 describe("batch norm", () => {
   const shapes = fc.record({
-    rows: fc.integer({ min: 2, max: 600 }),
-    c: fc.integer({ min: 1, max: 21 }),
+    rows: fc.oneof(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 2, max: 900 })),
+    c: fc.integer({ min: 1, max: 40 }),
     relu: fc.boolean(),
     residual: fc.boolean(),
   });
@@ -259,7 +267,7 @@ describe("batch norm", () => {
           expect(again.dataSync()).toEqual(y.dataSync());
         });
       }),
-      { numRuns: 40, seed: 3 },
+      { numRuns: 80, seed: 3 },
     );
   });
 
@@ -269,7 +277,7 @@ describe("batch norm", () => {
     [false, true],
     [true, true],
   ])("gradients equal finite differences of the reference (relu %p, residual %p)", (relu, residual) => {
-    const [rows, c, step] = [300, 6, 1e-5] as const;
+    const [rows, c, step] = [300, 11, 1e-5] as const;
     const values = {
       x: wave(rows * c, 1),
       gamma: wave(c, 2).map((v) => v + 1.5),
@@ -302,36 +310,44 @@ describe("batch norm", () => {
 });
 
 describe("max pool", () => {
-  test("takes the first maximum of each window and sends the gradient to it", () => {
-    const x = wave(2 * 7 * 9 * 3, 1);
-    const t = tf.tensor4d(x, [2, 7, 9, 3]);
-    const y = maxPool(t, 3, 2, 1);
-    expect(y.shape).toEqual([2, 4, 5, 3]);
-    const dy = wave(y.size, 2);
-    const dx = tf
-      .grad((v) => maxPool(v, 3, 2, 1))(t, tf.tensor(dy, y.shape))
-      .dataSync();
-    const expected = new Float64Array(x.length);
-    const out = y.dataSync();
-    for (let n = 0; n < 2; n++) {
-      for (let oy = 0; oy < 4; oy++) {
-        for (let ox = 0; ox < 5; ox++) {
-          for (let c = 0; c < 3; c++) {
-            let best = -1;
-            for (let a = Math.max(0, 2 * oy - 1); a < Math.min(7, 2 * oy + 2); a++) {
-              for (let b = Math.max(0, 2 * ox - 1); b < Math.min(9, 2 * ox + 2); b++) {
-                const i = ((n * 7 + a) * 9 + b) * 3 + c;
-                if (best < 0 || (x[i] as number) > (x[best] as number)) best = i;
-              }
-            }
-            const o = ((n * 4 + oy) * 5 + ox) * 3 + c;
-            expect(out[o]).toBe(x[best] as number);
-            expected[best] = (expected[best] as number) + (dy[o] as number);
-          }
+  /** y, and dx of dy, by the definition. */
+  function reference(x: Float32Array, dy: (o: number) => number, n: number, h: number, w: number, c: number) {
+    const [oh, ow] = [Math.floor((h - 1) / 2) + 1, Math.floor((w - 1) / 2) + 1];
+    const [y, dx] = [new Float32Array(n * oh * ow * c), new Float32Array(x.length)];
+    for (let o = 0; o < y.length; o++) {
+      const [k, ox, oy, i] = [o % c, Math.floor(o / c) % ow, Math.floor(o / c / ow) % oh, Math.floor(o / c / ow / oh)];
+      let best = -1;
+      for (let a = Math.max(0, 2 * oy - 1); a < Math.min(h, 2 * oy + 2); a++) {
+        for (let b = Math.max(0, 2 * ox - 1); b < Math.min(w, 2 * ox + 2); b++) {
+          const at = ((i * h + a) * w + b) * c + k;
+          if (best < 0 || (x[at] as number) > (x[best] as number)) best = at;
         }
       }
+      y[o] = x[best] as number;
+      dx[best] = (dx[best] as number) + dy(o);
     }
-    expect(relativeError(dx, expected)).toBeLessThan(1e-6);
+    return { y, dx, shape: [n, oh, ow, c] };
+  }
+
+  test("takes the first maximum of each window and sends the gradient to it, for any shape", () => {
+    const shape = fc.record({ n: fc.integer({ min: 1, max: 2 }), h: side, w: side, c: fc.integer({ min: 1, max: 9 }) });
+    fc.assert(
+      fc.property(shape, ({ n, h, w, c }) => {
+        // Few different values, so that windows have several maxima.
+        const x = wave(n * h * w * c, 1).map((v) => Math.round(3 * v));
+        const expected = reference(x, (o) => Math.sin(o), n, h, w, c);
+        tf.tidy(() => {
+          const t = tf.tensor4d(x, [n, h, w, c]);
+          const y = maxPool(t, 3, 2, 1);
+          expect(y.shape).toEqual(expected.shape);
+          expect(y.dataSync()).toEqual(expected.y);
+          const dy = Float32Array.from({ length: y.size }, (_, o) => Math.sin(o));
+          const dx = tf.grad((v) => maxPool(v, 3, 2, 1))(t, tf.tensor(dy, y.shape));
+          expect(relativeError(dx.dataSync(), expected.dx)).toBeLessThan(1e-6);
+        });
+      }),
+      { numRuns: 60, seed: 7 },
+    );
   });
 });
 
