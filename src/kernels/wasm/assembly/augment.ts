@@ -20,6 +20,22 @@ function clamp01(v: f32): f32 {
   return max<f32>(0, min<f32>(1, v));
 }
 
+// @ts-ignore: AssemblyScript decorator
+@inline
+function clampVector(v: v128): v128 {
+  return f32x4.max(f32x4.splat(0), f32x4.min(f32x4.splat(1), v));
+}
+
+// x = clamp(x * factor + offset) for n values.
+function scale(x: usize, n: i32, factor: f32, offset: f32): void {
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const p = x + (<usize>i << 2);
+    v128.store(p, clampVector(f32x4.add(f32x4.mul(v128.load(p), f32x4.splat(factor)), f32x4.splat(offset))));
+  }
+  for (; i < n; i++) put(x, i, clamp01(at(x, i) * factor + offset));
+}
+
 // Triangle-filter weights of one output coordinate (bilinear with antialias). Returns first source index;
 // weights go to `weights`, their count to weights[-1] (stored as f32).
 function taps(out: i32, inSize: f32, outSize: i32, weights: usize): i32 {
@@ -59,7 +75,17 @@ function cropResize(image: usize, w: i32, c: i32, row: usize, size: i32, tmp: us
   for (let y = 0; y < size; y++) {
     const first = taps(y, <f32>height, size, weights);
     const count = <i32>at(weights, -1);
-    for (let j = 0; j < line; j++) {
+    let j = 0;
+    for (; j + 4 <= line; j += 4) {
+      let s = f32x4.splat(0);
+      let from = tmp + (<usize>(first * line + j) << 2);
+      for (let i = 0; i < count; i++) {
+        s = f32x4.add(s, f32x4.mul(f32x4.splat(at(weights, i)), v128.load(from)));
+        from += <usize>line << 2;
+      }
+      v128.store(out + (<usize>(y * line + j) << 2), clampVector(f32x4.div(s, f32x4.splat(255))));
+    }
+    for (; j < line; j++) {
       let s: f32 = 0;
       for (let i = 0; i < count; i++) s += at(weights, i) * at(tmp, (first + i) * line + j);
       put(out, y * line + j, clamp01(s / 255));
@@ -74,7 +100,7 @@ function luma(p: usize): f32 {
 }
 
 function brightness(x: usize, n: i32, factor: f32): void {
-  for (let i = 0; i < n; i++) put(x, i, clamp01(at(x, i) * factor));
+  scale(x, n, factor, 0);
 }
 
 function contrast(x: usize, pixels: i32, c: i32, factor: f32): void {
@@ -84,7 +110,7 @@ function contrast(x: usize, pixels: i32, c: i32, factor: f32): void {
     sum += <f64>(c == 3 ? luma(p) : at(p, 0));
   }
   const mean = <f32>(sum / <f64>pixels);
-  for (let i = 0; i < pixels * c; i++) put(x, i, clamp01(at(x, i) * factor + (1 - factor) * mean));
+  scale(x, pixels * c, factor, (1 - factor) * mean);
 }
 
 function saturation(x: usize, pixels: i32, factor: f32): void {
@@ -148,24 +174,50 @@ function blur(x: usize, size: i32, c: i32, sigma: f32, tmp: usize, weights: usiz
   }
   for (let i = 0; i <= 2 * radius; i++) put(weights, i, <f32>(<f64>at(weights, i) / sum));
   const line = size * c;
-  for (let pass = 0; pass < 2; pass++) {
-    const from = pass == 0 ? x : tmp, to = pass == 0 ? tmp : x;
-    for (let y = 0; y < size; y++) {
-      for (let u = 0; u < size; u++) {
-        for (let k = 0; k < c; k++) {
-          let s: f32 = 0;
-          for (let i = -radius; i <= radius; i++) {
-            let q = (pass == 0 ? u : y) + i;
-            if (q < 0) q = -q;
-            if (q >= size) q = 2 * (size - 1) - q;
-            const where = pass == 0 ? y * line + q * c + k : q * line + u * c + k;
-            s += at(weights, i + radius) * at(from, where);
-          }
-          put(to, y * line + u * c + k, s);
-        }
+  for (let y = 0; y < size; y++) {
+    const from = x + (<usize>(y * line) << 2), to = tmp + (<usize>(y * line) << 2);
+    // Away from the border a window of the line is as good as any other: four values at a time.
+    const inner = (size - radius) * c;
+    let j = 0;
+    for (; j < min(radius * c, line); j++) put(to, j, blurred(from, j / c, c, j % c, size, radius, weights));
+    for (; j + 4 <= inner; j += 4) {
+      let s = f32x4.splat(0);
+      let p = from + (<usize>(j - radius * c) << 2);
+      for (let i = 0; i <= 2 * radius; i++) {
+        s = f32x4.add(s, f32x4.mul(f32x4.splat(at(weights, i)), v128.load(p)));
+        p += <usize>c << 2;
       }
+      v128.store(to + (<usize>j << 2), s);
     }
+    for (; j < line; j++) put(to, j, blurred(from, j / c, c, j % c, size, radius, weights));
   }
+  for (let y = 0; y < size; y++) {
+    const to = x + (<usize>(y * line) << 2);
+    let j = 0;
+    for (; j + 4 <= line; j += 4) {
+      let s = f32x4.splat(0);
+      for (let i = -radius; i <= radius; i++) {
+        const p = tmp + (<usize>(mirrored(y + i, size) * line + j) << 2);
+        s = f32x4.add(s, f32x4.mul(f32x4.splat(at(weights, i + radius)), v128.load(p)));
+      }
+      v128.store(to + (<usize>j << 2), s);
+    }
+    for (; j < line; j++) put(to, j, blurred(tmp, y, line, j, size, radius, weights));
+  }
+}
+
+// @ts-ignore: AssemblyScript decorator
+@inline
+function mirrored(i: i32, size: i32): i32 {
+  const q = i < 0 ? -i : i;
+  return q >= size ? 2 * (size - 1) - q : q;
+}
+
+// The window around place `u` of a line whose places lie `step` values apart, of value `k` of each.
+function blurred(from: usize, u: i32, step: i32, k: i32, size: i32, radius: i32, weights: usize): f32 {
+  let s: f32 = 0;
+  for (let i = -radius; i <= radius; i++) s += at(weights, i + radius) * at(from, mirrored(u + i, size) * step + k);
+  return s;
 }
 
 /**
