@@ -22,7 +22,7 @@ interface TapeEngine {
 
 /**
  * Value of the scalar `f()`; d value / d xs[i] goes to `take(gradient, i)` once, in any order, and is freed behind it.
- * Every x must have a part in `f`. The caller owns the value.
+ * The caller owns the value. Throws where an x has no part in it, and inside another tape.
  */
 export function differentiate(
   f: () => tf.Scalar,
@@ -32,17 +32,21 @@ export function differentiate(
   const engine = tf.engine() as unknown as TapeEngine;
   if (engine.state.activeTape) throw new Error("differentiate: a tape is open already; it does not nest");
   engine.startTape();
-  let value: tf.Scalar;
-  let tape: TapeNode[];
+  const tape = engine.state.activeTape as unknown as TapeNode[];
   try {
-    value = tf.tidy(f);
-    tape = engine.state.activeTape ?? [];
+    let value: tf.Scalar;
+    try {
+      value = tf.tidy(f);
+    } finally {
+      engine.endTape();
+      engine.state.activeTape = null;
+    }
+    tf.tidy(() => walk(tape, value, xs, take));
+    return value;
   } finally {
-    engine.endTape();
-    engine.state.activeTape = null;
+    // Where all went well nothing is left of these.
+    for (const { saved } of tape) tf.dispose(saved);
   }
-  tf.tidy(() => walk(tape, value, xs, take));
-  return value;
 }
 
 function walk(
@@ -60,6 +64,9 @@ function walk(
     if (ids.some((id) => varies.has(id))) for (const output of outputs) varies.add(output.id);
   }
 
+  const idle = xs.findIndex(({ id }) => !uses.has(id));
+  if (idle >= 0) throw new Error(`differentiate: x ${idle} has no part in the value`);
+
   const gradients = new Map<number, tf.Tensor>([[value.id, tf.onesLike(value)]]);
   const arrive = (id: number, gradient: tf.Tensor) => {
     const there = gradients.get(id);
@@ -71,13 +78,13 @@ function walk(
     uses.set(id, left);
     if (left > 0) return;
     const gradient = gradients.get(id);
-    if (!gradient) throw new Error(`differentiate: no gradient reaches parameter ${index.get(id)}`);
+    if (!gradient) throw new Error(`differentiate: no gradient reaches x ${index.get(id)}`);
     take(gradient, index.get(id) as number);
     gradient.dispose();
     gradients.delete(id);
   };
 
-  for (const node of tape.reverse()) {
+  for (const node of tape.toReversed()) {
     const dys = node.outputs.map((output) => gradients.get(output.id) ?? null);
     const inputs = Object.entries(node.inputs).filter(([, input]) => varies.has(input.id));
     if (inputs.length > 0 && dys.some((dy) => dy)) {
