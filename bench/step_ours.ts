@@ -46,7 +46,12 @@ const order = Int32Array.from({ length: batch }, (_, i) => i);
 const batches = openBatches(images, order, { ...spec, epochs: 1000 });
 const position = startPosition();
 const step = () => trainStep({ model, pool, batches }, spec, position);
-await step();
+// A run has thousands of steps: the first seconds, in which JavaScript and WASM are still being compiled, are not its pace.
+const WARM_UP = 8000;
+for (const start = performance.now(); ; ) {
+  await step();
+  if (performance.now() - start > WARM_UP) break;
+}
 if (values.profile) await pool.run({ kind: "profile" });
 const before = performance.now();
 for (let i = 0; i < steps; i++) {
