@@ -48,11 +48,11 @@ test("a run that cannot have its memory is refused, saying what to lower", async
   const spec = specOf();
   await expectMemory(spec, 3, 2); // here it can
   const { total } = await footprint(spec, 3, 2);
-  expect(expectMemory(spec, 3, 2, total / 2)).rejects.toThrow(
+  await expect(expectMemory(spec, 3, 2, total / 2)).rejects.toThrow(
     /out of memory: .* are needed, .* for each of 2 threads; .* are free\. .*24 images \(batchSize 48 \/ splits 2\): raise spec\.splits, or lower spec\.batchSize, spec\.encoder\.width \(8\) or spec\.augmentation\.size \(32\)/,
   );
   const huge = specOf({ batchSize: 4096, splits: 1, queueSize: 4096, encoder: { arch: "resnet18", width: 64 } });
-  expect(expectMemory(huge, 3, 1, 1e15)).rejects.toThrow(/are needed, WASM has 4\.3 GB.*4096 images/);
+  await expect(expectMemory(huge, 3, 1, 1e15)).rejects.toThrow(/are needed, WASM has 4\.3 GB.*4096 images/);
 }, 120_000);
 
 test("a plan: steps of the dataset, memory by part, warnings", async () => {
@@ -71,9 +71,11 @@ test("a plan: steps of the dataset, memory by part, warnings", async () => {
   const { state, thread, checkpoint, program } = memory;
   expect(memory.total).toBeCloseTo(state + 2 * thread + checkpoint + program + memory.images, 0);
   expect(warnings.join()).toContain("queueSize 96");
+  const huge = specOf({ batchSize: 4096, splits: 1, queueSize: 4096, encoder: { arch: "resnet18", width: 64 } });
+  await expect(plan(huge, 1, { cache: "/nonexistent", log: () => undefined })).rejects.toThrow("out of memory");
   const tooMany = plan(specOf({ batchSize: 500, splits: 2, queueSize: 500, dataset: spec.dataset }), 2, {
     cache: "/nonexistent",
     log: () => undefined,
   });
-  expect(tooMany).rejects.toThrow("spec.batchSize: the dataset leaves");
+  await expect(tooMany).rejects.toThrow("spec.batchSize: the dataset leaves");
 }, 60_000);

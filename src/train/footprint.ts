@@ -127,7 +127,16 @@ export async function expectMemory(
   const most = bytesOf(10 * params.size + activations + logits);
   const { state } = stateBytes(spec, channels, threads);
   if (most < HEAP_LIMIT / 2 && 2 * state + threads * most < available / 2) return;
-  const needed = await footprint(spec, channels, threads);
+  expectFit(spec, threads, await footprint(spec, channels, threads), available);
+}
+
+/** Throws UserError where what is needed is more than WASM or the machine has. */
+export function expectFit(
+  spec: PretrainSpec,
+  threads: number,
+  needed: Footprint,
+  available = process.availableMemory(),
+): void {
   if (needed.thread > HEAP_LIMIT) {
     throw new UserError(tooLarge(spec, `${gigabytes(needed.thread)} are needed, WASM has ${gigabytes(HEAP_LIMIT)}`));
   }

@@ -7,7 +7,7 @@ import { openDevice } from "../kernels/index.ts";
 import { lint } from "../spec/lint.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { UserError } from "../util/errors.ts";
-import { type Footprint, footprint } from "./footprint.ts";
+import { expectFit, type Footprint, footprint } from "./footprint.ts";
 import { Pool } from "./pool.ts";
 import { createModel, unitsOf } from "./state.ts";
 
@@ -32,6 +32,7 @@ export interface Plan {
 /** Seconds of repetition: compilers of JavaScript and WASM need some before a step is as fast as it will be. */
 const WARM_UP = 4;
 
+/** Throws UserError where the run does not fit, or the dataset does not fill a batch. */
 export async function plan(spec: PretrainSpec, threads: number, context: DataContext): Promise<Plan> {
   const size = await datasetSize(spec.dataset, context);
   const parts = partition({ count: size.images } as never, spec.monitor.holdout, spec.dataset.images, spec.seed);
@@ -41,6 +42,7 @@ export async function plan(spec: PretrainSpec, threads: number, context: DataCon
   }
   await openDevice();
   const memory = await footprint(spec, size.channels, threads);
+  expectFit(spec, threads, memory);
   const held = size.streamed ? 3 * spec.batchSize * size.bytes : size.bytes;
   const { step, image } = await timeStep(spec, size.channels, threads);
   const stepsPerEpoch = Math.floor(images / spec.batchSize);
