@@ -4,13 +4,11 @@
  * back for the split that was asked for.
  */
 import { HEAP_LIMIT, type HeapRecord } from "../backend/heap.ts";
-import { PLACE } from "../data/source.ts";
-import { sharedBytes } from "../data/types.ts";
 import { optimisers } from "../optim/optimiser.ts";
 import { type PretrainSpec, strideOf } from "../spec/pretrain.ts";
 import { UserError } from "../util/errors.ts";
-import { Pool } from "./pool.ts";
-import { createModel, directionsOf, encoderOf, gradientSlots, unitsOf } from "./state.ts";
+import { rehearse } from "./rehearsal.ts";
+import { directionsOf, encoderOf, gradientSlots, unitsOf } from "./state.ts";
 
 /** Bytes. */
 export interface Footprint {
@@ -58,28 +56,15 @@ async function heapOf(spec: PretrainSpec, channels: number): Promise<number> {
 /** What one thread's heap goes through for the keys and the queries of a split of `n` images. */
 export async function recordStep(spec: PretrainSpec, channels: number, n: number): Promise<HeapRecord> {
   const one: PretrainSpec = { ...spec, batchSize: n, splits: 1 };
-  const model = createModel(one, channels, 1);
-  const { state, buffers, slots } = model;
-  const side = spec.augmentation.size;
-  const bytes = side * side * channels;
-  const pixels = sharedBytes(n * bytes);
-  for (let i = 0; i < n; i++) {
-    buffers.places.set([i * bytes, side, side], i * PLACE);
-    buffers.shuffle[i] = i;
-  }
-  // Every key is of image 0, as every query is: so a mask, where one is asked for, is made.
-  state.queueIds.fill(0);
-  const grey = Array(channels).fill(0.5) as number[];
-  const pool = await Pool.open({ spec: one, state, buffers, slots, channels, mean: grey, std: grey, threads: 1 });
-  try {
+  return rehearse(one, channels, 1, async ({ model, pool, pixels }) => {
+    // Every key is of image 0, which is in the batch: so a mask, where one is asked for, is made.
+    model.state.queueIds.fill(0);
     await pool.run({ kind: "heap" });
     await pool.run({ kind: "keys", epoch: 0, pixels });
-    await pool.run({ kind: "queries", epoch: 0, pixels, from: 0, to: Math.min(slots, directionsOf(one)) });
+    await pool.run({ kind: "queries", epoch: 0, pixels, from: 0, to: Math.min(model.slots, directionsOf(one)) });
     const [record] = (await pool.run({ kind: "heap" })) as [HeapRecord];
     return record;
-  } finally {
-    pool.close();
-  }
+  });
 }
 
 /** The records of 2 and of 4 images, played back for `n`. Throws where they are not of one sequence. */

@@ -1,15 +1,15 @@
 /** What a run will take, before it runs: memory (footprint.ts) and time, by steps of its own size on this machine. */
 import { partition } from "../data/index.ts";
 import { datasetSize } from "../data/size.ts";
-import { PLACE } from "../data/source.ts";
-import { type DataContext, sharedBytes } from "../data/types.ts";
+import type { DataContext } from "../data/types.ts";
 import { openDevice } from "../kernels/index.ts";
 import { lint } from "../spec/lint.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 import { expectFit, type Footprint, footprint } from "./footprint.ts";
-import { Pool } from "./pool.ts";
-import { createModel, unitsOf } from "./state.ts";
+import { rehearse } from "./rehearsal.ts";
+import { unitsOf } from "./state.ts";
+import type { Task } from "./tasks.ts";
 
 export interface Plan {
   threads: number;
@@ -68,25 +68,12 @@ async function timeStep(spec: PretrainSpec, channels: number, threads: number) {
     batchSize: (spec.batchSize / spec.splits) * busy,
     symmetric: false,
   };
-  const model = createModel(part, channels, threads);
-  const { state, buffers, slots } = model;
-  const side = spec.augmentation.size;
-  const bytes = side * side * channels;
-  const pixels = sharedBytes(part.batchSize * bytes);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
-  for (let i = 0; i < part.batchSize; i++) {
-    buffers.places.set([i * bytes, side, side], i * PLACE);
-    buffers.batch[i] = i;
-    buffers.shuffle[i] = i;
-  }
-  const grey = Array(channels).fill(0.5) as number[];
-  const pool = await Pool.open({ spec: part, state, buffers, slots, channels, mean: grey, std: grey, threads });
-  const timed = async (task: Parameters<Pool["run"]>[0]) => {
-    const start = performance.now();
-    await pool.run(task);
-    return (performance.now() - start) / 1000;
-  };
-  try {
+  return rehearse(part, channels, threads, async ({ pool, pixels }) => {
+    const timed = async (task: Task) => {
+      const start = performance.now();
+      await pool.run(task);
+      return (performance.now() - start) / 1000;
+    };
     const laps: { keys: number; queries: number; rest: number }[] = [];
     for (let spent = 0; laps.length < 3 || (spent < WARM_UP && laps.length < 200); ) {
       const keys = await timed({ kind: "keys", epoch: 0, pixels });
@@ -104,7 +91,5 @@ async function timeStep(spec: PretrainSpec, channels: number, threads: number) {
       step: rounds * median((lap) => lap.keys + lap.queries) + median((lap) => lap.rest),
       image: median((lap) => lap.keys) / part.batchSize,
     };
-  } finally {
-    pool.close();
-  }
+  });
 }

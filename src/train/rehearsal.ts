@@ -1,0 +1,40 @@
+/** A model and its threads on images that are not there: to find out what a step takes without a dataset. */
+import { PLACE } from "../data/source.ts";
+import { sharedBytes } from "../data/types.ts";
+import type { PretrainSpec } from "../spec/pretrain.ts";
+import { Pool } from "./pool.ts";
+import { createModel, type Model } from "./state.ts";
+
+export interface Rehearsal {
+  readonly model: Model;
+  readonly pool: Pool;
+  /** What the places of the batch point into. */
+  readonly pixels: Uint8Array<SharedArrayBuffer>;
+}
+
+/** Deals a batch of the views' own size, noise, and runs `use`; the threads end with it. */
+export async function rehearse<T>(
+  spec: PretrainSpec,
+  channels: number,
+  threads: number,
+  use: (rehearsal: Rehearsal) => Promise<T>,
+): Promise<T> {
+  const model = createModel(spec, channels, threads);
+  const { state, buffers, slots } = model;
+  const side = spec.augmentation.size;
+  const bytes = side * side * channels;
+  const pixels = sharedBytes(spec.batchSize * bytes);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
+  for (let i = 0; i < spec.batchSize; i++) {
+    buffers.places.set([i * bytes, side, side], i * PLACE);
+    buffers.batch[i] = i;
+    buffers.shuffle[i] = i;
+  }
+  const grey = Array(channels).fill(0.5) as number[];
+  const pool = await Pool.open({ spec, state, buffers, slots, channels, mean: grey, std: grey, threads });
+  try {
+    return await use({ model, pool, pixels });
+  } finally {
+    pool.close();
+  }
+}
