@@ -102,7 +102,7 @@ export function floatsOf(tensor: tf.TensorInfo): Float32Array {
   return wasmDevice().backend.typedArrayFromHeap(tensor) as Float32Array;
 }
 
-/** Bytes that the heap has grown to; it never shrinks. */
-export function heapBytes(): number {
-  return (wasmDevice().backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8.byteLength;
+/** The whole heap, which never shrinks: valid until it grows. */
+export function heap(): Uint8Array {
+  return (wasmDevice().backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8;
 }

@@ -1,7 +1,7 @@
 /** One thread: takes tasks, and holds no state between them but its WASM device. */
 import * as tf from "@tensorflow/tfjs-core";
 import { DeviceMemoryError, takeHeapRecord } from "../backend/heap.ts";
-import { heapBytes } from "../backend/wasm.ts";
+import { heap } from "../backend/wasm.ts";
 import { openDevice } from "../kernels/index.ts";
 import { keepingDerived } from "../kernels/kept.ts";
 import { measured, startProfile, takeProfile } from "../kernels/profile.ts";
@@ -86,7 +86,7 @@ export class Shard {
         embedChunks(c, task);
         return;
       case "memory":
-        return { tensors: tf.memory().numTensors, heap: heapBytes() };
+        return { tensors: tf.memory().numTensors, heap: heap().byteLength };
       case "heap":
         return takeHeapRecord();
       case "profile":

@@ -1,7 +1,7 @@
 /** uint8 images and rows of parameters -> normalised views, fused for a whole batch. Rows: see `data/view.ts`. */
 import type * as tf from "@tensorflow/tfjs-core";
 import * as core from "@tensorflow/tfjs-core";
-import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { allocate, heap, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { PLACE } from "../../data/source.ts";
 import { ROW } from "../../data/view.ts";
 import { expectShape } from "../../util/errors.ts";
@@ -50,7 +50,7 @@ function augmentRun(
   from: number,
   to: number,
 ): void {
-  const { backend, kernels } = wasmDevice();
+  const { kernels } = wasmDevice();
   const n = to - from;
   const [h, w] = [places[from * PLACE + 1], places[from * PLACE + 2]] as [number, number];
   const bytes = h * w * c;
@@ -59,15 +59,15 @@ function augmentRun(
   const scratchFloats = side * size * c + 4 * side + 64;
   withScratch(n * bytes + part.byteLength + stats.byteLength + 64, (images) =>
     withScratch(scratchFloats * 4, (scratch) => {
-      const heap = (backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8;
+      const memory = heap();
       for (let i = 0; i < n; i++) {
         const at = places[(from + i) * PLACE] as number;
-        heap.set(pixels.subarray(at, at + bytes), images + i * bytes);
+        memory.set(pixels.subarray(at, at + bytes), images + i * bytes);
       }
       const rowsAt = ((images + n * bytes + 15) & ~15) >>> 0;
       const statsAt = rowsAt + part.byteLength;
-      heap.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), rowsAt);
-      heap.set(new Uint8Array(stats.buffer), statsAt);
+      memory.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), rowsAt);
+      memory.set(new Uint8Array(stats.buffer), statsAt);
       const view = pointer(out) + from * size * size * c * 4;
       kernels.augment(images, rowsAt, statsAt, view, scratch, n, h, w, c, size);
     }),

@@ -1,6 +1,6 @@
 /** InfoNCE on WASM; the meaning is in `index.ts`. */
 import * as tf from "@tensorflow/tfjs-core";
-import { allocate, floatsOf, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { allocate, floatsOf, heap, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { withDerived } from "../kept.ts";
 import { INFO_NCE, type InfoNceAttrs } from "./index.ts";
 
@@ -12,7 +12,7 @@ export function registerInfoNceWasm(): void {
     kernelName: INFO_NCE,
     backendName: "wasm",
     kernelFunc: ({ inputs, attrs }) => {
-      const { backend, kernels } = wasmDevice();
+      const { kernels } = wasmDevice();
       const { q, k, queue, mask } = inputs as Record<string, tf.TensorInfo> & { mask?: tf.TensorInfo };
       const { temperature } = attrs as unknown as InfoNceAttrs;
       const [n, c] = (q as tf.TensorInfo).shape as [number, number];
@@ -27,8 +27,7 @@ export function registerInfoNceWasm(): void {
               ...[results, pointer(dq), scratch, n, c, keys, temperature],
             ),
           );
-          const { buffer } = (backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8;
-          const means = summarise(new Float64Array(buffer, results, n * RESULTS));
+          const means = summarise(new Float64Array(heap().buffer, results, n * RESULTS));
           floatsOf(loss).set(means.slice(0, 1));
           floatsOf(metrics).set(means.slice(1));
         }),
