@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { takeHeapRecord } from "../src/backend/heap.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { differentiate } from "../src/nn/differentiate.ts";
-import { relativeError, wave } from "./helpers.ts";
+import { peakIn, relativeError, wave } from "./helpers.ts";
 
 beforeAll(openDevice);
 
@@ -51,15 +51,8 @@ test("a chain of layers: at most a few of its gradients are there at once", () =
     [x],
     () => undefined,
   );
-  const sizes: number[] = [];
-  let [live, peak] = [0, 0];
-  for (const event of takeHeapRecord()) {
-    if (event > 0) sizes.push(event);
-    live += event > 0 ? event : -(sizes[-1 - event] as number);
-    peak = Math.max(peak, live);
-  }
   // The saved input of every layer, and with it two or three of what the backward pass makes: not another forty.
-  expect(peak / BYTES).toBeLessThan(LAYERS + 5);
+  expect(peakIn(takeHeapRecord()) / BYTES).toBeLessThan(LAYERS + 5);
   tf.dispose([x, value]);
 });
 

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import type { HeapRecord } from "../src/backend/heap.ts";
 import { wasmDevice } from "../src/backend/wasm.ts";
 import { type HeldImages, type Images, isHeld } from "../src/data/types.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
@@ -125,4 +126,16 @@ export function guardHeap(): () => void {
     // What is still there was given out with guards around it.
     wasm._free = (address) => free(sizes.delete(address) ? address - GUARD : address);
   };
+}
+
+/** Most bytes that were in use at once in a record of the heap. */
+export function peakIn(record: HeapRecord): number {
+  const sizes: number[] = [];
+  let [live, peak] = [0, 0];
+  for (const event of record) {
+    if (event > 0) sizes.push(event);
+    live += event > 0 ? event : -(sizes[-1 - event] as number);
+    peak = Math.max(peak, live);
+  }
+  return peak;
 }

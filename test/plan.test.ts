@@ -4,7 +4,7 @@ import type { HeapRecord } from "../src/backend/heap.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import { expectMemory, footprint, peakOf, recordStep } from "../src/train/footprint.ts";
 import { plan } from "../src/train/plan.ts";
-import { temporaryFolder, writeFashionLike } from "./helpers.ts";
+import { peakIn, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const specOf = (more: object = {}) =>
   parseSpec("pretrain", {
@@ -12,18 +12,6 @@ const specOf = (more: object = {}) =>
     encoder: { arch: "resnet10", width: 8 },
     ...more,
   });
-
-/** Peak of a record as it is. */
-function peakIn(record: HeapRecord): number {
-  const sizes: number[] = [];
-  let [live, peak] = [0, 0];
-  for (const event of record) {
-    if (event > 0) sizes.push(event);
-    live += event > 0 ? event : -(sizes[-1 - event] as number);
-    peak = Math.max(peak, live);
-  }
-  return peak;
-}
 
 test.each([
   ["ResNet-10, CIFAR stem", {}],
