@@ -65,7 +65,6 @@ const CONVOLUTIONS: [n: number, side: number, ci: number, co: number, size: numb
 await openDevice();
 const random = (shape: number[]) => tf.randomNormal(shape, 0, 1, "float32", 1);
 
-/** `measured` is run with gradients on: what it asks for is what is measured. */
 function convolution([n, side, ci, co, size, stride]: (typeof CONVOLUTIONS)[number]): Case[] {
   const pad = (size - 1) / 2;
   const out = Math.floor((side + 2 * pad - size) / stride) + 1;

@@ -5,7 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 
-/** What tfjs-core 4 records of an operation (tape.ts; private there, so it is checked before use). */
+/** What tfjs-core 4.22 records of an operation (tape.ts; private there, which is why that version is pinned). */
 interface TapeNode {
   kernelName: string;
   inputs: tf.NamedTensorMap;

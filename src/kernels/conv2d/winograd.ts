@@ -75,7 +75,7 @@ function algorithmFor(g: Info, inner: number, outer: number, height: number, wid
 }
 
 /**
- * Tiles of a block, a multiple of 12. Measured (2 cores, AVX2, Bun 1.4): few are best while a point's filter (256x256:
+ * Tiles of a block, an even number. Measured (2 cores, Bun 1.4): few are best while a point's filter (256x256:
  * 256 KB) stays in the second cache from block to block; beyond it, few blocks.
  */
 const blockOf = (inner: number, outer: number): number => (inner * outer > 256 * 256 ? 48 : 12);
