@@ -27,25 +27,6 @@ export function normalise(x: tf.Tensor): tf.Tensor {
 }
 
 /**
- * f32[N,K]: takes every key of a query's own image out of its negatives (moco#24, lightly#564: as a negative it pulls
- * against the positive). Undefined where there is none. `ids` are the images of the queries, `queueIds` of the keys.
- */
-export function sameImageMask(ids: readonly number[], queueIds: Int32Array): tf.Tensor2D | undefined {
-  const rows = new Map(ids.map((id, row) => [id, row]));
-  let values: Float32Array | undefined;
-  queueIds.forEach((id, column) => {
-    const row = rows.get(id);
-    if (row === undefined) return;
-    values ??= new Float32Array(ids.length * queueIds.length);
-    values[row * queueIds.length + column] = MASKED;
-  });
-  return values && tf.tensor2d(values, [ids.length, queueIds.length]);
-}
-
-/** Cosines are in [-1, 1]: this far below them exp gives 0 at every temperature allowed, and no gradient. */
-const MASKED = -1e4;
-
-/**
  * FIFO ring for any K >= N: keys f32[N,C] of images `ids` over the oldest rows of queue f32[K,C].
  * Returns the new pointer.
  */

@@ -2,7 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { floatsOf } from "../backend/wasm.ts";
 import { infoNce } from "../kernels/info_nce/index.ts";
-import { normalise, sameImageMask, splitPositions } from "../methods/moco.ts";
+import { normalise, splitPositions } from "../methods/moco.ts";
 import { differentiate } from "../nn/differentiate.ts";
 import type { Pass } from "../nn/resnet.ts";
 import type { ThreadContext } from "./context.ts";
@@ -50,18 +50,16 @@ export function learnQueries(
   });
   const views = viewsOf(context, task, positions, queryView);
   const k = tf.tensor2d(keys, [positions.length, spec.dim]);
-  const mask = spec.maskSameImage
-    ? sameImageMask(
-        positions.map((p) => buffers.batch[p] as number),
-        state.queueIds,
-      )
+  const ids = positions.map((p) => buffers.batch[p] as number);
+  const images = spec.maskSameImage
+    ? { ids: tf.tensor1d(ids, "int32"), queueIds: tf.tensor1d(state.queueIds, "int32") }
     : undefined;
   const pass = trainingPass(encoder, param, buffers.queryBatchStats, unit);
   const keep = keepGradients(encoder, buffers.splitGradients, unit - task.from);
   let metrics: tf.Tensor | undefined;
   const loss = () => {
     const q = normalise(encoder.project(pass, encoder.backbone(pass, views)));
-    const outcome = infoNce(q, k, queue, spec.temperature, mask);
+    const outcome = infoNce(q, k, queue, spec.temperature, images);
     metrics = tf.keep(outcome.metrics);
     return outcome.loss;
   };

@@ -1,9 +1,10 @@
 /**
  * InfoNCE (van den Oord et al. 2018; MoCo eq. 1) and its gradient in one kernel.
  *
- *     loss = mean over i of -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum over j of exp((q_i.queue_j + mask_ij) / T)) )
+ *     loss = mean over i of -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum over j of exp(q_i.queue_j / T)) )
  *
- * Only the queries have a gradient: keys and queue are constants to MoCo's step.
+ * Where images are named, j leaves out the keys of the query's own image (moco#24, lightly#564: as negatives they pull
+ * against the positive). Only the queries have a gradient: keys and queue are constants to MoCo's step.
  */
 import * as tf from "@tensorflow/tfjs-core";
 
@@ -20,18 +21,23 @@ tf.registerGradient({
   gradFunc: (dys, saved) => ({ q: () => tf.mul((dys as tf.Tensor[])[0] as tf.Tensor, saved[0] as tf.Tensor) }),
 });
 
+/** Images that the queries, i32[N], and the keys in the queue, i32[K], are of. */
+export interface ImageIds {
+  readonly ids: tf.Tensor;
+  readonly queueIds: tf.Tensor;
+}
+
 /**
- * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C], all rows of unit length; mask f32[N,K]. Returns the loss
- * and f32[3]: (K+1)-way accuracy, mean cosine of a query with its key, and with the keys in the queue.
+ * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C], all rows of unit length. Returns the loss and f32[3]: (K+1)-way accuracy, mean cosine of a query with its key, and with the keys in the queue.
  */
 export function infoNce(
   q: tf.Tensor,
   k: tf.Tensor,
   queue: tf.Tensor,
   temperature: number,
-  mask?: tf.Tensor,
+  images?: ImageIds,
 ): { loss: tf.Scalar; metrics: tf.Tensor1D } {
-  const inputs = { q, k, queue, ...(mask && { mask }) } as unknown as tf.NamedTensorMap;
+  const inputs = { q, k, queue, ...images } as unknown as tf.NamedTensorMap;
   const attrs: InfoNceAttrs = { temperature };
   const [loss, metrics] = tf.engine().runKernel(INFO_NCE, inputs, attrs as unknown as tf.NamedAttrMap) as tf.Tensor[];
   return { loss: loss as tf.Scalar, metrics: metrics as tf.Tensor1D };

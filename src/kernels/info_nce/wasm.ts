@@ -13,12 +13,13 @@ export function registerInfoNceWasm(): void {
     backendName: "wasm",
     kernelFunc: ({ inputs, attrs }) => {
       const { kernels } = wasmDevice();
-      const { q, k, queue, mask } = inputs as Record<string, tf.TensorInfo> & { mask?: tf.TensorInfo };
+      const { q, k, queue, ids, queueIds } = inputs as Record<string, tf.TensorInfo>;
       const { temperature } = attrs as unknown as InfoNceAttrs;
       const [n, c] = (q as tf.TensorInfo).shape as [number, number];
       const keys = (queue as tf.TensorInfo).shape[0] as number;
       const [loss, metrics, dq] = [allocate([]), allocate([3]), allocate([n, c])];
       const pack = (to: number) => kernels.packQueue(pointer(queue as tf.TensorInfo), to, keys, c);
+      const mask = ids && queueIds && maskOf(integersOf(ids), integersOf(queueIds));
       withDerived(queue as tf.TensorInfo, "panels", kernels.queuePanelBytes(keys, c), pack, (panels) =>
         withScratch(n * RESULTS * 8, (results) => {
           withScratch(kernels.infoNceScratchBytes(n, keys, c), (scratch) =>
@@ -32,9 +33,28 @@ export function registerInfoNceWasm(): void {
           floatsOf(metrics).set(means.slice(1));
         }),
       );
+      if (mask) wasmDevice().backend.disposeData(mask.dataId);
       return [loss, metrics, dq];
     },
   });
+}
+
+const integersOf = (tensor: tf.TensorInfo) => wasmDevice().backend.typedArrayFromHeap(tensor) as Int32Array;
+
+/** Cosines are in [-1, 1]: this far below them exp gives 0 at every temperature allowed, and no gradient. */
+const MASKED = -1e4;
+
+/** f32[N,K], added to cosines; undefined where no key in the queue is of an image of the queries. */
+function maskOf(ids: Int32Array, queueIds: Int32Array): tf.TensorInfo | undefined {
+  const rows = new Map(Array.from(ids, (id, row) => [id, row]));
+  const found = Array.from(queueIds, (id, column) => [rows.get(id), column] as const).filter(
+    ([row]) => row !== undefined,
+  );
+  if (found.length === 0) return undefined;
+  const mask = allocate([ids.length, queueIds.length]);
+  const values = floatsOf(mask).fill(0);
+  for (const [row, column] of found) values[(row as number) * queueIds.length + column] = MASKED;
+  return mask;
 }
 
 /** Means over the queries: loss, top1, positive, negative. */
