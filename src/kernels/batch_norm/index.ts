@@ -3,8 +3,8 @@
  *
  *     y = act(gamma * (x - mean) / sqrt(variance + eps) + beta [+ residual])
  *
- * In training, mean and biased variance are those of this call's rows: a split of the batch calls it alone, which
- * is MoCo's split batch norm. Fusing saves two passes over the activations forward and two backward.
+ * In training, mean and biased variance are those of this call's rows, or of each of several groups of them: a split of
+ * the batch is a call or a group of its own, which is MoCo's split batch norm. Fusing saves two passes over the activations forward and two backward.
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { GRAD, NORMALISE, type NormAttrs, TRAIN } from "./names.ts";
@@ -49,9 +49,17 @@ function named(inputs: NormInputs): tf.NamedTensorMap {
   return (residual ? { ...rest, residual } : rest) as unknown as tf.NamedTensorMap;
 }
 
-/** Normalises by the batch's own statistics. Returns y f32[..., C], mean f32[C], biased variance f32[C]. */
-export function batchNormTrain(inputs: NormInputs, relu: boolean, epsilon = 1e-5): [tf.Tensor, tf.Tensor, tf.Tensor] {
-  const attrs: NormAttrs = { epsilon, relu, residual: inputs.residual !== undefined };
+/**
+ * Normalises by the batch's own statistics, each of `groups` equal parts of the rows by its own. Returns y f32[..., C], mean
+ * and biased variance f32[C], or f32[groups, C] of more than one.
+ */
+export function batchNormTrain(
+  inputs: NormInputs,
+  relu: boolean,
+  groups = 1,
+  epsilon = 1e-5,
+): [tf.Tensor, tf.Tensor, tf.Tensor] {
+  const attrs: NormAttrs = { epsilon, relu, residual: inputs.residual !== undefined, groups };
   return tf.engine().runKernel(TRAIN, named(inputs), attrs as unknown as tf.NamedAttrMap) as never;
 }
 
@@ -63,7 +71,7 @@ export function batchNormEval(
   relu: boolean,
   epsilon = 1e-5,
 ): tf.Tensor {
-  const attrs: NormAttrs = { epsilon, relu, residual: inputs.residual !== undefined };
+  const attrs: NormAttrs = { epsilon, relu, residual: inputs.residual !== undefined, groups: 1 };
   return tf
     .engine()
     .runKernel(NORMALISE, { ...named(inputs), mean, variance }, attrs as unknown as tf.NamedAttrMap) as never;
