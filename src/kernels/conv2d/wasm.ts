@@ -7,36 +7,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { withDerived } from "../kept.ts";
 import { via } from "../profile.ts";
+import { type ConvAttrs, describe, type Info } from "./geometry.ts";
 import { winogradFilterGrad, winogradForward, winogradInputGrad } from "./winograd.ts";
-
-type Info = tf.backend_util.Conv2DInfo;
-
-interface ConvAttrs {
-  strides: number | [number, number];
-  pad: "valid" | "same" | number;
-  dilations?: number | [number, number];
-  dimRoundingMode?: "floor" | "round" | "ceil";
-  inputShape?: [number, number, number, number];
-  filterShape?: [number, number, number, number];
-}
-
-function describe(xShape: number[], filterShape: number[], attrs: ConvAttrs): Info {
-  const info = tf.backend_util.computeConv2DInfo(
-    xShape as [number, number, number, number],
-    filterShape as [number, number, number, number],
-    attrs.strides,
-    attrs.dilations ?? 1,
-    attrs.pad,
-    attrs.dimRoundingMode,
-  );
-  if (info.dilationHeight !== 1 || info.dilationWidth !== 1 || info.strideHeight !== info.strideWidth) {
-    throw new Error(
-      `conv2d: dilation 1 and equal strides are allowed, got dilation [${info.dilationHeight},${info.dilationWidth}], ` +
-        `strides [${info.strideHeight},${info.strideWidth}]`,
-    );
-  }
-  return info;
-}
 
 /** Sizes and filter of a convolution as the kernels take them. */
 function geometry(i: Info): number[] {
