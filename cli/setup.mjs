@@ -114,10 +114,20 @@ function ensureFashionMnist() {
   if (!apt(["dataset-fashion-mnist"])) say("Fashion-MNIST will be downloaded from its official address");
 }
 
+/** Tests of WebGPU run on SwiftShader, which chromium brings, through the Vulkan loader. */
+function ensureSwiftShader() {
+  const there = () => existsSync("/usr/lib/chromium/vk_swiftshader_icd.json");
+  if (process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES || there()) return;
+  if (!apt(["chromium", "libvulkan1"]) || !there()) {
+    fail("no chromium found, whose SwiftShader the tests of WebGPU run on: apt-get install chromium libvulkan1");
+  }
+}
+
 const [script, ...rest] = process.argv.slice(2);
 const bun = findBun();
 installPackages(bun, !script?.startsWith("cli/"));
 ensureRedis();
+if (script?.startsWith("test/")) ensureSwiftShader();
 if (rest[0] === "demo" || script?.startsWith("test/")) ensureFashionMnist();
 if (script) {
   const child = spawn(bun, [join(root, script), ...rest], { stdio: "inherit", cwd: root });

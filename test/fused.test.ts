@@ -6,293 +6,324 @@ import { centreRow, ROW } from "../src/data/view.ts";
 import { augment } from "../src/kernels/augment/index.ts";
 import { batchNormEval, batchNormTrain } from "../src/kernels/batch_norm/index.ts";
 import { batchNormReference } from "../src/kernels/batch_norm/reference.ts";
-import { openDevice } from "../src/kernels/index.ts";
 import { infoNce } from "../src/kernels/info_nce/index.ts";
 import { infoNceReference } from "../src/kernels/info_nce/reference.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
 import { Stream } from "../src/util/random.ts";
-import { guardHeap, relativeError, wave } from "./helpers.ts";
-
-let unguard: () => void;
-beforeAll(async () => {
-  await openDevice();
-  unguard = guardHeap();
-});
-afterAll(() => unguard());
+import { devices, useTestDevice } from "./devices.ts";
+import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
 
 const side = fc.oneof(fc.integer({ min: 1, max: 17 }), fc.constant(28));
 
-describe("InfoNCE", () => {
-  const units = (rows: number, dim: number, salt: number) => {
-    const stream = new Stream(salt, "probe", rows, dim);
-    const values = Float32Array.from({ length: rows * dim }, () => stream.normal());
-    for (let r = 0; r < rows; r++) {
-      const row = values.subarray(r * dim, (r + 1) * dim);
-      const length = Math.hypot(...row);
-      row.forEach((v, i) => {
-        row[i] = v / length;
-      });
-    }
-    return values;
-  };
+describe.each(devices)("%s", (device) => {
+  let unguard: (() => void) | undefined;
+  beforeAll(async () => {
+    await useTestDevice(device);
+    if (device === "wasm") unguard = guardHeap();
+  });
+  afterAll(async () => {
+    unguard?.();
+    await useTestDevice("wasm"); // which is what the other files take for granted
+  });
+  /** A pipeline of WebGPU is compiled for every shape, which takes a software adapter a third of a second. */
+  const few = (runs: number) => (device === "wasm" ? runs : Math.ceil(runs / 6));
 
-  test("loss, metrics and gradient equal float64's for any sizes, temperature and mask", () => {
-    const shape = fc.record({
-      n: fc.integer({ min: 1, max: 9 }),
-      c: fc.integer({ min: 1, max: 33 }),
-      keys: fc.integer({ min: 1, max: 70 }),
-      t: fc.constantFrom(0.01, 0.07, 0.2, 1),
-      masked: fc.boolean(),
-    });
-    fc.assert(
-      fc.property(shape, ({ n, c, keys, t, masked }) => {
-        const [q, k, queue] = [units(n, c, 1), units(n, c, 2), units(keys, c, 3)];
-        const mask = masked ? Float32Array.from({ length: n * keys }, (_, i) => (i % 3 === 0 ? -1e4 : 0)) : undefined;
-        const expected = infoNceReference(q, k, queue, c, t, mask);
-        tf.tidy(() => {
-          const [qt, kt, queueT] = [tf.tensor2d(q, [n, c]), tf.tensor2d(k, [n, c]), tf.tensor2d(queue, [keys, c])];
-          const maskT = mask && tf.tensor2d(mask, [n, keys]);
-          const { loss, metrics } = infoNce(qt, kt, queueT, t, maskT);
-          // A logit of 100 has 1e-5 of error in float32 already.
-          expect(Math.abs((loss.dataSync()[0] as number) - expected.loss)).toBeLessThan(
-            1e-6 / t + 1e-5 * expected.loss,
-          );
-          const [top1, positive, negative] = metrics.dataSync() as unknown as [number, number, number];
-          expect(top1).toBeCloseTo(expected.top1, 5);
-          expect(positive).toBeCloseTo(expected.positive, 5);
-          expect(negative).toBeCloseTo(expected.negative, 5);
-          const dq = tf.grad((x) => infoNce(x, kt, queueT, t, maskT).loss)(qt);
-          expect(relativeError(dq.dataSync(), expected.dq)).toBeLessThan(2e-6 / t + 1e-5);
+  describe("InfoNCE", () => {
+    const units = (rows: number, dim: number, salt: number) => {
+      const stream = new Stream(salt, "probe", rows, dim);
+      const values = Float32Array.from({ length: rows * dim }, () => stream.normal());
+      for (let r = 0; r < rows; r++) {
+        const row = values.subarray(r * dim, (r + 1) * dim);
+        const length = Math.hypot(...row);
+        row.forEach((v, i) => {
+          row[i] = v / length;
         });
-      }),
-      { numRuns: 200, seed: 3 },
-    );
-  });
-
-  test("the reference's gradient is that of its loss (finite differences)", () => {
-    const [q, k, queue] = [units(3, 5, 1), units(3, 5, 2), units(11, 5, 3)].map((v) => Float64Array.from(v)) as [
-      ...[Float64Array, Float64Array, Float64Array],
-    ];
-    const { dq } = infoNceReference(q, k, queue, 5, 0.2);
-    const lossAt = (i: number, step: number) => {
-      const moved = q.slice();
-      moved[i] = (moved[i] as number) + step;
-      return infoNceReference(moved, k, queue, 5, 0.2).loss;
-    };
-    dq.forEach((g, i) => {
-      expect(Math.abs((lossAt(i, 1e-6) - lossAt(i, -1e-6)) / 2e-6 - g)).toBeLessThan(1e-7);
-    });
-  });
-});
-
-describe("batch norm", () => {
-  const shapes = fc.record({
-    rows: fc.oneof(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 2, max: 900 })),
-    c: fc.integer({ min: 1, max: 40 }),
-    relu: fc.boolean(),
-    residual: fc.boolean(),
-  });
-
-  test("training forward equals the float64 reference", () => {
-    fc.assert(
-      fc.property(shapes, ({ rows, c, relu, residual }) => {
-        const [x, gamma, beta, res] = [
-          wave(rows * c, 1).map((v) => v + 3),
-          wave(c, 2),
-          wave(c, 3),
-          wave(rows * c, 4),
-        ] as const;
-        const expected = batchNormReference(x, gamma, beta, residual ? res : undefined, relu, 1e-5);
-        tf.tidy(() => {
-          const inputs = { x: tf.tensor2d(x, [rows, c]), gamma: tf.tensor1d(gamma), beta: tf.tensor1d(beta) };
-          const [y, mean, variance] = batchNormTrain(
-            residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
-            relu,
-          );
-          expect(relativeError(y.dataSync(), expected.y)).toBeLessThan(2e-5);
-          expect(relativeError(mean.dataSync(), expected.mean)).toBeLessThan(1e-5);
-          expect(relativeError(variance.dataSync(), expected.variance)).toBeLessThan(1e-5);
-          const again = batchNormEval(
-            residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
-            mean,
-            variance,
-            relu,
-          );
-          expect(again.dataSync()).toEqual(y.dataSync());
-        });
-      }),
-      { numRuns: 80, seed: 3 },
-    );
-  });
-
-  test.each([
-    [false, false],
-    [true, false],
-    [false, true],
-    [true, true],
-  ])("gradients equal finite differences of the reference (relu %p, residual %p)", (relu, residual) => {
-    const [rows, c, step] = [300, 11, 1e-5] as const;
-    const values = {
-      x: wave(rows * c, 1),
-      gamma: wave(c, 2).map((v) => v + 1.5),
-      beta: wave(c, 3),
-      residual: wave(rows * c, 4),
-    };
-    const dy = wave(rows * c, 5);
-    const loss = (v: Record<keyof typeof values, ArrayLike<number>>) =>
-      batchNormReference(v.x, v.gamma, v.beta, residual ? v.residual : undefined, relu, 1e-5).y.reduce(
-        (sum, y, i) => sum + y * (dy[i] as number),
-        0,
-      );
-    const names = (["x", "gamma", "beta", "residual"] as const).filter((name) => residual || name !== "residual");
-    const tensors = names.map((name) => tf.tensor(values[name], name === "x" || name === "residual" ? [rows, c] : [c]));
-    const grads = tf.grads((...t: tf.Tensor[]) => {
-      const inputs = Object.fromEntries(names.map((name, i) => [name, t[i] as tf.Tensor]));
-      return batchNormTrain(inputs as never, relu)[0];
-    })(tensors, tf.tensor2d(dy, [rows, c]));
-    names.forEach((name, n) => {
-      const got = (grads[n] as tf.Tensor).dataSync();
-      const scale = Math.max(...got.map(Math.abs));
-      for (let i = 0; i < got.length; i += Math.max(1, Math.floor(got.length / 60))) {
-        const moved = (by: number) =>
-          loss({ ...values, [name]: Float64Array.from(values[name], (v, j) => (j === i ? v + by : v)) });
-        const expected = (moved(step) - moved(-step)) / (2 * step);
-        expect(Math.abs((got[i] as number) - expected) / scale).toBeLessThan(1e-4);
       }
+      return values;
+    };
+
+    test("loss, metrics and gradient equal float64's for any sizes, temperature and mask", async () => {
+      const shape = fc.record({
+        n: fc.integer({ min: 1, max: 9 }),
+        c: fc.integer({ min: 1, max: 33 }),
+        keys: fc.integer({ min: 1, max: 70 }),
+        t: fc.constantFrom(0.01, 0.07, 0.2, 1),
+        masked: fc.boolean(),
+      });
+      await fc.assert(
+        fc.asyncProperty(shape, async ({ n, c, keys, t, masked }) => {
+          const [q, k, queue] = [units(n, c, 1), units(n, c, 2), units(keys, c, 3)];
+          const [ids, queueIds] = [
+            Int32Array.from({ length: n }, (_, i) => i),
+            Int32Array.from({ length: keys }, (_, j) => j % 7),
+          ];
+          const mask = masked
+            ? Float32Array.from({ length: n * keys }, (_, i) =>
+                ids[Math.floor(i / keys)] === queueIds[i % keys] ? -1e4 : 0,
+              )
+            : undefined;
+          const expected = infoNceReference(q, k, queue, c, t, mask);
+          await tidied(async () => {
+            const [qt, kt, queueT] = [tf.tensor2d(q, [n, c]), tf.tensor2d(k, [n, c]), tf.tensor2d(queue, [keys, c])];
+            const images = masked
+              ? { ids: tf.tensor1d(ids, "int32"), queueIds: tf.tensor1d(queueIds, "int32") }
+              : undefined;
+            const { loss, metrics } = infoNce(qt, kt, queueT, t, images);
+            // A logit of 100 has 1e-5 of error in float32 already.
+            expect(Math.abs(((await loss.data())[0] as number) - expected.loss)).toBeLessThan(
+              1e-6 / t + 1e-5 * expected.loss,
+            );
+            const [top1, positive, negative] = (await metrics.data()) as unknown as [number, number, number];
+            expect(top1).toBeCloseTo(expected.top1, 5);
+            expect(positive).toBeCloseTo(expected.positive, 5);
+            expect(negative).toBeCloseTo(expected.negative, 5);
+            const dq = tf.grad((x) => infoNce(x, kt, queueT, t, images).loss)(qt);
+            expect(relativeError(await dq.data(), expected.dq)).toBeLessThan(2e-6 / t + 1e-5);
+          });
+        }),
+        { numRuns: few(200), seed: 3 },
+      );
+    });
+
+    test("the reference's gradient is that of its loss (finite differences)", async () => {
+      const [q, k, queue] = [units(3, 5, 1), units(3, 5, 2), units(11, 5, 3)].map((v) => Float64Array.from(v)) as [
+        ...[Float64Array, Float64Array, Float64Array],
+      ];
+      const { dq } = infoNceReference(q, k, queue, 5, 0.2);
+      const lossAt = (i: number, step: number) => {
+        const moved = q.slice();
+        moved[i] = (moved[i] as number) + step;
+        return infoNceReference(moved, k, queue, 5, 0.2).loss;
+      };
+      dq.forEach((g, i) => {
+        expect(Math.abs((lossAt(i, 1e-6) - lossAt(i, -1e-6)) / 2e-6 - g)).toBeLessThan(1e-7);
+      });
     });
   });
-});
 
-describe("max pool", () => {
-  /** y, and dx of dy, by the definition. */
-  function reference(x: Float32Array, dy: (o: number) => number, n: number, h: number, w: number, c: number) {
-    const [oh, ow] = [Math.floor((h - 1) / 2) + 1, Math.floor((w - 1) / 2) + 1];
-    const [y, dx] = [new Float32Array(n * oh * ow * c), new Float32Array(x.length)];
-    for (let o = 0; o < y.length; o++) {
-      const [k, ox, oy, i] = [o % c, Math.floor(o / c) % ow, Math.floor(o / c / ow) % oh, Math.floor(o / c / ow / oh)];
-      let best = -1;
-      for (let a = Math.max(0, 2 * oy - 1); a < Math.min(h, 2 * oy + 2); a++) {
-        for (let b = Math.max(0, 2 * ox - 1); b < Math.min(w, 2 * ox + 2); b++) {
-          const at = ((i * h + a) * w + b) * c + k;
-          if (best < 0 || (x[at] as number) > (x[best] as number)) best = at;
+  describe("batch norm", () => {
+    const shapes = fc.record({
+      rows: fc.oneof(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 2, max: 900 })),
+      c: fc.integer({ min: 1, max: 40 }),
+      relu: fc.boolean(),
+      residual: fc.boolean(),
+    });
+
+    test("training forward equals the float64 reference", async () => {
+      await fc.assert(
+        fc.asyncProperty(shapes, async ({ rows, c, relu, residual }) => {
+          const [x, gamma, beta, res] = [
+            wave(rows * c, 1).map((v) => v + 3),
+            wave(c, 2),
+            wave(c, 3),
+            wave(rows * c, 4),
+          ] as const;
+          const expected = batchNormReference(x, gamma, beta, residual ? res : undefined, relu, 1e-5);
+          await tidied(async () => {
+            const inputs = { x: tf.tensor2d(x, [rows, c]), gamma: tf.tensor1d(gamma), beta: tf.tensor1d(beta) };
+            const [y, mean, variance] = batchNormTrain(
+              residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
+              relu,
+            );
+            expect(relativeError(await y.data(), expected.y)).toBeLessThan(2e-5);
+            expect(relativeError(await mean.data(), expected.mean)).toBeLessThan(1e-5);
+            expect(relativeError(await variance.data(), expected.variance)).toBeLessThan(1e-5);
+            const again = batchNormEval(
+              residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
+              mean,
+              variance,
+              relu,
+            );
+            expect(await again.data()).toEqual(await y.data());
+          });
+        }),
+        { numRuns: few(80), seed: 3 },
+      );
+    });
+
+    test.each([
+      [false, false],
+      [true, false],
+      [false, true],
+      [true, true],
+    ])("gradients equal finite differences of the reference (relu %p, residual %p)", async (relu, residual) => {
+      const [rows, c, step] = [300, 11, 1e-5] as const;
+      const values = {
+        x: wave(rows * c, 1),
+        gamma: wave(c, 2).map((v) => v + 1.5),
+        beta: wave(c, 3),
+        residual: wave(rows * c, 4),
+      };
+      const dy = wave(rows * c, 5);
+      const loss = (v: Record<keyof typeof values, ArrayLike<number>>) =>
+        batchNormReference(v.x, v.gamma, v.beta, residual ? v.residual : undefined, relu, 1e-5).y.reduce(
+          (sum, y, i) => sum + y * (dy[i] as number),
+          0,
+        );
+      const names = (["x", "gamma", "beta", "residual"] as const).filter((name) => residual || name !== "residual");
+      const tensors = names.map((name) =>
+        tf.tensor(values[name], name === "x" || name === "residual" ? [rows, c] : [c]),
+      );
+      const grads = tf.grads((...t: tf.Tensor[]) => {
+        const inputs = Object.fromEntries(names.map((name, i) => [name, t[i] as tf.Tensor]));
+        return batchNormTrain(inputs as never, relu)[0];
+      })(tensors, tf.tensor2d(dy, [rows, c]));
+      for (const [n, name] of names.entries()) {
+        const got = await (grads[n] as tf.Tensor).data();
+        const scale = Math.max(...got.map(Math.abs));
+        for (let i = 0; i < got.length; i += Math.max(1, Math.floor(got.length / 60))) {
+          const moved = (by: number) =>
+            loss({ ...values, [name]: Float64Array.from(values[name], (v, j) => (j === i ? v + by : v)) });
+          const expected = (moved(step) - moved(-step)) / (2 * step);
+          expect(Math.abs((got[i] as number) - expected) / scale).toBeLessThan(1e-4);
         }
       }
-      y[o] = x[best] as number;
-      dx[best] = (dx[best] as number) + dy(o);
-    }
-    return { y, dx, shape: [n, oh, ow, c] };
-  }
-
-  test("takes the first maximum of each window and sends the gradient to it, for any shape", () => {
-    const shape = fc.record({ n: fc.integer({ min: 1, max: 2 }), h: side, w: side, c: fc.integer({ min: 1, max: 9 }) });
-    fc.assert(
-      fc.property(shape, ({ n, h, w, c }) => {
-        // Few different values, so that windows have several maxima.
-        const x = wave(n * h * w * c, 1).map((v) => Math.round(3 * v));
-        const expected = reference(x, (o) => Math.sin(o), n, h, w, c);
-        tf.tidy(() => {
-          const t = tf.tensor4d(x, [n, h, w, c]);
-          const y = maxPool(t, 3, 2, 1);
-          expect(y.shape).toEqual(expected.shape);
-          expect(y.dataSync()).toEqual(expected.y);
-          const dy = Float32Array.from({ length: y.size }, (_, o) => Math.sin(o));
-          const dx = tf.grad((v) => maxPool(v, 3, 2, 1))(t, tf.tensor(dy, y.shape));
-          expect(relativeError(dx.dataSync(), expected.dx)).toBeLessThan(1e-6);
-        });
-      }),
-      { numRuns: 60, seed: 7 },
-    );
+    });
   });
-});
 
-describe("augment", () => {
-  const side = 12;
-  const pixels = Uint8Array.from({ length: side * side * 3 }, (_, i) => (i * 89) % 256);
-  const batch = { pixels, places: Float64Array.of(0, side, side), channels: 3 };
-  const row = (edit: (row: Float32Array) => void) => {
-    const values = new Float32Array(ROW);
-    centreRow(values, 0, side, side, 1);
-    edit(values);
-    return augment(batch, values, side, [0, 0, 0], [1, 1, 1]).dataSync() as Float32Array;
-  };
-  const plain = Float64Array.from(pixels, (v) => v / 255);
+  describe("max pool", () => {
+    /** y, and dx of dy, by the definition. */
+    function reference(x: Float32Array, dy: (o: number) => number, n: number, h: number, w: number, c: number) {
+      const [oh, ow] = [Math.floor((h - 1) / 2) + 1, Math.floor((w - 1) / 2) + 1];
+      const [y, dx] = [new Float32Array(n * oh * ow * c), new Float32Array(x.length)];
+      for (let o = 0; o < y.length; o++) {
+        const [k, ox, oy, i] = [
+          o % c,
+          Math.floor(o / c) % ow,
+          Math.floor(o / c / ow) % oh,
+          Math.floor(o / c / ow / oh),
+        ];
+        let best = -1;
+        for (let a = Math.max(0, 2 * oy - 1); a < Math.min(h, 2 * oy + 2); a++) {
+          for (let b = Math.max(0, 2 * ox - 1); b < Math.min(w, 2 * ox + 2); b++) {
+            const at = ((i * h + a) * w + b) * c + k;
+            if (best < 0 || (x[at] as number) > (x[best] as number)) best = at;
+          }
+        }
+        y[o] = x[best] as number;
+        dx[best] = (dx[best] as number) + dy(o);
+      }
+      return { y, dx, shape: [n, oh, ow, c] };
+    }
 
-  test("a plain row only normalises", () => {
-    const out = augment(batch, row2(), side, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]).dataSync();
-    const [mean, std] = [
-      [0.5, 0.4, 0.3],
-      [0.2, 0.3, 0.4],
-    ] as const;
-    expect(
-      relativeError(
-        out,
-        plain.map((v, i) => (v - (mean[i % 3] as number)) / (std[i % 3] as number)),
-      ),
-    ).toBeLessThan(1e-6);
-    function row2() {
+    test("takes the first maximum of each window and sends the gradient to it, for any shape", async () => {
+      const shape = fc.record({
+        n: fc.integer({ min: 1, max: 2 }),
+        h: side,
+        w: side,
+        c: fc.integer({ min: 1, max: 9 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(shape, async ({ n, h, w, c }) => {
+          // Few different values, so that windows have several maxima.
+          const x = wave(n * h * w * c, 1).map((v) => Math.round(3 * v));
+          const expected = reference(x, (o) => Math.sin(o), n, h, w, c);
+          await tidied(async () => {
+            const t = tf.tensor4d(x, [n, h, w, c]);
+            const y = maxPool(t, 3, 2, 1);
+            expect(y.shape).toEqual(expected.shape);
+            expect(await y.data()).toEqual(expected.y);
+            const dy = Float32Array.from({ length: y.size }, (_, o) => Math.sin(o));
+            const dx = tf.grad((v) => maxPool(v, 3, 2, 1))(t, tf.tensor(dy, y.shape));
+            expect(relativeError(await dx.data(), expected.dx)).toBeLessThan(1e-6);
+          });
+        }),
+        { numRuns: few(60), seed: 7 },
+      );
+    });
+  });
+
+  describe("augment", () => {
+    const side = 12;
+    const pixels = Uint8Array.from({ length: side * side * 3 }, (_, i) => (i * 89) % 256);
+    const batch = { pixels, places: Float64Array.of(0, side, side), channels: 3 };
+    const row = async (edit: (row: Float32Array) => void) => {
       const values = new Float32Array(ROW);
       centreRow(values, 0, side, side, 1);
-      return values;
-    }
-  });
+      edit(values);
+      return (await augment(batch, values, side, [0, 0, 0], [1, 1, 1]).data()) as Float32Array;
+    };
+    const plain = Float64Array.from(pixels, (v) => v / 255);
 
-  test("flips left and right", () => {
-    const out = row((r) => r.fill(1, 4, 5));
-    for (let y = 0; y < side; y++) {
-      for (let x = 0; x < side; x++) {
-        expect(out[(y * side + x) * 3]).toBeCloseTo(plain[(y * side + side - 1 - x) * 3] as number, 6);
+    test("a plain row only normalises", async () => {
+      const out = await augment(batch, row2(), side, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]).data();
+      const [mean, std] = [
+        [0.5, 0.4, 0.3],
+        [0.2, 0.3, 0.4],
+      ] as const;
+      expect(
+        relativeError(
+          out,
+          plain.map((v, i) => (v - (mean[i % 3] as number)) / (std[i % 3] as number)),
+        ),
+      ).toBeLessThan(1e-6);
+      function row2() {
+        const values = new Float32Array(ROW);
+        centreRow(values, 0, side, side, 1);
+        return values;
       }
-    }
-  });
+    });
 
-  test("grey has three equal channels of torchvision's weights", () => {
-    const out = row((r) => r.fill(1, 14, 15));
-    for (let p = 0; p < side * side; p++) {
-      const [r, g, b] = plain.subarray(3 * p, 3 * p + 3) as unknown as [number, number, number];
-      for (let c = 0; c < 3; c++) expect(out[3 * p + c]).toBeCloseTo(0.2989 * r + 0.587 * g + 0.114 * b, 5);
-    }
-  });
+    test("flips left and right", async () => {
+      const out = await row((r) => r.fill(1, 4, 5));
+      for (let y = 0; y < side; y++) {
+        for (let x = 0; x < side; x++) {
+          expect(out[(y * side + x) * 3]).toBeCloseTo(plain[(y * side + side - 1 - x) * 3] as number, 6);
+        }
+      }
+    });
 
-  test("brightness scales and clamps; a full hue turn changes nothing", () => {
-    const bright = row((r) => r.set([1, 1.5, 1, 1, 0, 0, 1, 2, 3], 5));
-    expect(
-      relativeError(
-        bright,
-        plain.map((v) => Math.min(1, v * 1.5)),
-      ),
-    ).toBeLessThan(1e-6);
-    const turned = row((r) => r.set([1, 1, 1, 1, 1, 0, 1, 2, 3], 5));
-    expect(relativeError(turned, plain)).toBeLessThan(1e-5);
-  });
+    test("grey has three equal channels of torchvision's weights", async () => {
+      const out = await row((r) => r.fill(1, 14, 15));
+      for (let p = 0; p < side * side; p++) {
+        const [r, g, b] = plain.subarray(3 * p, 3 * p + 3) as unknown as [number, number, number];
+        for (let c = 0; c < 3; c++) expect(out[3 * p + c]).toBeCloseTo(0.2989 * r + 0.587 * g + 0.114 * b, 5);
+      }
+    });
 
-  test("blur keeps a constant image and equals the Gaussian's definition", () => {
-    const sigma = 1.3;
-    const out = row((r) => r.fill(sigma, 15, 16));
-    const radius = Math.ceil(3 * sigma);
-    const kernel = Array.from({ length: 2 * radius + 1 }, (_, i) => Math.exp(-((i - radius) ** 2) / (2 * sigma ** 2)));
-    const sum = kernel.reduce((a, b) => a + b);
-    const mirror = (q: number) => (q < 0 ? -q : q >= side ? 2 * (side - 1) - q : q);
-    const at = (y: number, x: number) => plain[(mirror(y) * side + mirror(x)) * 3] as number;
-    for (const [y, x] of [
-      [0, 0],
-      [5, 6],
-      [11, 2],
-    ] as const) {
-      let expected = 0;
-      kernel.forEach((a, i) => {
-        kernel.forEach((b, j) => {
-          expected += (a * b * at(y + i - radius, x + j - radius)) / sum ** 2;
+    test("brightness scales and clamps; a full hue turn changes nothing", async () => {
+      const bright = await row((r) => r.set([1, 1.5, 1, 1, 0, 0, 1, 2, 3], 5));
+      expect(
+        relativeError(
+          bright,
+          plain.map((v) => Math.min(1, v * 1.5)),
+        ),
+      ).toBeLessThan(1e-6);
+      const turned = await row((r) => r.set([1, 1, 1, 1, 1, 0, 1, 2, 3], 5));
+      expect(relativeError(turned, plain)).toBeLessThan(1e-5);
+    });
+
+    test("blur keeps a constant image and equals the Gaussian's definition", async () => {
+      const sigma = 1.3;
+      const out = await row((r) => r.fill(sigma, 15, 16));
+      const radius = Math.ceil(3 * sigma);
+      const kernel = Array.from({ length: 2 * radius + 1 }, (_, i) =>
+        Math.exp(-((i - radius) ** 2) / (2 * sigma ** 2)),
+      );
+      const sum = kernel.reduce((a, b) => a + b);
+      const mirror = (q: number) => (q < 0 ? -q : q >= side ? 2 * (side - 1) - q : q);
+      const at = (y: number, x: number) => plain[(mirror(y) * side + mirror(x)) * 3] as number;
+      for (const [y, x] of [
+        [0, 0],
+        [5, 6],
+        [11, 2],
+      ] as const) {
+        let expected = 0;
+        kernel.forEach((a, i) => {
+          kernel.forEach((b, j) => {
+            expected += (a * b * at(y + i - radius, x + j - radius)) / sum ** 2;
+          });
         });
-      });
-      expect(out[(y * side + x) * 3]).toBeCloseTo(expected, 5);
-    }
-  });
+        expect(out[(y * side + x) * 3]).toBeCloseTo(expected, 5);
+      }
+    });
 
-  test("a crop enlarged by two is bilinear", () => {
-    const out = row((r) => r.set([3, 4, 6, 6], 0));
-    const at = (y: number, x: number) => plain[((3 + y) * side + 4 + x) * 3] as number;
-    // Output pixel (5, 5) lies at source 2.25: a quarter of the way from pixel 2 to pixel 3.
-    const expected = 0.5625 * at(2, 2) + 0.1875 * (at(2, 3) + at(3, 2)) + 0.0625 * at(3, 3);
-    expect(out[(5 * side + 5) * 3]).toBeCloseTo(expected, 5);
+    test("a crop enlarged by two is bilinear", async () => {
+      const out = await row((r) => r.set([3, 4, 6, 6], 0));
+      const at = (y: number, x: number) => plain[((3 + y) * side + 4 + x) * 3] as number;
+      // Output pixel (5, 5) lies at source 2.25: a quarter of the way from pixel 2 to pixel 3.
+      const expected = 0.5625 * at(2, 2) + 0.1875 * (at(2, 3) + at(3, 2)) + 0.0625 * at(3, 3);
+      expect(out[(5 * side + 5) * 3]).toBeCloseTo(expected, 5);
+    });
   });
 });

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import * as tf from "@tensorflow/tfjs-core";
 import type { HeapRecord } from "../src/backend/heap.ts";
 import { wasmDevice } from "../src/backend/wasm.ts";
 import { type HeldImages, type Images, isHeld } from "../src/data/types.ts";
@@ -138,4 +139,14 @@ export function peakIn(record: HeapRecord): number {
     peak = Math.max(peak, live);
   }
   return peak;
+}
+
+/** tf.tidy for what has to wait: frees every tensor that `work` made. */
+export async function tidied(work: () => Promise<void>): Promise<void> {
+  tf.engine().startScope();
+  try {
+    await work();
+  } finally {
+    tf.engine().endScope();
+  }
 }

@@ -4,22 +4,18 @@ import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pointer, wasmDevice } from "../src/backend/wasm.ts";
 import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
-import { openDevice } from "../src/kernels/index.ts";
 import { Stream } from "../src/util/random.ts";
-import { guardHeap, relativeError, wave } from "./helpers.ts";
+import { devices, useTestDevice } from "./devices.ts";
+import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
 
-let unguard: () => void;
-beforeAll(async () => {
-  await openDevice();
-  unguard = guardHeap();
-});
-afterAll(() => unguard());
-
-test("the guard words see a write beyond the end", () => {
+test("the guard words see a write beyond the end", async () => {
+  await useTestDevice("wasm");
+  const unguard = guardHeap();
   const tensor = tf.zeros([3]);
   const { HEAPU32 } = wasmDevice().backend.wasm as unknown as { HEAPU32: Uint32Array };
   HEAPU32[pointer(tensor) / 4 + 3] = 1;
   expect(() => tensor.dispose()).toThrow("wrote beyond its 12 bytes");
+  unguard();
 });
 
 const side = fc.oneof(fc.integer({ min: 1, max: 17 }), fc.constant(28));
@@ -36,127 +32,140 @@ const geometry: fc.Arbitrary<Geometry> = fc
   })
   .map(({ k, ...rest }) => ({ ...rest, kh: k, kw: k, pad: (k - 1) / 2 }));
 
-describe("conv2d", () => {
-  test("forward and both gradients equal the definition for any shape", () => {
-    fc.assert(
-      fc.property(geometry, (g) => {
-        const { oh, ow } = outSize(g);
-        const x = wave(g.n * g.h * g.w * g.ci, 1);
-        const f = wave(g.kh * g.kw * g.ci * g.co, 2);
-        const dy = wave(g.n * oh * ow * g.co, 3);
-        const before = tf.memory().numTensors;
-        const xt = tf.tensor4d(x, [g.n, g.h, g.w, g.ci]);
-        const ft = tf.tensor4d(f, [g.kh, g.kw, g.ci, g.co]);
-        const dyt = tf.tensor4d(dy, [g.n, oh, ow, g.co]);
-        const y = tf.conv2d(xt, ft, g.stride, g.pad);
-        const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))(
-          [xt, ft],
-          dyt,
-        );
-        const expected = conv2dGradReference(g, x, f, dy);
-        expect(y.shape).toEqual([g.n, oh, ow, g.co]);
-        expect(relativeError(y.dataSync(), conv2dReference(g, x, f))).toBeLessThan(1e-5);
-        expect(relativeError((dx as tf.Tensor).dataSync(), expected.dx)).toBeLessThan(1e-5);
-        expect(relativeError((df as tf.Tensor).dataSync(), expected.dfilter)).toBeLessThan(1e-5);
-        tf.dispose([xt, ft, dyt, y, dx as tf.Tensor, df as tf.Tensor]);
-        expect(tf.memory().numTensors).toBe(before);
-      }),
-      { numRuns: 100, seed: 1 },
-    );
-  }, 60_000);
+describe.each(devices)("%s", (device) => {
+  let unguard: (() => void) | undefined;
+  beforeAll(async () => {
+    await useTestDevice(device);
+    if (device === "wasm") unguard = guardHeap();
+  });
+  afterAll(async () => {
+    unguard?.();
+    await useTestDevice("wasm"); // which is what the other files take for granted
+  });
 
-  // Winograd's transforms cost some digits: 2e-6 to 1e-5 of the largest output on noise, as activations are.
-  const noise = (length: number, salt: number) => {
-    const stream = new Stream(salt, "probe", length);
-    return Float32Array.from({ length }, () => stream.normal());
-  };
-  const winograd: fc.Arbitrary<Geometry> = fc
-    .record({
-      n: fc.integer({ min: 1, max: 5 }),
-      h: side,
-      w: side,
-      ci: fc.integer({ min: 1, max: 8 }).map((fours) => 4 * fours),
-      co: fc.integer({ min: 1, max: 8 }).map((eights) => 8 * eights),
-      pad: fc.constantFrom(0, 1, 2),
-      stride: fc.constantFrom(1, 2),
-    })
-    .filter(({ h, w, pad }) => h + 2 * pad >= 3 && w + 2 * pad >= 3)
-    .map((rest) => ({ ...rest, kh: 3, kw: 3 }));
-
-  test("Winograd: forward and both gradients, ragged tiles, both strides and every padding, to 2e-5", () => {
-    fc.assert(
-      fc.property(winograd, (g) => {
-        const { oh, ow } = outSize(g);
-        const [x, f, dy] = [
-          noise(g.n * g.h * g.w * g.ci, 1),
-          noise(9 * g.ci * g.co, 2),
-          noise(g.n * oh * ow * g.co, 3),
-        ];
-        tf.tidy(() => {
+  describe("conv2d", () => {
+    test("forward and both gradients equal the definition for any shape", async () => {
+      await fc.assert(
+        fc.asyncProperty(geometry, async (g) => {
+          const { oh, ow } = outSize(g);
+          const x = wave(g.n * g.h * g.w * g.ci, 1);
+          const f = wave(g.kh * g.kw * g.ci * g.co, 2);
+          const dy = wave(g.n * oh * ow * g.co, 3);
+          const before = tf.memory().numTensors;
           const xt = tf.tensor4d(x, [g.n, g.h, g.w, g.ci]);
-          const ft = tf.tensor4d(f, [3, 3, g.ci, g.co]);
+          const ft = tf.tensor4d(f, [g.kh, g.kw, g.ci, g.co]);
+          const dyt = tf.tensor4d(dy, [g.n, oh, ow, g.co]);
           const y = tf.conv2d(xt, ft, g.stride, g.pad);
           const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))(
             [xt, ft],
-            tf.tensor4d(dy, [g.n, oh, ow, g.co]),
-          ) as [tf.Tensor, tf.Tensor];
+            dyt,
+          );
           const expected = conv2dGradReference(g, x, f, dy);
-          expect(relativeError(y.dataSync(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
-          expect(relativeError(dx.dataSync(), expected.dx)).toBeLessThan(2e-5);
-          expect(relativeError(df.dataSync(), expected.dfilter)).toBeLessThan(2e-5);
-          expect(xt.dataSync()).toEqual(x);
-          expect(ft.dataSync()).toEqual(f);
-        });
-      }),
-      { numRuns: 100, seed: 5 },
-    );
-  }, 60_000);
+          expect(y.shape).toEqual([g.n, oh, ow, g.co]);
+          expect(relativeError(await y.data(), conv2dReference(g, x, f))).toBeLessThan(1e-5);
+          expect(relativeError(await (dx as tf.Tensor).data(), expected.dx)).toBeLessThan(1e-5);
+          expect(relativeError(await (df as tf.Tensor).data(), expected.dfilter)).toBeLessThan(1e-5);
+          tf.dispose([xt, ft, dyt, y, dx as tf.Tensor, df as tf.Tensor]);
+          expect(tf.memory().numTensors).toBe(before);
+        }),
+        { numRuns: device === "wasm" ? 100 : 14, seed: 1 },
+      );
+    }, 60_000);
 
-  test("Winograd on a real layer's size: relative error of forward and gradients against float64", () => {
-    const g: Geometry = { n: 2, h: 8, w: 8, ci: 64, co: 64, kh: 3, kw: 3, stride: 1, pad: 1 };
-    const [x, f, dy] = [noise(g.n * 64 * 64, 1), noise(9 * 64 * 64, 2), noise(g.n * 64 * 64, 3)];
-    tf.tidy(() => {
-      const [xt, ft] = [tf.tensor4d(x, [2, 8, 8, 64]), tf.tensor4d(f, [3, 3, 64, 64])];
-      const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 1, 1))(
-        [xt, ft],
-        tf.tensor4d(dy, [2, 8, 8, 64]),
-      ) as [tf.Tensor, tf.Tensor];
-      const expected = conv2dGradReference(g, x, f, dy);
-      expect(relativeError(tf.conv2d(xt, ft, 1, 1).dataSync(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
-      expect(relativeError(dx.dataSync(), expected.dx)).toBeLessThan(2e-5);
-      expect(relativeError(df.dataSync(), expected.dfilter)).toBeLessThan(2e-5);
+    // Winograd's transforms cost some digits: 2e-6 to 1e-5 of the largest output on noise, as activations are.
+    const noise = (length: number, salt: number) => {
+      const stream = new Stream(salt, "probe", length);
+      return Float32Array.from({ length }, () => stream.normal());
+    };
+    const winograd: fc.Arbitrary<Geometry> = fc
+      .record({
+        n: fc.integer({ min: 1, max: 5 }),
+        h: side,
+        w: side,
+        ci: fc.integer({ min: 1, max: 8 }).map((fours) => 4 * fours),
+        co: fc.integer({ min: 1, max: 8 }).map((eights) => 8 * eights),
+        pad: fc.constantFrom(0, 1, 2),
+        stride: fc.constantFrom(1, 2),
+      })
+      .filter(({ h, w, pad }) => h + 2 * pad >= 3 && w + 2 * pad >= 3)
+      .map((rest) => ({ ...rest, kh: 3, kw: 3 }));
+
+    test("3x3: forward and both gradients, ragged tiles, both strides and every padding, to 2e-5", async () => {
+      await fc.assert(
+        fc.asyncProperty(winograd, async (g) => {
+          const { oh, ow } = outSize(g);
+          const [x, f, dy] = [
+            noise(g.n * g.h * g.w * g.ci, 1),
+            noise(9 * g.ci * g.co, 2),
+            noise(g.n * oh * ow * g.co, 3),
+          ];
+          await tidied(async () => {
+            const xt = tf.tensor4d(x, [g.n, g.h, g.w, g.ci]);
+            const ft = tf.tensor4d(f, [3, 3, g.ci, g.co]);
+            const y = tf.conv2d(xt, ft, g.stride, g.pad);
+            const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))(
+              [xt, ft],
+              tf.tensor4d(dy, [g.n, oh, ow, g.co]),
+            ) as [tf.Tensor, tf.Tensor];
+            const expected = conv2dGradReference(g, x, f, dy);
+            expect(relativeError(await y.data(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
+            expect(relativeError(await dx.data(), expected.dx)).toBeLessThan(2e-5);
+            expect(relativeError(await df.data(), expected.dfilter)).toBeLessThan(2e-5);
+            expect(await xt.data()).toEqual(x);
+            expect(await ft.data()).toEqual(f);
+          });
+        }),
+        { numRuns: device === "wasm" ? 100 : 10, seed: 5 },
+      );
+    }, 60_000);
+
+    test("a real layer's size: relative error of forward and gradients against float64", async () => {
+      const g: Geometry = { n: 2, h: 8, w: 8, ci: 64, co: 64, kh: 3, kw: 3, stride: 1, pad: 1 };
+      const [x, f, dy] = [noise(g.n * 64 * 64, 1), noise(9 * 64 * 64, 2), noise(g.n * 64 * 64, 3)];
+      await tidied(async () => {
+        const [xt, ft] = [tf.tensor4d(x, [2, 8, 8, 64]), tf.tensor4d(f, [3, 3, 64, 64])];
+        const [dx, df] = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 1, 1))(
+          [xt, ft],
+          tf.tensor4d(dy, [2, 8, 8, 64]),
+        ) as [tf.Tensor, tf.Tensor];
+        const expected = conv2dGradReference(g, x, f, dy);
+        expect(relativeError(await tf.conv2d(xt, ft, 1, 1).data(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
+        expect(relativeError(await dx.data(), expected.dx)).toBeLessThan(2e-5);
+        expect(relativeError(await df.data(), expected.dfilter)).toBeLessThan(2e-5);
+      });
+    });
+
+    test("refuses dilation, naming it", () => {
+      const x = tf.zeros([1, 8, 8, 1]) as tf.Tensor4D;
+      expect(() => tf.conv2d(x, tf.zeros([3, 3, 1, 8]) as tf.Tensor4D, 1, "valid", "NHWC", 2)).toThrow("dilation");
     });
   });
 
-  test("refuses dilation, naming it", () => {
-    const x = tf.zeros([1, 8, 8, 1]) as tf.Tensor4D;
-    expect(() => tf.conv2d(x, tf.zeros([3, 3, 1, 8]) as tf.Tensor4D, 1, "valid", "NHWC", 2)).toThrow("dilation");
-  });
-});
-
-describe("matMul", () => {
-  test("equals the definition for every transposition", () => {
-    const size = fc.integer({ min: 1, max: 33 });
-    fc.assert(
-      fc.property(size, size, size, fc.boolean(), fc.boolean(), (m, k, n, ta, tb) => {
-        const a = wave(m * k, 1);
-        const b = wave(k * n, 2);
-        const expected = new Float64Array(m * n);
-        for (let i = 0; i < m; i++) {
-          for (let j = 0; j < n; j++) {
-            for (let l = 0; l < k; l++) {
-              const left = a[ta ? l * m + i : i * k + l] as number;
-              expected[i * n + j] = (expected[i * n + j] as number) + left * (b[tb ? j * k + l : l * n + j] as number);
+  describe("matMul", () => {
+    test("equals the definition for every transposition", async () => {
+      const size = fc.integer({ min: 1, max: 33 });
+      await fc.assert(
+        fc.asyncProperty(size, size, size, fc.boolean(), fc.boolean(), async (m, k, n, ta, tb) => {
+          const a = wave(m * k, 1);
+          const b = wave(k * n, 2);
+          const expected = new Float64Array(m * n);
+          for (let i = 0; i < m; i++) {
+            for (let j = 0; j < n; j++) {
+              for (let l = 0; l < k; l++) {
+                const left = a[ta ? l * m + i : i * k + l] as number;
+                expected[i * n + j] =
+                  (expected[i * n + j] as number) + left * (b[tb ? j * k + l : l * n + j] as number);
+              }
             }
           }
-        }
-        const at = tf.tensor2d(a, ta ? [k, m] : [m, k]);
-        const bt = tf.tensor2d(b, tb ? [n, k] : [k, n]);
-        const y = tf.matMul(at, bt, ta, tb);
-        expect(relativeError(y.dataSync(), expected)).toBeLessThan(1e-5);
-        tf.dispose([at, bt, y]);
-      }),
-      { numRuns: 60, seed: 2 },
-    );
+          const at = tf.tensor2d(a, ta ? [k, m] : [m, k]);
+          const bt = tf.tensor2d(b, tb ? [n, k] : [k, n]);
+          const y = tf.matMul(at, bt, ta, tb);
+          expect(relativeError(await y.data(), expected)).toBeLessThan(1e-5);
+          tf.dispose([at, bt, y]);
+        }),
+        { numRuns: device === "wasm" ? 60 : 8, seed: 2 },
+      );
+    });
   });
 });

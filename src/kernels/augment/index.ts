@@ -6,6 +6,7 @@ import { PLACE } from "../../data/source.ts";
 import { ROW } from "../../data/view.ts";
 import { expectShape } from "../../util/errors.ts";
 import { measured } from "../profile.ts";
+import { AUGMENT, type AugmentAttrs, type AugmentInputs } from "./names.ts";
 
 export interface ImageBatch {
   /** Copied out before the call returns. */
@@ -25,6 +26,7 @@ export function augment(
 ): tf.Tensor4D {
   const n = batch.places.length / PLACE;
   expectShape("augment rows", [rows.length], [n * ROW]);
+  if (core.getBackend() === "webgpu") return augmentOnGpu(batch, rows, { size, channels: batch.channels, mean, std });
   const out = allocate([n, size, size, batch.channels]);
   const stats = Float32Array.from([...mean, ...std]);
   measured("augment", () => {
@@ -38,6 +40,35 @@ export function augment(
     }
   });
   return core.engine().makeTensorFromTensorInfo(out) as tf.Tensor4D;
+}
+
+/** The same by tensors: a step that is recorded has its own. */
+export function augmentViews(inputs: Readonly<Record<keyof AugmentInputs, tf.Tensor>>, attrs: AugmentAttrs): tf.Tensor {
+  return core.engine().runKernel(AUGMENT, { ...inputs }, attrs as unknown as tf.NamedAttrMap) as tf.Tensor;
+}
+
+function augmentOnGpu({ pixels, places }: ImageBatch, rows: Float32Array, attrs: AugmentAttrs): tf.Tensor4D {
+  const n = places.length / PLACE;
+  // Only what is used goes over: the batch may lie anywhere in a large dataset.
+  const from = Math.min(...Array.from({ length: n }, (_, i) => places[i * PLACE] as number));
+  const ends = Array.from({ length: n }, (_, i) => {
+    const [at, h, w] = places.subarray(i * PLACE, (i + 1) * PLACE) as unknown as [number, number, number];
+    return at + h * w * attrs.channels;
+  });
+  const words = new Int32Array(Math.ceil((Math.max(...ends) - from) / 4));
+  new Uint8Array(words.buffer).set(pixels.subarray(from, Math.max(...ends)));
+  const moved = Int32Array.from(places, (v, i) => (i % PLACE === 0 ? v - from : v));
+  return core.tidy(() =>
+    augmentViews(
+      {
+        pixels: core.tensor1d(words, "int32"),
+        places: core.tensor2d(moved, [n, PLACE], "int32"),
+        sources: core.range(0, n, 1, "int32"),
+        rows: core.tensor2d(rows, [n, ROW]),
+      },
+      attrs,
+    ),
+  ) as tf.Tensor4D;
 }
 
 /** Images [from, to), all of the same height and width. */

@@ -1,0 +1,288 @@
+/**
+ * tfjs's WebGPU backend, on a device that we opened, with two things that it lacks: tensors that are a part of a larger
+ * buffer, and the recording of a step. What is recorded runs later as often as wanted, with nothing made anew: pipelines,
+ * bind groups and buffers are the recording's own. Runs in browsers as well.
+ */
+import { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu/dist/backend_webgpu";
+import * as tf from "@tensorflow/tfjs-core";
+import { type Dispatch, Recording } from "./recording.ts";
+
+/** A part of a buffer; offset and size in bytes. Offsets are multiples of 256, as WebGPU asks. */
+export interface Slice {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** What is private in tfjs-backend-webgpu 4.22, which is why that version is pinned. */
+interface Internals {
+  bufferManager: Buffers;
+  commandEncoder: GPUCommandEncoder | null;
+  computePassEncoder: Pass | null;
+  commandQueueOwnedIds: Pick<WeakSet<object>, "add" | "has">;
+  tensorDataPendingDisposal: object[];
+  uniformPendingDisposal: GPUBuffer[];
+  dispatchCountInPass: number;
+  tensorToBinding(tensor?: tf.TensorInfo): GPUBindingResource | null;
+}
+
+interface Buffers {
+  acquireBuffer(size: number, usage: number, mapped?: boolean, reuse?: boolean): GPUBuffer;
+  releaseBuffer(buffer: GPUBuffer, reuse?: boolean): void;
+}
+
+type Pass = Pick<GPUComputePassEncoder, "setPipeline" | "setBindGroup" | "dispatchWorkgroups" | "end">;
+
+export class GpuBackend extends WebGPUBackend {
+  /**
+   * Kernels are compiled for their sizes: divisions by constants are a fifth of the time of others. A software adapter,
+   * which takes a third of a second to compile one, is better off with one for all sizes.
+   */
+  foldsNumbers = true;
+  private readonly slices = new WeakMap<object, Slice>();
+  private readonly halves = new WeakSet<object>();
+  private readonly pipelines = new Map<string, GPUComputePipeline>();
+  private readonly compiling = new Map<string, Promise<GPUComputePipeline>>();
+  private readonly constants = new Map<string, GPUBuffer>();
+  private readonly layouts = new Map<string, GPUBindGroupLayout>();
+  private recorder: Recorder | undefined;
+
+  constructor(device: GPUDevice, info: GPUAdapterInfo) {
+    super(device, info);
+    const stock = this.inside.tensorToBinding.bind(this);
+    this.inside.tensorToBinding = (tensor) => (tensor && this.slices.get(tensor.dataId)) ?? stock(tensor);
+  }
+
+  private get inside(): Internals {
+    return this as unknown as Internals;
+  }
+
+  /** A tensor that is a part of a buffer. It must not be disposed after the buffer is destroyed. */
+  view(slice: Slice, shape: number[], dtype: "float32" | "int32" = "float32"): tf.Tensor {
+    const info = this.makeTensorInfo(shape, dtype);
+    Object.assign(this.tensorMap.get(info.dataId), { resource: slice.buffer, external: true });
+    this.slices.set(info.dataId, slice);
+    return tf.engine().makeTensorFromTensorInfo(info);
+  }
+
+  /** A fresh tensor, not cleared; `half`: two values in 32 bits, as `pack2x16float` packs them. */
+  allocate(shape: number[], dtype: "float32" | "int32" = "float32", half = false): tf.TensorInfo {
+    const info = this.makeTensorInfo(shape, dtype);
+    if (half) {
+      const size = Math.ceil(tf.util.sizeFromShape(shape) / 2) * 4;
+      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+      this.tensorMap.get(info.dataId).resource = this.inside.bufferManager.acquireBuffer(size, usage);
+      this.halves.add(info.dataId);
+    }
+    return info;
+  }
+
+  isHalf(tensor: tf.TensorInfo): boolean {
+    return this.halves.has(tensor.dataId);
+  }
+
+  /** Where a tensor is on the device, which it comes to now if it was not there. */
+  binding(tensor: tf.TensorInfo): GPUBufferBinding {
+    this.uploadToGPU(tensor.dataId);
+    return this.inside.tensorToBinding(tensor) as GPUBufferBinding;
+  }
+
+  /** Compiles once for every code; while a recording is made all of them at once, off this thread, behind it. */
+  private pipeline(name: string, code: string, layout: GPUBindGroupLayout): Promise<GPUComputePipeline> | undefined {
+    const { device } = this;
+    const describe = (): GPUComputePipelineDescriptor => ({
+      label: name,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module: device.createShaderModule({ code, label: name }) },
+    });
+    if (this.pipelines.has(code)) return undefined;
+    if (!this.recorder) {
+      this.pipelines.set(code, device.createComputePipeline(describe()));
+      return undefined;
+    }
+    let made = this.compiling.get(code);
+    made ??= device.createComputePipelineAsync(describe()).then((pipeline) => {
+      this.pipelines.set(code, pipeline);
+      this.compiling.delete(code);
+      return pipeline;
+    });
+    made.catch(() => undefined); // whoever awaits the recording hears of it
+    this.compiling.set(code, made);
+    return made;
+  }
+
+  /** A bind group of storage buffers, and the layout that goes with it. `written`: which of them. */
+  private bindGroup(storage: readonly GPUBufferBinding[], written: readonly boolean[], numbers: Uint8Array) {
+    const uniform = numbers.length > 0;
+    const key = `${written.join()} ${uniform}`;
+    const layout =
+      this.layouts.get(key) ??
+      this.device.createBindGroupLayout({
+        entries: [
+          ...written.map((w): GPUBufferBindingLayout => ({ type: w ? "storage" : "read-only-storage" })),
+          ...(uniform ? [{ type: "uniform" } as const] : []),
+        ].map((buffer, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer })),
+      });
+    this.layouts.set(key, layout);
+    const resources = uniform ? [...storage, { buffer: this.constant(numbers) }] : storage;
+    const entries = resources.map((resource, binding) => ({ binding, resource }));
+    return { layout, group: this.device.createBindGroup({ layout, entries }) };
+  }
+
+  /** A buffer that holds these bytes for ever: there are as many as there are different ones. */
+  private constant(bytes: Uint8Array): GPUBuffer {
+    const key = bytes.join();
+    const known = this.constants.get(key);
+    if (known) return known;
+    const size = Math.ceil(bytes.length / 16) * 16;
+    const made = this.device.createBuffer({ size, usage: GPUBufferUsage.UNIFORM, mappedAtCreation: true });
+    new Uint8Array(made.getMappedRange()).set(bytes);
+    made.unmap();
+    this.constants.set(key, made);
+    return made;
+  }
+
+  /** Runs `code` over tensors, bound in order, or records that. Throws Error where there are too many workgroups. */
+  launch(
+    kernel: {
+      name: string;
+      code: string;
+      groups: readonly [number, number, number];
+      flops: number;
+      /** A uniform buffer behind the tensors, unless it is empty. */
+      numbers: Uint8Array;
+    },
+    tensors: readonly { tensor: tf.TensorInfo; written: boolean }[],
+  ): void {
+    const { name, code, groups, flops, numbers } = kernel;
+    const resources = tensors.map(({ tensor }) => this.binding(tensor));
+    const { layout, group } = this.bindGroup(
+      resources,
+      tensors.map(({ written }) => written),
+      numbers,
+    );
+    const compiling = this.pipeline(name, code, layout);
+    const bytes = resources.reduce((sum, { buffer, size }) => sum + (size ?? buffer.size), 0);
+    const dispatch: Dispatch = { name, group, groups, flops, bytes, pipeline: this.pipelines.get(code) };
+    const arrived = compiling?.then((pipeline) => {
+      dispatch.pipeline = pipeline;
+    });
+    if (arrived) this.recorder?.waiting.push(arrived);
+    this.dispatch(
+      dispatch,
+      tensors.map(({ tensor }) => tensor),
+    );
+  }
+
+  /** Adds one dispatch to what is recorded, or to the queue. */
+  private dispatch(dispatch: Dispatch, keep: readonly tf.TensorInfo[]): void {
+    if (this.recorder) {
+      this.recorder.dispatches.push(dispatch);
+      return;
+    }
+    const { inside } = this;
+    this.ensureCommandEncoderReady();
+    inside.computePassEncoder ??= (inside.commandEncoder as GPUCommandEncoder).beginComputePass();
+    const pass = inside.computePassEncoder;
+    pass.setPipeline(dispatch.pipeline as GPUComputePipeline);
+    pass.setBindGroup(0, dispatch.group);
+    pass.dispatchWorkgroups(...dispatch.groups);
+    for (const { dataId } of keep) inside.commandQueueOwnedIds.add(dataId);
+    if (++inside.dispatchCountInPass >= tf.env().getNumber("WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE")) this.flush();
+  }
+
+  /** Hands over what waits. */
+  flush(): void {
+    this.endComputePassEncoder();
+    if (this.inside.commandEncoder) this.submitQueue();
+  }
+
+  /**
+   * Records every dispatch of `work` instead of running it; nothing that `work` computes may be read. Tensors that it
+   * makes are gone behind it: results go to views of buffers that were there before. Rejects where a kernel is refused.
+   */
+  async record(work: () => void): Promise<Recording> {
+    const recorder = this.recorded(work);
+    await Promise.all(recorder.waiting);
+    return new Recording(this.device, recorder.dispatches, recorder.buffers);
+  }
+
+  private recorded(work: () => void): Recorder {
+    if (this.recorder) throw new Error("record: a recording is being made already");
+    this.flush();
+    const { inside } = this;
+    const recorder = new Recorder(this.device);
+    const before = { ...inside };
+    const batch = tf.env().getNumber("WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE");
+    const onCpu = tf.env().getBool("WEBGPU_CPU_FORWARD");
+    tf.env().set("WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE", Number.MAX_SAFE_INTEGER);
+    tf.env().set("WEBGPU_CPU_FORWARD", false);
+    inside.bufferManager = recorder;
+    inside.computePassEncoder = recorder;
+    // Order is that of the recording, so a buffer may be used again as soon as its tensor is gone.
+    inside.commandQueueOwnedIds = { add: () => new WeakSet(), has: () => false };
+    this.recorder = recorder;
+    try {
+      tf.tidy(work);
+      return recorder;
+    } catch (error) {
+      for (const buffer of recorder.buffers) buffer.destroy();
+      throw error;
+    } finally {
+      this.recorder = undefined;
+      const { bufferManager, commandQueueOwnedIds } = before;
+      Object.assign(inside, { bufferManager, commandQueueOwnedIds, computePassEncoder: null, dispatchCountInPass: 0 });
+      Object.assign(inside, { commandEncoder: null, uniformPendingDisposal: [], tensorDataPendingDisposal: [] });
+      tf.env().set("WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE", batch);
+      tf.env().set("WEBGPU_CPU_FORWARD", onCpu);
+    }
+  }
+}
+
+/** Stands in for tfjs's compute pass and its buffers while a recording is made. */
+class Recorder implements Pass, Buffers {
+  readonly dispatches: Dispatch[] = [];
+  readonly buffers: GPUBuffer[] = [];
+  /** Pipelines that are being compiled. */
+  readonly waiting: Promise<unknown>[] = [];
+  /** Free buffers by their size. Constants and uniforms are never free: what is in them must last. */
+  private readonly free = new Map<number, GPUBuffer[]>();
+  private readonly constants = new WeakSet<GPUBuffer>();
+  private pipeline: GPUComputePipeline | undefined;
+  private group: GPUBindGroup | undefined;
+
+  constructor(private readonly device: GPUDevice) {}
+
+  acquireBuffer(size: number, usage: number, mapped = false): GPUBuffer {
+    const constant = mapped || (usage & GPUBufferUsage.UNIFORM) !== 0;
+    const known = constant ? undefined : this.free.get(size)?.pop();
+    if (known) return known;
+    const made = this.device.createBuffer({ size, usage, mappedAtCreation: mapped });
+    this.buffers.push(made);
+    if (constant) this.constants.add(made);
+    return made;
+  }
+
+  releaseBuffer(buffer: GPUBuffer): void {
+    if (this.constants.has(buffer)) return;
+    if (!this.buffers.includes(buffer)) throw new Error("record: a tensor of before was disposed of inside");
+    const { size } = buffer;
+    this.free.set(size, [...(this.free.get(size) ?? []), buffer]);
+  }
+
+  setPipeline(pipeline: GPUComputePipeline): undefined {
+    this.pipeline = pipeline;
+  }
+
+  setBindGroup(_: number, group: GPUBindGroup | null | undefined): undefined {
+    this.group = group ?? undefined;
+  }
+
+  dispatchWorkgroups(x: number, y = 1, z = 1): undefined {
+    const { pipeline, group } = this;
+    if (!pipeline || !group) throw new Error("record: dispatched without a pipeline");
+    this.dispatches.push({ name: pipeline.label, pipeline, group, groups: [x, y, z], flops: 0, bytes: 0 });
+  }
+
+  end(): undefined {}
+}

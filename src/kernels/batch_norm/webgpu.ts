@@ -1,0 +1,212 @@
+/** Batch normalisation on WebGPU; the meaning and the gradient are in `index.ts`. Groups of rows are normalised apart. */
+import * as tf from "@tensorflow/tfjs-core";
+import { folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
+import { access, join, vectorOf } from "../webgpu/access.ts";
+import { columnSums } from "../webgpu/column_sums.ts";
+import { halfWanted } from "../webgpu/precision.ts";
+import { GRAD, NORMALISE, type NormAttrs, statsShape, TRAIN } from "./names.ts";
+
+type Inputs = Record<string, tf.TensorInfo>;
+
+/** Sizes as the kernels see them; vectors of `width` channels. */
+function sizesOf(x: tf.TensorInfo, groups: number) {
+  const c = x.shape.at(-1) as number;
+  const width: 1 | 4 = c % 4 === 0 ? 4 : 1;
+  const rows = tf.util.sizeFromShape(x.shape) / c;
+  return {
+    c,
+    width,
+    groups,
+    rows: rows / groups,
+    vectors: c / width,
+    all: (rows * c) / width,
+    vector: vectorOf(width),
+  };
+}
+type Sizes = ReturnType<typeof sizesOf>;
+
+const element = ({ width }: Sizes) => (width === 4 ? "vec4f" : "f32");
+
+/**
+ * Sums are taken of what is left of x when its group's first row is taken away: of x itself the squares would leave no
+ * digits where the mean is large against the deviation.
+ */
+function moments(x: tf.TensorInfo, s: Sizes): [mean: tf.TensorInfo, variance: tf.TensorInfo] {
+  const [mean, variance] = [webgpu().allocate(statsShape(s.groups, s.c)), webgpu().allocate(statsShape(s.groups, s.c))];
+  const from = access(s.width, "x", x);
+  const { parts, chunks } = columnSums({
+    ...{
+      name: "batch norm: sums",
+      accesses: { x: from },
+      groups: s.groups,
+      rows: s.rows,
+      channels: s.c,
+      width: s.width,
+    },
+    terms: 2,
+    prepare: "let first = x_at(at);",
+    add: "let v = x_at(at) - first; sums[0] += v; sums[1] += v * v;",
+  });
+  const { bind, code } = join({ x: from });
+  launch({
+    name: "batch norm: moments",
+    bind: {
+      ...bind,
+      parts: reads(parts, element(s)),
+      mean: writes(mean, element(s)),
+      variance: writes(variance, element(s)),
+    },
+    code:
+      code +
+      lineKernel(
+        s.groups * s.vectors,
+        64,
+        `let group = i / ${s.vectors}u;
+  let c = i % ${s.vectors}u;
+  var sum = ${s.vector}();
+  var square = ${s.vector}();
+  for (var chunk = 0u; chunk < ${chunks}u; chunk++) {
+    sum += parts[(group * ${chunks}u + chunk) * ${2 * s.vectors}u + c];
+    square += parts[(group * ${chunks}u + chunk) * ${2 * s.vectors}u + ${s.vectors}u + c];
+  }
+  let by = sum / ${s.rows}.0;
+  mean[i] = x_at(group * ${s.rows * s.vectors}u + c) + by;
+  variance[i] = max(square / ${s.rows}.0 - by * by, ${s.vector}());`,
+      ),
+    groups: folded(s.groups * s.vectors, 64),
+  });
+  webgpu().disposeData(parts.dataId);
+  return [mean, variance];
+}
+
+function apply(i: Inputs, mean: tf.TensorInfo, variance: tf.TensorInfo, s: Sizes, attrs: NormAttrs): tf.TensorInfo {
+  const x = i.x as tf.TensorInfo;
+  const y = webgpu().allocate(x.shape, "float32", halfWanted(x.shape));
+  const { bind, code } = join({
+    x: access(s.width, "x", x),
+    y: access(s.width, "y", y, true),
+    ...(i.residual && { residual: access(s.width, "residual", i.residual) }),
+  });
+  const perChannel = { gamma: i.gamma, beta: i.beta, mean, variance } as Record<string, tf.TensorInfo>;
+  launch({
+    name: "batch norm",
+    bind: {
+      ...bind,
+      ...Object.fromEntries(Object.entries(perChannel).map(([name, tensor]) => [name, reads(tensor, element(s))])),
+    },
+    code:
+      code +
+      lineKernel(
+        s.all,
+        256,
+        `let c = i % ${s.vectors}u;
+  let g = i / ${s.rows * s.vectors}u * ${s.vectors}u + c;
+  var v = (x_at(i) - mean[g]) * (gamma[c] / sqrt(variance[g] + ${attrs.epsilon})) + beta[c];
+  ${i.residual ? "v += residual_at(i);" : ""}
+  y_set(i, ${attrs.relu ? `max(v, ${s.vector}())` : "v"});`,
+      ),
+    groups: folded(s.all, 256),
+  });
+  return y;
+}
+
+function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
+  const [x, y, dy] = [i.x, i.y, i.dy] as [tf.TensorInfo, tf.TensorInfo, tf.TensorInfo];
+  const s = sizesOf(x, attrs.groups);
+  const e = element(s);
+  const stats = { mean: reads(i.mean as tf.TensorInfo, e), variance: reads(i.variance as tf.TensorInfo, e) };
+  const accesses = {
+    x: access(s.width, "x", x),
+    dy: access(s.width, "dy", dy),
+    ...(attrs.relu && { y: access(s.width, "y", y) }),
+  };
+  const statsAccess = Object.fromEntries(Object.entries(stats).map(([name, bound]) => [name, { bound, code: "" }]));
+  const arriving = attrs.relu ? `select(${s.vector}(), dy_at(at), y_at(at) > ${s.vector}())` : "dy_at(at)";
+  const normalised = `(x_at(at) - m) * inverse`;
+  const ofGroup = `let g = group * ${s.vectors}u + c;
+    let m = mean[g]; let inverse = 1.0 / sqrt(variance[g] + ${attrs.epsilon});`;
+  const { parts, chunks } = columnSums({
+    ...{ name: "batch norm gradient: sums", accesses: { ...accesses, ...statsAccess }, groups: s.groups },
+    ...{ rows: s.rows, channels: s.c, width: s.width, terms: 2 },
+    prepare: ofGroup,
+    add: `let d = ${arriving}; sums[0] += d; sums[1] += d * ${normalised};`,
+  });
+  const [dgamma, dbeta, sums] = [
+    webgpu().allocate([s.c]),
+    webgpu().allocate([s.c]),
+    webgpu().allocate([2, s.groups, s.c]),
+  ];
+  launch({
+    name: "batch norm gradient: parameters",
+    bind: { parts: reads(parts, e), dgamma: writes(dgamma, e), dbeta: writes(dbeta, e), sums: writes(sums, e) },
+    code: lineKernel(
+      s.vectors,
+      64,
+      `var toGamma = ${s.vector}();
+  var toBeta = ${s.vector}();
+  for (var group = 0u; group < ${s.groups}u; group++) {
+    var plain = ${s.vector}();
+    var scaled = ${s.vector}();
+    for (var chunk = 0u; chunk < ${chunks}u; chunk++) {
+      let at = (group * ${chunks}u + chunk) * ${2 * s.vectors}u + i;
+      plain += parts[at];
+      scaled += parts[at + ${s.vectors}u];
+    }
+    sums[group * ${s.vectors}u + i] = plain / ${s.rows}.0;
+    sums[${s.groups * s.vectors}u + group * ${s.vectors}u + i] = scaled / ${s.rows}.0;
+    toBeta += plain;
+    toGamma += scaled;
+  }
+  dgamma[i] = toGamma;
+  dbeta[i] = toBeta;`,
+    ),
+    groups: folded(s.vectors, 64),
+  });
+  const half = halfWanted(x.shape);
+  const dx = webgpu().allocate(x.shape, "float32", half);
+  const dResidual = attrs.residual ? webgpu().allocate(x.shape, "float32", half) : undefined;
+  const { bind, code } = join({
+    ...accesses,
+    dx: access(s.width, "dx", dx, true),
+    ...(dResidual && { dResidual: access(s.width, "dResidual", dResidual, true) }),
+  });
+  launch({
+    name: "batch norm gradient",
+    bind: { ...bind, ...stats, gamma: reads(i.gamma as tf.TensorInfo, e), sums: reads(sums, e) },
+    code:
+      code +
+      lineKernel(
+        s.all,
+        256,
+        `let at = i;
+  let c = i % ${s.vectors}u;
+  let group = i / ${s.rows * s.vectors}u;
+  ${ofGroup}
+  let d = ${arriving};
+  dx_set(i, gamma[c] * inverse * (d - sums[g] - ${normalised} * sums[${s.groups * s.vectors}u + g]));
+  ${dResidual ? "dResidual_set(i, d);" : ""}`,
+      ),
+    groups: folded(s.all, 256),
+  });
+  for (const { dataId } of [parts, sums]) webgpu().disposeData(dataId);
+  return dResidual ? [dx, dgamma, dbeta, dResidual] : [dx, dgamma, dbeta];
+}
+
+export function registerBatchNormWebgpu(): void {
+  const register = (kernelName: string, run: (i: Inputs, attrs: NormAttrs) => tf.TensorInfo | tf.TensorInfo[]) =>
+    tf.registerKernel({
+      kernelName,
+      backendName: "webgpu",
+      kernelFunc: ({ inputs, attrs }) => run(inputs as Inputs, attrs as unknown as NormAttrs),
+    });
+  register(TRAIN, (i, attrs) => {
+    const s = sizesOf(i.x as tf.TensorInfo, attrs.groups);
+    const [mean, variance] = moments(i.x as tf.TensorInfo, s);
+    return [apply(i, mean, variance, s, attrs), mean, variance];
+  });
+  register(NORMALISE, (i, attrs) => {
+    const s = sizesOf(i.x as tf.TensorInfo, 1);
+    return apply(i, i.mean as tf.TensorInfo, i.variance as tf.TensorInfo, s, attrs);
+  });
+  register(GRAD, gradient);
+}

@@ -1,0 +1,87 @@
+/** Sums over rows, channel by channel and group by group: what batch norm is made of. In two launches, in a fixed order. */
+import type * as tf from "@tensorflow/tfjs-core";
+import { launch, webgpu, writes } from "../../backend/webgpu.ts";
+import { type Access, join, vectorOf } from "./access.ts";
+
+export interface ColumnSums {
+  readonly name: string;
+  readonly accesses: Readonly<Record<string, Access>>;
+  readonly groups: number;
+  /** Rows of one group. */
+  readonly rows: number;
+  readonly channels: number;
+  readonly width: 1 | 4;
+  /** How many sums. */
+  readonly terms: number;
+  /** WGSL, once for a channel of a group: may use `group`, `c` and `at`, its first element, all counted in vectors. */
+  readonly prepare: string;
+  /** WGSL: adds to `sums[0]`, `sums[1]`, … what the element at `at` contributes. */
+  readonly add: string;
+}
+
+const THREADS = 256;
+/** Rows that a thread adds up before threads are added up. */
+const DEPTH = 16;
+
+export interface PartialSums {
+  /** f32[groups, chunks, terms, C] */
+  readonly parts: tf.TensorInfo;
+  readonly chunks: number;
+}
+
+/** The first of the launches; the second adds up the chunks, with whatever is to be done with the sums. */
+export function columnSums({
+  name,
+  accesses,
+  groups,
+  rows,
+  channels,
+  width,
+  terms,
+  prepare,
+  add,
+}: ColumnSums): PartialSums {
+  const vectors = channels / width;
+  let across = 1;
+  while (across < 64 && across < vectors) across *= 2;
+  const down = THREADS / across;
+  const chunks = Math.max(1, Math.min(256, Math.ceil(rows / (down * DEPTH))));
+  const length = Math.ceil(rows / chunks);
+  const parts = webgpu().allocate([groups, chunks, terms, channels]);
+  const { bind, code } = join(accesses);
+  const vector = vectorOf(width);
+  const each = (line: (term: number) => string) => Array.from({ length: terms }, (_, term) => line(term)).join(" ");
+  launch({
+    name,
+    bind: { ...bind, parts: writes(parts, vector as "f32") },
+    code: `
+${code}
+var<workgroup> shared_: array<${vector}, ${THREADS * terms}>;
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
+  let c = id.x * ${across}u + local % ${across}u;
+  let group = id.z;
+  var sums = array<${vector}, ${terms}>();
+  if (c < ${vectors}u) {
+    var at = group * ${rows * vectors}u + c;
+    ${prepare}
+    for (var row = id.y * ${length}u + local / ${across}u; row < min(${rows}u, (id.y + 1u) * ${length}u); row += ${down}u) {
+      at = (group * ${rows}u + row) * ${vectors}u + c;
+      ${add}
+    }
+  }
+  ${each((term) => `shared_[${term * THREADS}u + local] = sums[${term}];`)}
+  for (var half = ${down / 2}u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (local < half * ${across}u) {
+      ${each((term) => `shared_[${term * THREADS}u + local] += shared_[${term * THREADS}u + local + half * ${across}u];`)}
+    }
+  }
+  if (local < ${across}u && c < ${vectors}u) {
+    ${each((term) => `parts[((group * ${chunks}u + id.y) * ${terms}u + ${term}u) * ${vectors}u + c] = shared_[${term * THREADS}u + local];`)}
+  }
+}`,
+    groups: [Math.ceil(vectors / across), chunks, groups],
+  });
+  return { parts, chunks };
+}
