@@ -21,15 +21,16 @@ const report: Reporter = {
   },
   stopRequested: () => undefined,
 };
+const computing = { threads: Number(threads), device: "wasm" } as const;
 try {
   const folder = new RunFolder(data, "run_recipe");
   folder.create();
-  const trained = await pretrain(spec, folder, Number(threads), report);
+  const trained = await pretrain(spec, folder, computing, report);
   const probed = await probe(parseSpec("linear-probe", { from: "run_recipe", lr: 0.1 }), {
     pretrained: spec,
     source: folder,
     own: new RunFolder(data, "run_probe"),
-    threads: Number(threads),
+    computing,
     report,
   });
   if (!("result" in trained && "result" in probed)) throw new Error("nobody asked it to stop");

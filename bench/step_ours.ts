@@ -13,6 +13,7 @@ import { openBatches } from "../src/train/batches.ts";
 import { trainStep } from "../src/train/moco_step.ts";
 import { Pool } from "../src/train/pool.ts";
 import { createModel, startPosition } from "../src/train/state.ts";
+import { Threads } from "../src/train/threads.ts";
 
 const { values } = parseArgs({
   options: {
@@ -45,7 +46,8 @@ const pool = await Pool.open({ spec, state, buffers, slots, channels: 3, mean, s
 const order = Int32Array.from({ length: batch }, (_, i) => i);
 const batches = openBatches(images, order, { ...spec, epochs: 1000 });
 const position = startPosition();
-const step = () => trainStep({ model, pool, batches }, spec, position);
+const engine = new Threads(spec, model, pool, threads);
+const step = () => trainStep({ model, engine, batches }, spec, position);
 // A run has thousands of steps: the first seconds, in which JavaScript and WASM are still being compiled, are not its pace.
 const WARM_UP = 8000;
 for (const start = performance.now(); ; ) {

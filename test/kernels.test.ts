@@ -3,7 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pointer, wasmDevice } from "../src/backend/wasm.ts";
+import { webgpu } from "../src/backend/webgpu.ts";
 import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
+import { type Tile, tiles } from "../src/kernels/webgpu/product.ts";
+import { forceTile } from "../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../src/util/random.ts";
 import { devices, useTestDevice } from "./devices.ts";
 import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
@@ -134,6 +137,39 @@ describe.each(devices)("%s", (device) => {
         expect(relativeError(await df.data(), expected.dfilter)).toBeLessThan(2e-5);
       });
     });
+
+    if (device === "webgpu") {
+      test("what a GPU gets, sizes folded in and loops unrolled, in tiles of any size, has the same bits", async () => {
+        const shapes: Geometry[] = [
+          { n: 2, h: 9, w: 7, ci: 8, co: 12, kh: 3, kw: 3, stride: 2, pad: 1 },
+          { n: 1, h: 8, w: 8, ci: 3, co: 5, kh: 3, kw: 3, stride: 1, pad: 1 },
+        ];
+        for (const g of shapes) {
+          const { oh, ow } = outSize(g);
+          await tidied(async () => {
+            const x = tf.tensor4d(noise(g.n * g.h * g.w * g.ci, 1), [g.n, g.h, g.w, g.ci]);
+            const f = tf.tensor4d(noise(9 * g.ci * g.co, 2), [3, 3, g.ci, g.co]);
+            const dy = tf.tensor4d(noise(g.n * oh * ow * g.co, 3), [g.n, oh, ow, g.co]);
+            const all = async () => {
+              const y = tf.conv2d(x, f, g.stride, g.pad);
+              const grads = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, g.stride, g.pad))(
+                [x, f],
+                dy,
+              );
+              return Promise.all([y, ...grads].map((t) => t.data()));
+            };
+            const expected = await all();
+            webgpu().foldsNumbers = true;
+            for (const tile of [tiles[0], tiles.at(-1)] as Tile[]) {
+              forceTile(tile);
+              expect(await all()).toEqual(expected);
+            }
+            forceTile(undefined);
+            webgpu().foldsNumbers = false;
+          });
+        }
+      }, 60_000);
+    }
 
     test("refuses dilation, naming it", () => {
       const x = tf.zeros([1, 8, 8, 1]) as tf.Tensor4D;

@@ -21,19 +21,22 @@ async function accuracies(shuffle: boolean): Promise<{ together: number; shuffle
     encoder: { arch: "resnet10", stem: "cifar", width: 4 },
   });
   const context = { cache: "/nonexistent", log: () => undefined };
-  const { model, pool, dataset, parts } = await openSession(spec, { threads: 2, context });
-  const trainer = { model, pool, batches: openBatches(dataset.train, parts.train, spec) };
+  const { model, engine, dataset, parts } = await openSession(spec, { threads: 2, device: "wasm", context });
+  const trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
   const position = startPosition();
   for (let step = 0; step < STEPS; step++) await trainStep(trainer, spec, position);
   const judge = async (shuffled: boolean) => {
     // Nothing is learnt any more; keys go on into the queue as they are encoded now.
     const still = { ...spec, shuffle: shuffled, optimizer: { ...spec.optimizer, lr: 0 } };
     let top1 = 0;
-    for (let step = 0; step < JUDGED; step++) top1 += (await trainStep(trainer, still, position)).top1 / JUDGED;
+    for (let step = 0; step < JUDGED; step++) {
+      const [metrics] = await trainStep(trainer, still, position);
+      top1 += (metrics?.top1 as number) / JUDGED;
+    }
     return top1;
   };
   const [together, shuffledTop1] = [await judge(false), await judge(true)];
-  pool.close();
+  engine.close();
   return { together, shuffled: shuffledTop1 };
 }
 

@@ -48,7 +48,7 @@ async function train(spec: object, threads: number) {
     ...spec,
   });
   const report = { ...context, progress: () => undefined, stopRequested: () => undefined };
-  const outcome = await pretrain(parsed, run, threads, report);
+  const outcome = await pretrain(parsed, run, { threads, device: "wasm" }, report);
   if (!("result" in outcome)) throw new Error("stopped");
   const metrics = readFileSync(join(run.path, "metrics.jsonl"), "utf8");
   return { result: outcome.result, metrics };

@@ -9,6 +9,7 @@ import { queueDrift, trainStep } from "../src/train/moco_step.ts";
 import { type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import { openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
+import type { Threads } from "../src/train/threads.ts";
 import { temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const specFor = (data: string, more: object = {}) =>
@@ -30,13 +31,18 @@ async function run(spec: ReturnType<typeof specFor>, folder: string, threads: nu
   let step = -1;
   const run = new RunFolder(folder, "run_x");
   run.create();
-  return pretrain(spec, run, threads, {
-    ...quiet,
-    progress: (p) => {
-      step = p.step;
+  return pretrain(
+    spec,
+    run,
+    { threads, device: "wasm" },
+    {
+      ...quiet,
+      progress: (p) => {
+        step = p.step;
+      },
+      stopRequested: () => (step === stopAtStep ? "shutdown" : undefined),
     },
-    stopRequested: () => (step === stopAtStep ? "shutdown" : undefined),
-  });
+  );
 }
 
 const finalFiles = (folder: string, result: PretrainResult) => {
@@ -103,8 +109,8 @@ test.each([false, true])(
     using data = temporaryFolder();
     writeFashionLike(data.path, 120, 20);
     const spec = specFor(data.path, { momentum: 1, symmetric });
-    const { model, pool, dataset, parts } = await openSession(spec, { threads: 2, context: quiet });
-    const trainer = { model, pool, batches: openBatches(dataset.train, parts.train, spec) };
+    const { model, engine, dataset, parts } = await openSession(spec, { threads: 2, device: "wasm", context: quiet });
+    const trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
     const position = startPosition();
     expect(await queueDrift(trainer, spec, position)).toBeNull();
     // The queue of 40 holds two batches of 16 (with the symmetric loss one of 32): it wraps, and is found again.
@@ -115,7 +121,7 @@ test.each([false, true])(
       keyParams[i] = v + 0.3 * Math.sin(i);
     });
     expect(await queueDrift(trainer, spec, position)).toBeLessThan(0.9);
-    pool.close();
+    engine.close();
   },
   60_000,
 );
@@ -160,16 +166,16 @@ test("a thousand steps: tensors and heap stay as they were after the third", asy
     epochs: 300,
     augmentation: { size: 32 },
   });
-  const { model, pool, dataset, parts } = await openSession(spec, { threads: 2, context: quiet });
-  const trainer = { model, pool, batches: openBatches(dataset.train, parts.train, spec) };
+  const { model, engine, dataset, parts } = await openSession(spec, { threads: 2, device: "wasm", context: quiet });
+  const trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
   const position = startPosition();
   let early: unknown;
   while (position.step < 1000) {
     await trainStep(trainer, spec, position);
-    if (position.step === 3) early = await pool.run({ kind: "memory" });
+    if (position.step === 3) early = await (engine as Threads).pool.run({ kind: "memory" });
   }
-  expect(await pool.run({ kind: "memory" })).toEqual(early as never);
-  pool.close();
+  expect(await (engine as Threads).pool.run({ kind: "memory" })).toEqual(early as never);
+  engine.close();
 }, 240_000);
 
 test("resnet50 with the ImageNet stem trains", async () => {

@@ -242,7 +242,7 @@ test("topK equals a full sort, ties by index", () => {
 
 describe("environment", () => {
   test("defaults", () => {
-    expect(readEnv({})).toMatchObject({ redisUrl: undefined, host: "127.0.0.1", port: 8787, device: "wasm" });
+    expect(readEnv({})).toMatchObject({ redisUrl: undefined, host: "127.0.0.1", port: 8787, device: "auto" });
   });
 
   test("every bad variable is named with what was got", () => {

@@ -12,7 +12,7 @@ const send = (message: FromChild) => process.send?.(message);
 let stop: "cancel" | "shutdown" | undefined;
 
 async function run(start: StartMessage): Promise<void> {
-  const { dataDir, threads } = start;
+  const { dataDir, threads, device } = start;
   const report: Reporter = {
     cache: join(dataDir, "datasets"),
     log: (message) => send({ kind: "log", message }),
@@ -25,9 +25,9 @@ async function run(start: StartMessage): Promise<void> {
     ? await evaluate(start.type as EvaluationType, start.spec as JobSpecs[EvaluationType], {
         pretrained: start.source.spec,
         source: new RunFolder(dataDir, start.source.runId),
-        ...{ own, threads, report },
+        ...{ own, computing: { threads, device }, report },
       })
-    : await pretrain(start.spec as JobSpecs["pretrain"], own, threads, report);
+    : await pretrain(start.spec as JobSpecs["pretrain"], own, { threads, device }, report);
   if ("stopped" in outcome) send({ kind: "stopped", why: outcome.stopped });
   else send({ kind: "done", result: outcome.result });
 }

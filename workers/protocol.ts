@@ -10,6 +10,7 @@ export interface StartMessage {
   source?: { runId: string; spec: JobSpecs["pretrain"] } | undefined;
   dataDir: string;
   threads: number;
+  device: "auto" | "webgpu" | "wasm";
 }
 
 export type ToChild = StartMessage | { kind: "stop"; why: "cancel" | "shutdown" };

@@ -147,8 +147,8 @@ class Supervisor {
         const runId = spec.from;
         source = { runId, spec: parseSpec("pretrain", this.jobs.folder(runId).readJob<Job>().spec) };
       }
-      const { dataDir, threads } = this.env;
-      return { kind: "start", runId: job.id, type: job.type, spec, source, dataDir, threads };
+      const { dataDir, threads, device } = this.env;
+      return { kind: "start", runId: job.id, type: job.type, spec, source, dataDir, threads, device };
     } catch (error) {
       if (error instanceof SpecError) return { kind: "failed", final: true, message: error.message };
       throw error;

@@ -5,6 +5,7 @@
  */
 import { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu/dist/backend_webgpu";
 import * as tf from "@tensorflow/tfjs-core";
+import { DeviceLostError, DeviceMemoryError } from "./errors.ts";
 import { type Dispatch, Recording } from "./recording.ts";
 
 /** A part of a buffer; offset and size in bytes. Offsets are multiples of 256, as WebGPU asks. */
@@ -46,9 +47,18 @@ export class GpuBackend extends WebGPUBackend {
   private readonly constants = new Map<string, GPUBuffer>();
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
   private recorder: Recorder | undefined;
+  private failure: Error | undefined;
 
   constructor(device: GPUDevice, info: GPUAdapterInfo) {
     super(device, info);
+    // WebGPU goes on with zeros after an error, and tells only who listens.
+    device.addEventListener("uncapturederror", ({ error }) => {
+      const memory = error instanceof GPUOutOfMemoryError;
+      this.failure ??= memory ? new DeviceMemoryError(error.message) : new Error(`WebGPU: ${error.message}`);
+    });
+    device.lost.then(({ reason, message }) => {
+      this.failure ??= new DeviceLostError(`the device was lost (${reason}): ${message}`);
+    });
     const stock = this.inside.tensorToBinding.bind(this);
     this.inside.tensorToBinding = (tensor) => (tensor && this.slices.get(tensor.dataId)) ?? stock(tensor);
   }
@@ -191,6 +201,32 @@ export class GpuBackend extends WebGPUBackend {
     if (++inside.dispatchCountInPass >= tf.env().getNumber("WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE")) this.flush();
   }
 
+  /** Throws what went wrong on the device since it was opened: DeviceLostError, DeviceMemoryError or another Error. */
+  check(): void {
+    if (this.failure) throw this.failure;
+  }
+
+  /** What is in a buffer when all that was submitted is done. Rejects as `check` throws. */
+  async readSlice({ buffer, offset, size }: Slice): Promise<ArrayBuffer> {
+    this.check();
+    const staging = this.device.createBuffer({ size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
+    const encoder = this.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
+    this.device.queue.submit([encoder.finish()]);
+    try {
+      await staging.mapAsync(GPUMapMode.READ);
+    } catch (error) {
+      // Why it cannot be mapped is told to those who listen, in a turn of its own.
+      await this.device.queue.onSubmittedWorkDone();
+      this.check();
+      throw error;
+    }
+    this.check();
+    const bytes = staging.getMappedRange().slice(0);
+    staging.destroy();
+    return bytes;
+  }
+
   /** Hands over what waits. */
   flush(): void {
     this.endComputePassEncoder();
@@ -213,6 +249,8 @@ export class GpuBackend extends WebGPUBackend {
     const { inside } = this;
     const recorder = new Recorder(this.device);
     const before = { ...inside };
+    const other = tf.getBackend();
+    tf.setBackend("webgpu"); // at once: it is there already
     const batch = tf.env().getNumber("WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE");
     const onCpu = tf.env().getBool("WEBGPU_CPU_FORWARD");
     tf.env().set("WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE", Number.MAX_SAFE_INTEGER);
@@ -230,6 +268,7 @@ export class GpuBackend extends WebGPUBackend {
       throw error;
     } finally {
       this.recorder = undefined;
+      tf.setBackend(other);
       const { bufferManager, commandQueueOwnedIds } = before;
       Object.assign(inside, { bufferManager, commandQueueOwnedIds, computePassEncoder: null, dispatchCountInPass: 0 });
       Object.assign(inside, { commandEncoder: null, uniformPendingDisposal: [], tensorDataPendingDisposal: [] });

@@ -2,11 +2,7 @@
  * tfjs's WASM heap, which it takes for endless: an allocation that fails gives address 0, and tfjs would write there.
  * Here that is an error; and what is allocated and freed can be recorded, for an estimate before a run.
  */
-
-/** The device has no room left. What to do about it depends on who asked: see `train/footprint.ts`. */
-export class DeviceMemoryError extends Error {
-  override name = "DeviceMemoryError";
-}
+import { DeviceMemoryError } from "./errors.ts";
 
 interface Emscripten {
   HEAPU8: Uint8Array;

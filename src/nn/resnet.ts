@@ -11,9 +11,16 @@ import { Layout } from "./layout.ts";
 /** What a forward pass reads and writes besides its input. */
 export interface Pass {
   param(name: string): tf.Tensor;
-  /** Train: normalise by the batch, and hand its statistics over. Eval: by the running ones. */
+  /**
+   * Train: normalise by the batch, or by each of `groups` equal parts of it, and hand the statistics over, with the number
+   * of rows that they are of. Eval: by the running ones.
+   */
   readonly norm:
-    | { mode: "train"; record: (name: string, mean: tf.Tensor, variance: tf.Tensor, rows: number) => void }
+    | {
+        mode: "train";
+        groups: number;
+        record: (name: string, mean: tf.Tensor, variance: tf.Tensor, rows: number) => void;
+      }
     | { mode: "eval"; stat: (name: string) => tf.Tensor };
 }
 
@@ -62,8 +69,9 @@ export function buildEncoder(spec: EncoderSpec, channels: number, head: "mlp" | 
         const { stat } = pass.norm;
         return batchNormEval(inputs, stat(`${name}.running_mean`), stat(`${name}.running_var`), relu);
       }
-      const [y, mean, variance] = batchNormTrain(inputs, relu);
-      pass.norm.record(name, mean, variance, x.size / c);
+      const { groups } = pass.norm;
+      const [y, mean, variance] = batchNormTrain(inputs, relu, groups);
+      pass.norm.record(name, mean, variance, x.size / c / groups);
       return y;
     };
   };

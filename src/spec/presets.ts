@@ -21,6 +21,9 @@ const imagenet: Preset = {
   maskSameImage: false,
   epochs: 200,
   seed: 0,
+  device: "auto",
+  precision: "float32",
+  logEvery: 20,
   optimizer: {
     algorithm: "sgd",
     lr: 0.03,

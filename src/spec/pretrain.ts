@@ -79,6 +79,13 @@ export const pretrainSpec = z
     maskSameImage: z.boolean().describe("leave keys of the query's own image out of its negatives"),
     epochs: z.int().min(1).max(100_000),
     seed: z.int().min(0).max(0xffffffff),
+    device: z
+      .enum(["auto", "webgpu", "wasm"])
+      .describe("auto: a GPU where there is a real one, else WASM; also WASM after a GPU has failed twice"),
+    precision: z
+      .enum(["float32", "mixed"])
+      .describe("mixed: activations in float16, sums and parameters in float32; on WebGPU, WASM is always float32"),
+    logEvery: z.int().min(1).max(1000).describe("steps between two looks at the loss, which make a GPU wait"),
     optimizer: optimizerSpec,
     augmentation: augmentationSpec,
     monitor: z.strictObject({

@@ -8,7 +8,15 @@ import type { RunFolder } from "../store/run_folder.ts";
 import { FileError } from "../util/errors.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
 import type { Reporter } from "./pretrain.ts";
-import { dimensionOf, type Embedding, labelled, labelsOf, openSession, type Session } from "./session.ts";
+import {
+  type Computing,
+  dimensionOf,
+  type Embedding,
+  labelled,
+  labelsOf,
+  openSession,
+  type Session,
+} from "./session.ts";
 
 /** Ends an evaluation between two of its parts; it starts anew when run again. */
 export class Stopped extends Error {
@@ -27,7 +35,7 @@ export interface EvaluationContext {
   readonly source: RunFolder;
   /** The evaluation's own run, for what it leaves. */
   readonly own: RunFolder;
-  readonly threads: number;
+  readonly computing: Computing;
   readonly report: Reporter;
 }
 
@@ -63,15 +71,15 @@ export class Evaluation {
     context: EvaluationContext,
     work: (evaluation: Evaluation) => Promise<T>,
   ): Promise<Outcome<T>> {
-    const { pretrained, threads, report } = context;
-    const session = await openSession(pretrained, { threads, context: report, dataset: common.dataset });
+    const { pretrained, computing, report } = context;
+    const session = await openSession(pretrained, { ...computing, context: report, dataset: common.dataset });
     try {
       return { result: await work(new Evaluation(session, context, common)) };
     } catch (error) {
       if (error instanceof Stopped) return { stopped: error.why };
       throw error;
     } finally {
-      session.pool.close();
+      session.engine.close();
     }
   }
 
@@ -111,6 +119,7 @@ export class Evaluation {
       state.queryParams.set(state.keyParams);
       state.queryStats.set(state.keyStats);
     }
+    this.session.engine.load();
   }
 
   /** SHA-256 of what the features depend on: main_lincls.py's sanity check, over every bit. */
@@ -136,9 +145,9 @@ export class Evaluation {
   }
 
   provenance(backbone: string): Provenance {
-    const { threads } = this.context;
+    const { device, threads } = this.session.engine;
     const seconds = (performance.now() - this.startedAt) / 1000;
-    return { step: this.step, backbone, device: "wasm", threads, seconds };
+    return { step: this.step, backbone, device, threads, seconds };
   }
 
   async labelled(images: Images, indices: Int32Array, embedding: Embedding): Promise<Labelled & { dim: number }> {

@@ -20,7 +20,7 @@ import {
   type Provenance,
 } from "./evaluation.ts";
 import { embed, labelsOf, type Session, sessionOver } from "./session.ts";
-import type { Model } from "./state.ts";
+import type { Model, StepMetrics } from "./state.ts";
 
 interface Setting {
   lr: number;
@@ -94,32 +94,31 @@ function rateScale(encoder: Encoder, layerDecay: number): number[] {
 
 /** Trains on `indices`; the model is left as it is then. Returns the mean loss of the last epoch. */
 async function train(session: Session, indices: Int32Array, layerDecay: number, pause: () => void): Promise<number> {
-  const { spec, model, pool, dataset } = session;
+  const { spec, model, engine, dataset } = session;
   const { buffers } = model;
   const batches = openBatches(dataset.train, indices, spec);
   const { labels } = dataset.train;
   const scale = rateScale(model.encoder, layerDecay);
-  let loss = 0;
+  const losses: number[] = [];
+  const absorb = (known: readonly StepMetrics[]) => {
+    for (const { loss } of known) {
+      losses.push(loss);
+      if (!Number.isFinite(loss)) throw new Error(`the loss is ${loss} at step ${losses.length}: lower spec.lr`);
+    }
+  };
+  engine.load();
   for (let step = 0; step < batches.stepsPerEpoch * spec.epochs; step++) {
     pause();
     const epoch = Math.floor(step / batches.stepsPerEpoch);
-    if (step % batches.stepsPerEpoch === 0) loss = 0;
     await batches.source.at(step, buffers.places);
     buffers.batch.set(batches.indices(step));
     buffers.labels.set(buffers.batch.map((index) => labels?.[index] as number));
-    await pool.run({ kind: "classify", from: 0, to: 1, epoch, pixels: batches.source.pixels });
-    await pool.run({ kind: "reduce", from: 0, to: 1 });
-    await pool.run({
-      kind: "update",
-      lr: learningRate(spec.optimizer, step / batches.stepsPerEpoch, spec.epochs),
-      step,
-      scale,
-    });
-    const stepLoss = buffers.metrics[0] as number;
-    if (!Number.isFinite(stepLoss)) throw new Error(`the loss is ${stepLoss} at step ${step + 1}: lower spec.lr`);
-    loss += stepLoss / batches.stepsPerEpoch;
+    const lr = learningRate(spec.optimizer, step / batches.stepsPerEpoch, spec.epochs);
+    const known = await engine.classify({ step, epoch, pixels: batches.source.pixels, lr, scale });
+    absorb(known);
+    if ((step + 1) % batches.stepsPerEpoch === 0) absorb(await engine.settle());
   }
-  return loss;
+  return losses.slice(-batches.stepsPerEpoch).reduce((sum, loss) => sum + loss, 0) / batches.stepsPerEpoch;
 }
 
 export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promise<Outcome<FineTuneJobResult>> {
@@ -138,7 +137,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
         classifierSpec(context.pretrained, spec, classes, batchSize, s),
         dataset,
         undefined,
-        context.threads,
+        { ...context.computing, context: context.report },
       );
       try {
         const [from, to]: [Model, Model] = [session.model, tuned.model];
@@ -147,7 +146,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
         const loss = await train(tuned, indices, spec.layerDecay, evaluation.pause);
         return await use(tuned, loss);
       } finally {
-        tuned.pool.close();
+        tuned.engine.close();
       }
     };
 

@@ -1,15 +1,14 @@
-/** One step of MoCo over threads, in the reference's order; a barrier between any two lines that end in `run`. */
-import { enqueue } from "../methods/moco.ts";
+/** One step of MoCo: which images, which rate; and what can be said of the queue. The engine does the rest. */
 import { learningRate } from "../optim/schedule.ts";
 import { keysPerStep, type PretrainSpec } from "../spec/pretrain.ts";
 import { Stream } from "../util/random.ts";
 import type { Batches } from "./batches.ts";
-import type { Pool } from "./pool.ts";
+import type { Engine } from "./engine.ts";
 import { directionsOf, METRICS, type Model, type Position, type StepMetrics, unitsOf } from "./state.ts";
 
 export interface Trainer {
   readonly model: Model;
-  readonly pool: Pool;
+  readonly engine: Engine;
   readonly batches: Batches;
 }
 
@@ -25,43 +24,19 @@ async function deal({ model, batches }: Trainer, spec: PretrainSpec, step: numbe
 }
 
 /**
- * Trains on the batch at `position` and moves it on. Throws when the loss is not finite.
- * With the symmetric loss the keys of view 0 are enqueued before those of view 1, as the CIFAR demo does.
+ * Trains on the batch at `position` and moves it on. Gives the metrics of the steps that have become known, this one's
+ * perhaps later. Throws when a loss is not finite.
  */
-export async function trainStep(trainer: Trainer, spec: PretrainSpec, position: Position): Promise<StepMetrics> {
-  const { model, pool, batches } = trainer;
-  const { buffers, state, slots } = model;
-  const epoch = Math.floor(position.step / batches.stepsPerEpoch);
-  const { pixels } = batches.source;
-  const units = unitsOf(spec);
-  await deal(trainer, spec, position.step);
-  await pool.run({ kind: "momentum" });
-  await pool.run({ kind: "keys", epoch, pixels });
-  for (let from = 0; from < units; from += slots) {
-    const to = Math.min(units, from + slots);
-    await pool.run({ kind: "queries", epoch, pixels, from, to }, from);
-    await pool.run({ kind: "reduce", from, to });
-  }
-  const lr = learningRate(spec.optimizer, position.step / batches.stepsPerEpoch, spec.epochs);
-  await pool.run({ kind: "update", lr, step: position.step });
-  for (let direction = directionsOf(spec) - 1; direction >= 0; direction--) {
-    const size = spec.batchSize * spec.dim;
-    const keys = buffers.keys.subarray(direction * size, (direction + 1) * size);
-    const queue = { keys: state.queue, ids: state.queueIds };
-    position.queuePointer = enqueue(queue, keys, buffers.batch, position.queuePointer);
-  }
+export async function trainStep(trainer: Trainer, spec: PretrainSpec, position: Position): Promise<StepMetrics[]> {
+  const { engine, batches } = trainer;
+  const { step, queuePointer } = position;
+  const epoch = Math.floor(step / batches.stepsPerEpoch);
+  const lr = learningRate(spec.optimizer, step / batches.stepsPerEpoch, spec.epochs);
+  await deal(trainer, spec, step);
+  const known = await engine.train({ step, epoch, pixels: batches.source.pixels, lr, queuePointer });
+  position.queuePointer = (queuePointer + keysPerStep(spec)) % spec.queueSize;
   position.step++;
-
-  // Summed over directions, as the loss is; the others are means.
-  const [loss, top1, positive, negative] = Array.from({ length: METRICS }, (_, metric) => {
-    let sum = 0;
-    for (let unit = 0; unit < units; unit++) sum += buffers.metrics[unit * METRICS + metric] as number;
-    return sum / (metric === 0 ? spec.splits : units);
-  }) as [number, number, number, number];
-  if (!Number.isFinite(loss)) {
-    throw new Error(`the loss is ${loss} at step ${position.step} (epoch ${epoch + 1}): lower spec.optimizer.lr`);
-  }
-  return { loss, top1, positive, negative };
+  return known;
 }
 
 /** Age of the oldest key in steps, and the share of the queue that is still random vectors. The queue is a FIFO. */
@@ -76,7 +51,7 @@ export function queueAge(spec: PretrainSpec, step: number): { oldest: number; ra
  * random vectors. Costs the key half of a step.
  */
 export async function queueDrift(trainer: Trainer, spec: PretrainSpec, position: Position): Promise<number | null> {
-  const { model, pool, batches } = trainer;
+  const { model, engine, batches } = trainer;
   const { buffers, state } = model;
   const perStep = directionsOf(spec) * spec.batchSize;
   const ago = Math.floor(spec.queueSize / perStep);
@@ -84,7 +59,7 @@ export async function queueDrift(trainer: Trainer, spec: PretrainSpec, position:
   if (step < 0) return null;
   await deal(trainer, spec, step);
   const epoch = Math.floor(step / batches.stepsPerEpoch);
-  await pool.run({ kind: "keys", epoch, pixels: batches.source.pixels });
+  await engine.encodeKeys({ step, epoch, pixels: batches.source.pixels });
   let sum = 0;
   for (let i = 0; i < perStep; i++) {
     // Stored with the last direction first, see trainStep.

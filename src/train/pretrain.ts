@@ -11,7 +11,7 @@ import { encodeCheckpoint, restoreCheckpoint } from "./checkpoint.ts";
 import { expectMemory } from "./footprint.ts";
 import { queueAge, queueDrift, type Trainer, trainStep } from "./moco_step.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
-import { expectBatch, openSession, type Session } from "./session.ts";
+import { type Computing, expectBatch, openSession, type Session } from "./session.ts";
 import { type Position, resetSums, type StepMetrics, startPosition } from "./state.ts";
 
 export interface Reporter extends DataContext {
@@ -44,17 +44,17 @@ export type PretrainOutcome = { stopped: "cancel" | "shutdown" } | { result: Pre
 export async function pretrain(
   spec: PretrainSpec,
   folder: RunFolder,
-  threads: number,
+  { threads, device }: Computing,
   report: Reporter,
 ): Promise<PretrainOutcome> {
-  const session = await openSession(spec, { threads, context: report });
+  const session = await openSession(spec, { threads, device, context: report });
   try {
     expectBatch(session, spec.batchSize);
-    await expectMemory(spec, session.dataset.train.channels, threads);
+    if (session.engine.device === "wasm") await expectMemory(spec, session.dataset.train.channels, threads);
     report.warnings?.(lint(spec, session.parts.train.length).map(({ message }) => message));
-    return await new Run(session, folder, report, threads).loop();
+    return await new Run(session, folder, report).loop();
   } finally {
-    session.pool.close();
+    session.engine.close();
   }
 }
 
@@ -66,6 +66,8 @@ class Run {
   private readonly position: Position;
   private readonly startStep: number;
   private record: CheckpointRecord | undefined;
+  /** Steps whose metrics are known. */
+  private known: number;
   private trainMs = 0;
   private watched: Watched = { knn: null, spread: null };
   private loss = Number.NaN;
@@ -75,16 +77,17 @@ class Run {
     private readonly session: Session,
     private readonly folder: RunFolder,
     private readonly report: Reporter,
-    private readonly threads: number,
   ) {
-    const { spec, model, pool, dataset, parts } = session;
+    const { spec, model, engine, dataset, parts } = session;
     this.spec = spec;
-    this.trainer = { model, pool, batches: openBatches(dataset.train, parts.train, spec) };
+    this.trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
     this.steps = this.trainer.batches.stepsPerEpoch * spec.epochs;
     const found = folder.readCheckpoint(report.log);
     this.position = found
       ? restoreCheckpoint(found.bytes, found.record.file, spec, model.encoder, model.state)
       : startPosition();
+    engine.load();
+    this.known = this.position.step;
     this.record = found?.record;
     this.startStep = this.position.step;
     if (found) report.log(`resuming after step ${this.startStep} of ${this.steps}`);
@@ -100,7 +103,10 @@ class Run {
       while (position.step < (epoch + 1) * stepsPerEpoch) {
         const stop = report.stopRequested();
         if (stop) {
-          if (this.record?.step !== position.step) this.save();
+          if (this.record?.step !== position.step) {
+            this.absorb(await this.session.engine.settle());
+            this.save();
+          }
           return { stopped: stop };
         }
         await this.step(epoch);
@@ -114,8 +120,8 @@ class Run {
       knn: this.watched.knn,
       untrainedKnn: position.untrainedKnn,
       verdict: this.verdict ?? null,
-      device: "wasm",
-      threads: this.threads,
+      device: this.session.engine.device,
+      threads: this.session.engine.threads,
       imagesPerSecond: this.pace(),
       dataWait: this.dataWait(),
       seconds: (performance.now() - startedAt) / 1000,
@@ -134,18 +140,32 @@ class Run {
 
   private async step(epoch: number): Promise<void> {
     const before = performance.now();
-    const metrics = await trainStep(this.trainer, this.spec, this.position);
+    const known = await trainStep(this.trainer, this.spec, this.position);
     this.trainMs += performance.now() - before;
-    this.loss = metrics.loss;
+    this.absorb(known);
+    if (known.length > 0) this.tell(epoch + 1);
+  }
+
+  /** Takes in the metrics of the steps that follow those known. Throws where a loss is not finite. */
+  private absorb(metrics: readonly StepMetrics[]): void {
     const { sums } = this.position;
-    for (const name of Object.keys(sums) as (keyof StepMetrics)[]) sums[name] += metrics[name];
-    this.tell(epoch + 1);
+    for (const step of metrics) {
+      this.known++;
+      if (!Number.isFinite(step.loss)) {
+        throw new Error(`the loss is ${step.loss} at step ${this.known}: lower spec.optimizer.lr`);
+      }
+      this.loss = step.loss;
+      for (const name of Object.keys(sums) as (keyof StepMetrics)[]) sums[name] += step[name];
+    }
   }
 
   private async endEpoch(epoch: number): Promise<void> {
     const { spec, position, session } = this;
     const { stepsPerEpoch } = this.trainer.batches;
     const { everyEpochs } = spec.monitor;
+    const before = performance.now();
+    this.absorb(await session.engine.settle());
+    this.trainMs += performance.now() - before;
     const due = everyEpochs > 0 && ((epoch + 1) % everyEpochs === 0 || epoch + 1 === spec.epochs);
     const gradient = gradientNorms(session.model.encoder.params, session.model.buffers.gradient);
     const drift = due ? await queueDrift(this.trainer, spec, position) : null;

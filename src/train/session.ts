@@ -1,39 +1,47 @@
 /** A dataset, a model and the threads that work on them: what training and evaluation share. */
+
+import type { DeviceWish } from "../backend/choose.ts";
 import { loadDataset, partition } from "../data/index.ts";
 import { openSource, PLACE } from "../data/source.ts";
 import { type DataContext, type Dataset, type Images, isHeld } from "../data/types.ts";
 import type { Look } from "../data/view.ts";
 import type { Labelled } from "../evaluate/knn.ts";
-import { openDevice } from "../kernels/index.ts";
 import type { DatasetSpec } from "../spec/dataset.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { FileError, UserError } from "../util/errors.ts";
-import { Pool } from "./pool.ts";
-import { createModel, type Model } from "./state.ts";
+import type { Engine } from "./engine.ts";
+import { openEngine } from "./open_engine.ts";
+import type { Model } from "./state.ts";
 import type { Features } from "./tasks.ts";
 
 export interface Session {
   readonly spec: PretrainSpec;
   readonly dataset: Dataset;
   readonly model: Model;
-  readonly pool: Pool;
+  readonly engine: Engine;
   /** Dataset indices that may be trained on, and those held out for the monitor. */
   readonly parts: { train: Int32Array; holdout: Int32Array };
 }
 
-/** What a session needs besides its spec. */
-export interface SessionOptions {
+/** What to compute with. */
+export interface Computing {
+  /** Of WASM. */
   readonly threads: number;
+  /** What this process may use; the spec may ask for less. */
+  readonly device: DeviceWish;
+}
+
+/** What a session needs besides its spec. */
+export interface SessionOptions extends Computing {
   readonly context: DataContext;
   /** The images; unset: those of the spec. */
   readonly dataset?: DatasetSpec | undefined;
 }
 
 export async function openSession(spec: PretrainSpec, options: SessionOptions): Promise<Session> {
-  await openDevice();
-  const { threads, context } = options;
+  const { context } = options;
   const given = options.dataset ?? spec.dataset;
-  return sessionOver(spec, await loadDataset(given, context), given.images, threads);
+  return sessionOver(spec, await loadDataset(given, context), given.images, options);
 }
 
 /** The same over a dataset that is loaded already: fine-tuning has another head on the same images. */
@@ -41,14 +49,17 @@ export async function sessionOver(
   spec: PretrainSpec,
   dataset: Dataset,
   images: number | undefined,
-  threads: number,
+  options: SessionOptions,
 ): Promise<Session> {
   const { train, mean, std } = dataset;
   const parts = partition(train, spec.monitor.holdout, images, spec.seed);
-  const model = createModel(spec, train.channels, threads);
-  const { state, buffers, slots } = model;
-  const pool = await Pool.open({ spec, state, buffers, slots, channels: train.channels, mean, std, threads });
-  return { spec, dataset, model, pool, parts };
+  const { model, engine } = await openEngine(
+    spec,
+    { channels: train.channels, mean, std },
+    options,
+    options.context.log,
+  );
+  return { spec, dataset, model, engine, parts };
 }
 
 /** Throws UserError where the images do not fill one batch. */
@@ -84,7 +95,7 @@ export async function embed(
   indices: Int32Array,
   embedding: Embedding,
 ): Promise<Float32Array> {
-  const { pool, spec } = session;
+  const { engine, spec } = session;
   const { what, look = WHOLE, size: side = spec.augmentation.size } = embedding;
   const dim = dimensionOf(session, embedding);
   const size = groupSize(images);
@@ -107,7 +118,7 @@ export async function embed(
     const wanted = shared(Int32Array, part.length, 4);
     wanted.set(part);
     const out = shared(Float32Array, part.length * dim, 4);
-    await pool.run({ kind: "embed", what, size: side, look, pixels: source.pixels, places, indices: wanted, out });
+    await engine.embed({ kind: "embed", what, size: side, look, pixels: source.pixels, places, indices: wanted, out });
     all.set(out, step * size * dim);
   }
 }

@@ -1,6 +1,7 @@
 /** One thread: takes tasks, and holds no state between them but its WASM device. */
 import * as tf from "@tensorflow/tfjs-core";
-import { DeviceMemoryError, takeHeapRecord } from "../backend/heap.ts";
+import { DeviceMemoryError } from "../backend/errors.ts";
+import { takeHeapRecord } from "../backend/heap.ts";
 import { heap } from "../backend/wasm.ts";
 import { openDevice } from "../kernels/index.ts";
 import { keepingDerived } from "../kernels/kept.ts";

@@ -34,6 +34,7 @@ export function trainingPass(encoder: Encoder, param: Pass["param"], into: Float
     param,
     norm: {
       mode: "train",
+      groups: 1,
       record: (name, mean, variance, rows) => {
         into.set(floatsOf(mean), base + stats.get(`${name}.running_mean`).offset);
         const unbiased = floatsOf(variance).map((v) => (v * rows) / (rows - 1));

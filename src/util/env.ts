@@ -13,7 +13,7 @@ const schema = z.object({
   MOCOD_HOST: z.string().min(1).default("127.0.0.1"),
   MOCOD_PORT: integer(0, 65535).default(8787),
   MOCOD_THREADS: integer(1, 256).optional(),
-  MOCOD_DEVICE: z.enum(["wasm"]).default("wasm"),
+  MOCOD_DEVICE: z.enum(["auto", "webgpu", "wasm"]).default("auto"),
   MOCOD_LOCK_SECONDS: integer(1, 3600).default(30),
 });
 
@@ -24,7 +24,8 @@ export interface Env {
   host: string;
   port: number;
   threads: number;
-  device: "wasm";
+  /** What workers compute on; auto: a GPU where there is a real one. */
+  device: "auto" | "webgpu" | "wasm";
   /** A worker that is silent for so long is taken for dead. */
   lockSeconds: number;
 }

@@ -63,8 +63,8 @@ function augmentOnGpu({ pixels, places }: ImageBatch, rows: Float32Array, attrs:
       {
         pixels: core.tensor1d(words, "int32"),
         places: core.tensor2d(moved, [n, PLACE], "int32"),
-        sources: core.range(0, n, 1, "int32"),
         rows: core.tensor2d(rows, [n, ROW]),
+        picks: core.range(0, n, 1, "int32"),
       },
       attrs,
     ),

@@ -5,12 +5,11 @@ export const AUGMENT = "MocodAugment";
 export interface AugmentInputs {
   /** Bytes, four in each i32, least first. */
   readonly pixels: tf.TensorInfo;
-  /** i32[images, 3]: byte offset, height, width. */
-  readonly places: tf.TensorInfo;
-  /** i32[views]: which image each view is of. */
-  readonly sources: tf.TensorInfo;
-  /** f32[views, ROW] */
+  /** f32[R, ROW], and i32[R, 3] of the same rows: byte offset, height and width of the image. */
   readonly rows: tf.TensorInfo;
+  readonly places: tf.TensorInfo;
+  /** i32[views]: which row each view is drawn by. */
+  readonly picks: tf.TensorInfo;
 }
 
 export interface AugmentAttrs {

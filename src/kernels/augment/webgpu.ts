@@ -32,8 +32,8 @@ ${lineKernel(
   views * attrs.size * attrs.size,
   64,
   `let view = i / u32(PIXELS);
-  let row = view * ${ROW}u;
-  let place = u32(sources[view]) * 3u;
+  let row = u32(picks[view]) * ${ROW}u;
+  let place = u32(picks[view]) * 3u;
   let width = u32(places[place + 2u]);
   let down = taps(i32(i) / SIZE % SIZE, rows[row + 2u]);
   let across = taps(i32(i) % SIZE, rows[row + 3u]);
@@ -84,8 +84,9 @@ fn shifted(p: vec3f, shift: f32) -> vec3f {
 }
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  let row = (group.y * 32768u + group.x) * ${ROW}u;
-  let base = i32(group.y * 32768u + group.x) * PIXELS * C;
+  let view_ = group.y * 32768u + group.x;
+  let row = u32(picks[view_]) * ${ROW}u;
+  let base = i32(view_) * PIXELS * C;
   let jitter = rows[row + 5u] != 0.0;
   for (var step = 0u; step < 6u; step++) {
     var op = -1;
@@ -125,7 +126,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
 
 /** Gaussian of radius ceil(3 sigma) but below the size, mirrored at the border. `at(place)`: the value there. */
 const blurred = (at: string) => `
-  let sigma = rows[view * ${ROW}u + 15u];
+  let row = u32(picks[view]) * ${ROW}u;
+  let sigma = rows[row + 15u];
   var v = ${at.replaceAll("PLACE", "u")};
   if (sigma > 0.0) {
     let radius = min(SIZE - 1, i32(ceil(3.0 * sigma)));
@@ -162,41 +164,41 @@ ${lineKernel(
   let view = i / u32(PIXELS * C);
   let base = i32(view) * PIXELS;
   ${blurred("before[(base + PLACE * SIZE + x) * C + c]")}
-  if (rows[view * ${ROW}u + 16u] != 0.0 && v >= 0.5) { v = 1.0 - v; }
-  let goal = select(x, SIZE - 1 - x, rows[view * ${ROW}u + 4u] != 0.0);
+  if (rows[row + 16u] != 0.0 && v >= 0.5) { v = 1.0 - v; }
+  let goal = select(x, SIZE - 1 - x, rows[row + 4u] != 0.0);
   after[(base + u * SIZE + goal) * C + c] = (v - MEAN[c]) / STD[c];`,
 )}`;
 
 function augment(i: AugmentInputs, attrs: AugmentAttrs): tf.TensorInfo {
   const { size, channels } = attrs;
-  const views = i.sources.shape[0] as number;
+  const views = i.picks.shape[0] as number;
   const shape = [views, size, size, channels];
   const all = tf.util.sizeFromShape(shape);
   const [first, second] = [webgpu().allocate(shape), webgpu().allocate(shape)];
-  const rows = reads(i.rows);
-  const places = { places: reads(i.places, "i32"), sources: reads(i.sources, "i32"), pixels: reads(i.pixels, "i32") };
+  const rows = { rows: reads(i.rows), picks: reads(i.picks, "i32") };
+  const images = { places: reads(i.places, "i32"), pixels: reads(i.pixels, "i32") };
   launch({
     name: "views: crop",
-    bind: { ...places, rows, out: writes(first) },
+    bind: { ...images, ...rows, out: writes(first) },
     code: crop(attrs, views),
     groups: folded(all / channels, 64),
   });
   launch({
     name: "views: colours",
-    bind: { rows, view: writes(first) },
+    bind: { ...rows, view: writes(first) },
     code: colour(attrs),
     groups: folded(views, 1),
   });
   launch({
     name: "views: blur",
-    bind: { rows, before: reads(first), after: writes(second) },
+    bind: { ...rows, before: reads(first), after: writes(second) },
     code: across(attrs, all),
     groups: folded(all, 64),
   });
   // What was cropped is not needed any more: its room takes the result.
   launch({
     name: "views: finish",
-    bind: { rows, before: reads(second), after: writes(first) },
+    bind: { ...rows, before: reads(second), after: writes(first) },
     code: downAndFinish(attrs, all),
     groups: folded(all, 64),
   });

@@ -123,7 +123,7 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
   const statsAccess = Object.fromEntries(Object.entries(stats).map(([name, bound]) => [name, { bound, code: "" }]));
   const arriving = attrs.relu ? `select(${s.vector}(), dy_at(at), y_at(at) > ${s.vector}())` : "dy_at(at)";
   const normalised = `(x_at(at) - m) * inverse`;
-  const ofGroup = `let g = group * ${s.vectors}u + c;
+  const ofGroup = `let g = group * u32(VECTORS) + c;
     let m = mean[g]; let inverse = 1.0 / sqrt(variance[g] + ${attrs.epsilon});`;
   const { parts, chunks } = columnSums({
     ...{ name: "batch norm gradient: sums", accesses: { ...accesses, ...statsAccess }, groups: s.groups },
@@ -172,6 +172,7 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
   });
   launch({
     name: "batch norm gradient",
+    numbers: { VECTORS: s.vectors },
     bind: { ...bind, ...stats, gamma: reads(i.gamma as tf.TensorInfo, e), sums: reads(sums, e) },
     code:
       code +

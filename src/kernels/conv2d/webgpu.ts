@@ -114,18 +114,15 @@ function inputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): 
   const rows = info.batchSize * h * w;
   const a = operand("a", "dy", from, "k", {
     outer: `let n = u / (PH * PW); let r = u % (PH * PW);
-      let z = i32(slice);
-      return vec4i(n * OH * OW, r / PW + (z / S + PT - firstY(z)) / S, r % PW + (z % S + PL - firstX(z)) / S,
-        select(0, 1, n < N));`,
-    locate: "let z = i32(slice); let tap = q / CO; let h = o.y - tap / tapsX(z); let w = o.z - tap % tapsX(z);",
-    inside: "o.w == 1 && q < tapsY(z) * tapsX(z) * CO && h >= 0 && h < OH && w >= 0 && w < OW",
+      return vec4i(n * OH * OW, r / PW + begin.y, r % PW + begin.x, select(0, 1, n < N));`,
+    locate: "let tap = q / CO; let h = o.y - tap / taps.x; let w = o.z - tap % taps.x;",
+    inside: "o.w == 1 && q < taps.y * taps.x * CO && h >= 0 && h < OH && w >= 0 && w < OW",
     element: "(o.x + h * OW + w) * CO + q % CO",
   });
   const b = operand("b", "f", from, "k", {
     outer: "return vec4i(u, 0, 0, 0);",
-    locate: `let z = i32(slice); let tap = q / CO;
-      let h = firstY(z) + S * (tap / tapsX(z)); let w = firstX(z) + S * (tap % tapsX(z));`,
-    inside: "o.x < CI && q < tapsY(z) * tapsX(z) * CO",
+    locate: "let tap = q / CO; let h = first.y + S * (tap / taps.x); let w = first.x + S * (tap % taps.x);",
+    inside: "o.x < CI && q < taps.y * taps.x * CO",
     element: "((h * KW + w) * CI + o.x) * CO + q % CO",
   });
   launchProduct({
@@ -133,10 +130,13 @@ function inputGrad(dy: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): 
     bind,
     numbers: { ...numbersOf(info), PH: h, PW: w },
     head: `${code}
-fn firstY(z: i32) -> i32 { return (z / S + PT) % S; }
-fn firstX(z: i32) -> i32 { return (z % S + PL) % S; }
-fn tapsY(z: i32) -> i32 { return max(0, (KH - firstY(z) + S - 1) / S); }
-fn tapsX(z: i32) -> i32 { return max(0, (KW - firstX(z) + S - 1) / S); }`,
+/** This phase: its place in x, its first tap, how many there are, and where in dy the first tap of its first pixel falls. */
+var<private> phase: vec2i;
+var<private> first: vec2i;
+var<private> taps: vec2i;
+var<private> begin: vec2i;
+fn firstTap(phase: vec2i) -> vec2i { return (phase + vec2i(PL, PT)) % S; }
+fn tapsOf(phase: vec2i) -> vec2i { return max(vec2i(), (vec2i(KW, KH) - firstTap(phase) + S - 1) / S); }`,
     ...{ rows, columns: ci, inner: (info.filterHeight * info.filterWidth * co) / (s * s), slices: s * s },
     product: {
       ...{ a, b },
@@ -148,11 +148,16 @@ fn tapsX(z: i32) -> i32 { return max(0, (KW - firstX(z) + S - 1) / S); }`,
         "((r / (PH * PW) * H + placeY(r)) * W + placeX(r)) * CI",
       ).replace(
         "fn store",
-        `fn placeY(r: i32) -> i32 { return i32(slice) / S + S * (r % (PH * PW) / PW); }
-fn placeX(r: i32) -> i32 { return i32(slice) % S + S * (r % PW); }
+        `fn placeY(r: i32) -> i32 { return phase.y + S * (r % (PH * PW) / PW); }
+fn placeX(r: i32) -> i32 { return phase.x + S * (r % PW); }
 fn store`,
       ),
-      range: "fn range(z: u32) -> vec2u { return vec2u(0u, u32(tapsY(i32(z)) * tapsX(i32(z)) * CO)); }",
+      prepare: `phase = vec2i(i32(slice) % S, i32(slice) / S); first = firstTap(phase); taps = tapsOf(phase);
+  begin = (phase + vec2i(PL, PT) - first) / S;`,
+      range: `fn range(z: u32) -> vec2u {
+  let all = tapsOf(vec2i(i32(z) % S, i32(z) / S));
+  return vec2u(0u, u32(all.x * all.y * CO));
+}`,
     },
   });
   return dx;

@@ -13,7 +13,7 @@ export interface ColumnSums {
   readonly width: 1 | 4;
   /** How many sums. */
   readonly terms: number;
-  /** WGSL, once for a channel of a group: may use `group`, `c` and `at`, its first element, all counted in vectors. */
+  /** WGSL, once for a channel of a group: may use `group`, `c`, `at`, its first element, and VECTORS, all in vectors. */
   readonly prepare: string;
   /** WGSL: adds to `sums[0]`, `sums[1]`, … what the element at `at` contributes. */
   readonly add: string;
@@ -53,32 +53,34 @@ export function columnSums({
   const each = (line: (term: number) => string) => Array.from({ length: terms }, (_, term) => line(term)).join(" ");
   launch({
     name,
+    numbers: { VECTORS: vectors, ACROSS: across, DOWN: down, ROWS: rows, LENGTH: length, CHUNKS: chunks },
     bind: { ...bind, parts: writes(parts, vector as "f32") },
     code: `
 ${code}
 var<workgroup> shared_: array<${vector}, ${THREADS * terms}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
-  let c = id.x * ${across}u + local % ${across}u;
+  let across = u32(ACROSS);
+  let c = id.x * across + local % across;
   let group = id.z;
   var sums = array<${vector}, ${terms}>();
-  if (c < ${vectors}u) {
-    var at = group * ${rows * vectors}u + c;
+  if (c < u32(VECTORS)) {
+    var at = group * u32(ROWS) * u32(VECTORS) + c;
     ${prepare}
-    for (var row = id.y * ${length}u + local / ${across}u; row < min(${rows}u, (id.y + 1u) * ${length}u); row += ${down}u) {
-      at = (group * ${rows}u + row) * ${vectors}u + c;
+    for (var row = id.y * u32(LENGTH) + local / across; row < min(u32(ROWS), (id.y + 1u) * u32(LENGTH)); row += u32(DOWN)) {
+      at = (group * u32(ROWS) + row) * u32(VECTORS) + c;
       ${add}
     }
   }
   ${each((term) => `shared_[${term * THREADS}u + local] = sums[${term}];`)}
-  for (var half = ${down / 2}u; half > 0u; half /= 2u) {
+  for (var half = u32(DOWN) / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
-    if (local < half * ${across}u) {
-      ${each((term) => `shared_[${term * THREADS}u + local] += shared_[${term * THREADS}u + local + half * ${across}u];`)}
+    if (local < half * across) {
+      ${each((term) => `shared_[${term * THREADS}u + local] += shared_[${term * THREADS}u + local + half * across];`)}
     }
   }
-  if (local < ${across}u && c < ${vectors}u) {
-    ${each((term) => `parts[((group * ${chunks}u + id.y) * ${terms}u + ${term}u) * ${vectors}u + c] = shared_[${term * THREADS}u + local];`)}
+  if (local < across && c < u32(VECTORS)) {
+    ${each((term) => `parts[((group * u32(CHUNKS) + id.y) * ${terms}u + ${term}u) * u32(VECTORS) + c] = shared_[${term * THREADS}u + local];`)}
   }
 }`,
     groups: [Math.ceil(vectors / across), chunks, groups],

@@ -35,6 +35,8 @@ export interface Product {
   readonly store: string;
   /** WGSL: `fn range(z: u32) -> vec2u`, the k's of a workgroup, [from, to). The other functions find its z as `slice`. */
   readonly range: string;
+  /** WGSL statements that set what the functions share, once `slice` is known. */
+  readonly prepare?: string;
 }
 
 export const threadsOf = (t: Tile): number => (t.rows / t.threadRows) * (t.columns / t.threadColumns);
@@ -44,7 +46,14 @@ export const sharedOf = (t: Tile): number => (t.rows + t.columns) * t.depth * 4;
 const count = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** How the threads fetch one operand's slab, and put it into shared memory with the outer index innermost. */
-function fetcher(p: "a" | "b", { along, inFours }: Operand, outer: number, depth: number, threads: number) {
+function fetcher(
+  p: "a" | "b",
+  { along, inFours }: Operand,
+  outer: number,
+  depth: number,
+  threads: number,
+  rolled: boolean,
+) {
   const first = p === "a" ? "firstRow" : "firstColumn";
   const width = outer / 4;
   // Along k a thread takes four by four values and turns them, so that shared memory is written in fours.
@@ -71,7 +80,7 @@ function fetcher(p: "a" | "b", { along, inFours }: Operand, outer: number, depth
         return `${p}s_[(${k} + ${i}u) * ${width}u + ${o}] = vec4f(${four.join(", ")});`;
       }),
     );
-    if (inFours) {
+    if (inFours && !rolled) {
       return {
         setUp: count(4)
           .map((i) => `let ${outers[i]} = ${p}_outer(${first} + ${o} * 4u + ${i}u); var ${values[i]}: vec4f;`)
@@ -84,7 +93,9 @@ function fetcher(p: "a" | "b", { along, inFours }: Operand, outer: number, depth
     return {
       setUp: `var ${block}: mat4x4f; ${values.map((v) => `var ${v}: vec4f;`).join(" ")}`,
       fetch: guard([
-        `for (var e = 0u; e < 16u; e++) { ${block}[e / 4u][e % 4u] = ${p}_load(${p}_outer(${first} + ${o} * 4u + e / 4u), k + ${k} + e % 4u); }`,
+        inFours
+          ? `for (var e = 0u; e < 4u; e++) { ${block}[e] = ${p}_load(${p}_outer(${first} + ${o} * 4u + e), k + ${k}); }`
+          : `for (var e = 0u; e < 16u; e++) { ${block}[e / 4u][e % 4u] = ${p}_load(${p}_outer(${first} + ${o} * 4u + e / 4u), k + ${k} + e % 4u); }`,
         ...values.map((v, i) => `${v} = ${block}[${i}];`),
       ]),
       put,
@@ -94,20 +105,37 @@ function fetcher(p: "a" | "b", { along, inFours }: Operand, outer: number, depth
   return { setUp: part("setUp"), fetch: part("fetch"), put: part("put") };
 }
 
-/** The entry point. `groups` of a launch: columns, rows, slices. */
-export function productCode(product: Product, tile: Tile): string {
+/**
+ * The entry point. `groups` of a launch: columns, rows, slices. `rolled`: fetches and stores are loops, which is slower to run
+ * and faster to compile; the sums are the same.
+ */
+export function productCode(product: Product, tile: Tile, rolled = false): string {
   const { rows, columns, depth, threadRows, threadColumns } = tile;
   const threads = threadsOf(tile);
   const across = columns / threadColumns;
   const [aFetch, bFetch] = [
-    fetcher("a", product.a, rows, depth, threads),
-    fetcher("b", product.b, columns, depth, threads),
+    fetcher("a", product.a, rows, depth, threads, rolled),
+    fetcher("b", product.b, columns, depth, threads, rolled),
   ];
   const [as, bs] = [count(threadRows / 4), count(threadColumns / 4)];
   // A thread's fours lie apart by the whole tile's width, so that neighbours read neighbouring banks.
   const rowOf = (i: number) => `ty + ${i * (rows / threadRows)}u`;
   const columnOf = (j: number) => `tx + ${j * across}u`;
   const sums = as.flatMap((i) => count(4).flatMap((r) => bs.map((j) => `c${4 * i + r}_${j}`)));
+  const stores = as.flatMap((i) =>
+    count(4).flatMap((r) =>
+      bs.map(
+        (j) => `store(firstRow + (${rowOf(i)}) * 4u + ${r}u, firstColumn + (${columnOf(j)}) * 4u, c${4 * i + r}_${j});`,
+      ),
+    ),
+  );
+  const loop = () => `var all = array<vec4f, ${sums.length}>(${sums.join(", ")});
+  for (var e = 0u; e < ${sums.length}u; e++) {
+    let r = e / ${bs.length}u;
+    store(
+      firstRow + (ty + r / 4u * ${rows / threadRows}u) * 4u + r % 4u, firstColumn + (tx + e % ${bs.length}u * ${across}u) * 4u, all[e],
+    );
+  }`;
   return `
 ${product.a.code}
 ${product.b.code}
@@ -120,6 +148,7 @@ var<workgroup> bs_: array<vec4f, ${(columns / 4) * depth}>;
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
   slice = group.z;
+  ${product.prepare ?? ""}
   let firstRow = group.y * ${rows}u;
   let firstColumn = group.x * ${columns}u;
   let tx = local % ${across}u;
@@ -151,16 +180,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     ${[...aFetch.put, ...bFetch.put].join("\n    ")}
     workgroupBarrier();
   }
-  ${as
-    .flatMap((i) =>
-      count(4).flatMap((r) =>
-        bs.map(
-          (j) =>
-            `store(firstRow + (${rowOf(i)}) * 4u + ${r}u, firstColumn + (${columnOf(j)}) * 4u, c${4 * i + r}_${j});`,
-        ),
-      ),
-    )
-    .join("\n  ")}
+  ${rolled ? loop() : stores.join("\n  ")}
 }`;
 }
 
@@ -179,4 +199,5 @@ export const tiles: readonly Tile[] = [
   square(64, 8),
   square(64, 4),
   square(32, 4),
+  { rows: 32, columns: 16, depth: 16, threadRows: 4, threadColumns: 4 },
 ];

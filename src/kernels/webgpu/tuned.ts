@@ -1,5 +1,5 @@
 /** Launches matrix products with the tile that is best for their shape: as measured on this device, or by rule of thumb. */
-import { type Bound, launch } from "../../backend/webgpu.ts";
+import { type Bound, launch, webgpu } from "../../backend/webgpu.ts";
 import { type Product, productCode, type Tile, tiles } from "./product.ts";
 
 export interface ProductLaunch {
@@ -31,14 +31,21 @@ export function tileFor({ rows, columns, slices }: Pick<ProductLaunch, "rows" | 
   return fits ?? (tiles.at(-1) as Tile);
 }
 
+let forced: Tile | undefined;
+
+/** Every product takes this tile; undefined: each its own. For measuring. */
+export function forceTile(tile: Tile | undefined): void {
+  forced = tile;
+}
+
 export function launchProduct(wanted: ProductLaunch): void {
   const { name, numbers, bind, head, product, rows, columns, inner, slices } = wanted;
-  const tile = tileFor(wanted);
+  const tile = forced ?? tileFor(wanted);
   launch({
     name,
     bind,
     numbers,
-    code: `${head}\n${productCode(product, tile)}`,
+    code: `${head}\n${productCode(product, tile, !webgpu().foldsNumbers)}`,
     groups: [Math.ceil(columns / tile.columns), Math.ceil(rows / tile.rows), slices],
     flops: 2 * rows * columns * inner * slices,
   });

@@ -1,0 +1,275 @@
+/** The engine of WebGPU: a step is recorded once and replayed; nothing comes back from the device but what is asked for. */
+import type * as tf from "@tensorflow/tfjs-core";
+import type { GpuBackend } from "../../backend/gpu_backend.ts";
+import type { Recording } from "../../backend/recording.ts";
+import { PLACE } from "../../data/source.ts";
+import { lookRow, ROW, viewRow } from "../../data/view.ts";
+import { BLOCK } from "../../kernels/update/webgpu.ts";
+import { inHalf } from "../../kernels/webgpu/precision.ts";
+import { splitPositions } from "../../methods/moco.ts";
+import type { PretrainSpec } from "../../spec/pretrain.ts";
+import type { Engine, StepTask } from "../engine.ts";
+import { directionsOf, type Model, type StepMetrics } from "../state.ts";
+import type { EmbedTask } from "../tasks.ts";
+import { embedBatch, featuresOf } from "./embed.ts";
+import { bytesOf, stepInputs, ViewInputs } from "./inputs.ts";
+import { GpuState } from "./state.ts";
+import { classifyStep, encodeKeys, type Program, trainStep } from "./step.ts";
+
+/** Steps that may wait on the device: enough that it never waits for us, few enough to stop soon. */
+const AHEAD = 3;
+/** Images that are embedded at once. */
+const CHUNK = 256;
+
+export interface GpuSettings {
+  readonly spec: PretrainSpec;
+  readonly model: Model;
+  readonly backend: GpuBackend;
+  /** As results name it. */
+  readonly device: string;
+  readonly channels: number;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+export class GpuEngine implements Engine {
+  readonly threads = 1;
+  private readonly state: GpuState;
+  private readonly inputs: Program["inputs"];
+  private readonly fixed: Pick<Program, "queryPicks" | "segments" | "ring">;
+  private readonly ringSlice: ReturnType<GpuState["allocate"]>["slice"];
+  private views: ViewInputs | undefined;
+  private readonly recordings = new Map<string, Promise<Recording>>();
+  /** Of embeddings, by their width. */
+  private readonly outputs = new Map<number, ReturnType<GpuState["allocate"]>>();
+  private readonly underWay: Promise<unknown>[] = [];
+  /** Rows of the log that were written and not read yet. */
+  private logged = 0;
+
+  constructor(private readonly settings: GpuSettings) {
+    const { backend, model, spec } = settings;
+    const state = new GpuState(backend, model);
+    this.state = state;
+    const directions = directionsOf(spec);
+    const blocks = state.params.size / BLOCK;
+    this.inputs = stepInputs(backend.device, state, { batch: spec.batchSize, directions, blocks });
+    const ring = state.allocate([spec.logEvery, 4]);
+    this.ringSlice = ring.slice;
+    const entries = state.params.layout.entries;
+    const table = entries.flatMap(({ size, shape }, i) => [
+      state.params.offsets[i] as number,
+      size,
+      Number(shape.length > 1),
+    ]);
+    const ofBlock = new Int32Array(blocks);
+    entries.forEach(({ size }, i) => {
+      const from = (state.params.offsets[i] as number) / BLOCK;
+      ofBlock.fill(i, from, from + Math.ceil(size / BLOCK));
+    });
+    const constant = (values: Int32Array, shape: number[]): tf.Tensor => {
+      const { tensor, slice } = state.allocate(shape, "int32");
+      backend.device.queue.writeBuffer(slice.buffer, 0, values as Int32Array<ArrayBuffer>);
+      return tensor;
+    };
+    const order = Array.from({ length: spec.batchSize }, (_, i) => i);
+    const picks = this.dealt((direction, split) =>
+      splitPositions(order, split, spec.splits).map((position) => direction * spec.batchSize + position),
+    );
+    this.fixed = {
+      ring: ring.tensor,
+      queryPicks: constant(picks, [picks.length]),
+      segments: {
+        table: constant(Int32Array.from(table), [entries.length, 3]),
+        ofBlock: constant(ofBlock, [blocks]),
+      },
+    };
+    this.inputs.rates.write(new Float32Array(blocks).fill(1));
+  }
+
+  get device(): string {
+    return this.settings.device;
+  }
+
+  load(): void {
+    this.state.load();
+  }
+
+  async settle(): Promise<StepMetrics[]> {
+    const known = await this.readLog();
+    await this.state.save();
+    return known;
+  }
+
+  async train(task: StepTask & { queuePointer: number }): Promise<StepMetrics[]> {
+    this.writeBatch(task, 2);
+    this.writeKeyOrder();
+    return this.run("train", trainStep, task, task.queuePointer);
+  }
+
+  async classify(task: StepTask & { scale: readonly number[] }): Promise<StepMetrics[]> {
+    this.writeBatch(task, 1);
+    const { rates, ids } = this.inputs;
+    ids.write(this.settings.model.buffers.labels.slice());
+    const { offsets, layout, size } = this.state.params;
+    const scales = new Float32Array(size / BLOCK);
+    layout.entries.forEach((entry, i) => {
+      const from = (offsets[i] as number) / BLOCK;
+      scales.fill(task.scale[i] as number, from, from + Math.ceil(entry.size / BLOCK));
+    });
+    rates.write(scales);
+    return this.run("classify", classifyStep, task, 0);
+  }
+
+  async encodeKeys(task: Omit<StepTask, "lr">): Promise<void> {
+    this.writeBatch(task, 2);
+    this.writeKeyOrder();
+    const { spec } = this.settings;
+    const work = (program: Program) => inHalf(spec.precision === "mixed", () => encodeKeys(program, false));
+    this.submit(await this.recording("keys", work));
+    await this.state.save("keys");
+  }
+
+  async embed(task: EmbedTask): Promise<void> {
+    const { channels, backend } = this.settings;
+    const { places, indices, pixels, look, size, out, what } = task;
+    const count = indices.length;
+    const of = (from: number) => {
+      // The last chunk is filled up with its own first image.
+      const at = Array.from({ length: CHUNK }, (_, i) => (from + i < count ? from + i : from));
+      return {
+        places: Float64Array.from(at.flatMap((i) => [...places.subarray(i * PLACE, (i + 1) * PLACE)])),
+        samples: at.map((i) => indices[i] as number),
+      };
+    };
+    const width = featuresOf(what, this.settings.spec, this.settings.model.encoder, size);
+    for (let from = 0; from < count; from += CHUNK) {
+      const part = of(from);
+      const rows = new Float32Array(CHUNK * ROW);
+      part.samples.forEach((sample, i) => {
+        const [height, side] = part.places.subarray(i * PLACE + 1, (i + 1) * PLACE) as unknown as [number, number];
+        lookRow(rows, i * ROW, look, sample, height, side);
+      });
+      this.viewInputs(bytesOf(part.places, channels), CHUNK).write({ pixels, places: part.places }, channels, 1, rows);
+      const { slice } = this.output(width);
+      this.submit(
+        await this.recording(`embed ${what} ${size}`, (program) =>
+          embedBatch(program, task, this.output(width).tensor, CHUNK),
+        ),
+      );
+      const features = new Float32Array(await backend.readSlice(slice));
+      out.set(features.subarray(0, Math.min(CHUNK, count - from) * width), from * width);
+    }
+  }
+
+  close(): void {
+    this.forget();
+    this.state.destroy();
+  }
+
+  private output(width: number): ReturnType<GpuState["allocate"]> {
+    const known = this.outputs.get(width) ?? this.state.allocate([CHUNK, width]);
+    this.outputs.set(width, known);
+    return known;
+  }
+
+  /** Rows of all units, in the order in which they are encoded. */
+  private dealt(rows: (direction: number, split: number) => number[]): Int32Array {
+    const { spec } = this.settings;
+    const units = Array.from({ length: directionsOf(spec) * spec.splits }, (_, unit) => unit);
+    return Int32Array.from(units.flatMap((unit) => rows(Math.floor(unit / spec.splits), unit % spec.splits)));
+  }
+
+  private writeBatch({ epoch, pixels }: Pick<StepTask, "epoch" | "pixels">, views: number): void {
+    const { spec, model, channels } = this.settings;
+    const { places, batch } = model.buffers;
+    const rows = new Float32Array(2 * spec.batchSize * ROW);
+    for (let view = 0; view < views; view++) {
+      for (let i = 0; i < spec.batchSize; i++) {
+        const key = { seed: spec.seed, epoch, sample: batch[i] as number, view };
+        const [height, width] = places.subarray(i * PLACE + 1, (i + 1) * PLACE) as unknown as [number, number];
+        viewRow(rows, (view * spec.batchSize + i) * ROW, key, spec.augmentation, height, width);
+      }
+    }
+    const to = this.viewInputs(bytesOf(places, channels), 2 * spec.batchSize);
+    to.write({ pixels, places }, channels, views, rows);
+    this.inputs.ids.write(batch.slice());
+  }
+
+  /** Keys are dealt to splits by the shuffle; each view is drawn from the other side than its query's. */
+  private writeKeyOrder(): void {
+    const { spec, model } = this.settings;
+    const { batchSize, splits } = spec;
+    const orderOf = (direction: number) =>
+      model.buffers.shuffle.subarray(direction * batchSize, (direction + 1) * batchSize);
+    const placed = (side: (direction: number) => number) =>
+      this.dealt((direction, split) =>
+        splitPositions(orderOf(direction), split, splits).map((position) => side(direction) * batchSize + position),
+      );
+    this.inputs.keyPicks.write(placed((direction) => 1 - direction));
+    this.inputs.keyPlaces.write(placed((direction) => direction));
+  }
+
+  /** Room for images and rows. Where it was too small all recordings are of no use any more. */
+  private viewInputs(pixelBytes: number, rows: number): ViewInputs {
+    const { backend, spec } = this.settings;
+    const most = Math.max(rows, 2 * spec.batchSize, CHUNK);
+    if (this.views && this.views.pixelBytes >= pixelBytes) return this.views;
+    this.forget();
+    this.views = new ViewInputs(backend.device, this.state, most, pixelBytes);
+    return this.views;
+  }
+
+  private forget(): void {
+    for (const made of this.recordings.values()) made.then((recording) => recording.destroy()).catch(() => undefined);
+    this.recordings.clear();
+  }
+
+  private recording(name: string, work: (program: Program) => void): Promise<Recording> {
+    const { spec, model, backend, channels, mean, std } = this.settings;
+    let made = this.recordings.get(name);
+    if (!made) {
+      const views = this.views as ViewInputs;
+      const common = { spec, encoder: model.encoder, state: this.state, views, inputs: this.inputs };
+      const program: Program = { ...common, ...this.fixed, channels, mean, std };
+      made = backend.record(() => work(program));
+      this.recordings.set(name, made);
+    }
+    return made;
+  }
+
+  private async run(
+    name: string,
+    work: (program: Program) => void,
+    { step, lr }: StepTask,
+    pointer: number,
+  ): Promise<StepMetrics[]> {
+    const { spec } = this.settings;
+    const { momentum, beta2 } = spec.optimizer;
+    this.inputs.scalars.write(Float32Array.of(lr, 1 - momentum ** (step + 1), Math.sqrt(1 - beta2 ** (step + 1)), 0));
+    this.inputs.counters.write(Int32Array.of(pointer, this.logged));
+    this.submit(await this.recording(name, work));
+    this.logged++;
+    this.underWay.push(this.settings.backend.device.queue.onSubmittedWorkDone());
+    if (this.underWay.length > AHEAD) await this.underWay.shift();
+    this.settings.backend.check();
+    return this.logged === spec.logEvery ? this.readLog() : [];
+  }
+
+  private submit(recording: Recording): void {
+    const { device } = this.settings.backend;
+    const encoder = device.createCommandEncoder();
+    recording.encode(encoder);
+    device.queue.submit([encoder.finish()]);
+  }
+
+  private async readLog(): Promise<StepMetrics[]> {
+    if (this.logged === 0) return [];
+    const rows = new Float32Array(await this.settings.backend.readSlice(this.ringSlice));
+    const known = Array.from({ length: this.logged }, (_, i): StepMetrics => {
+      const [loss, top1, positive, negative] = rows.subarray(4 * i) as unknown as [number, number, number, number];
+      return { loss, top1, positive, negative };
+    });
+    this.logged = 0;
+    return known;
+  }
+}

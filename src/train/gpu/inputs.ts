@@ -1,0 +1,108 @@
+/** What a step on WebGPU is told: the batch's images, how to look at them, and the few numbers that change. */
+import type * as tf from "@tensorflow/tfjs-core";
+import type { Slice } from "../../backend/gpu_backend.ts";
+import { PLACE } from "../../data/source.ts";
+import { ROW } from "../../data/view.ts";
+import { SCALARS } from "../../kernels/update/webgpu.ts";
+import type { GpuState } from "./state.ts";
+
+export interface Images {
+  /** u8[...] and f64[n, PLACE]: where each image is in it. */
+  readonly pixels: Uint8Array;
+  readonly places: Float64Array;
+}
+
+/** A buffer of the device, its tensor, and how it is filled. */
+class Input {
+  readonly tensor: tf.Tensor;
+  private readonly slice: Slice;
+
+  constructor(
+    private readonly device: GPUDevice,
+    state: GpuState,
+    shape: number[],
+    dtype: "float32" | "int32" = "float32",
+  ) {
+    ({ tensor: this.tensor, slice: this.slice } = state.allocate(shape, dtype));
+  }
+
+  write(values: Float32Array | Int32Array): void {
+    this.device.queue.writeBuffer(this.slice.buffer, 0, values as Float32Array<ArrayBuffer>);
+  }
+}
+
+/** Images and rows of views, for `rows` of them; `pixelBytes` is what the images may take together. */
+export class ViewInputs {
+  readonly pixels: Input;
+  readonly places: Input;
+  readonly rows: Input;
+
+  constructor(
+    device: GPUDevice,
+    state: GpuState,
+    rows: number,
+    readonly pixelBytes: number,
+  ) {
+    this.pixels = new Input(device, state, [Math.ceil(pixelBytes / 4)], "int32");
+    this.places = new Input(device, state, [rows, PLACE], "int32");
+    this.rows = new Input(device, state, [rows, ROW]);
+  }
+
+  /** Puts the images together on the device; `views` rows follow one another for the images in turn, `views` times. */
+  write({ pixels, places }: Images, channels: number, views: number, rows: Float32Array): void {
+    const count = places.length / PLACE;
+    const packed = new Int32Array(Math.ceil(bytesOf(places, channels) / 4));
+    const bytes = new Uint8Array(packed.buffer);
+    const moved = new Int32Array(count * PLACE * views);
+    let at = 0;
+    for (let i = 0; i < count; i++) {
+      const [from, height, width] = places.subarray(i * PLACE, (i + 1) * PLACE) as unknown as [number, number, number];
+      const length = height * width * channels;
+      bytes.set(pixels.subarray(from, from + length), at);
+      for (let view = 0; view < views; view++) moved.set([at, height, width], (view * count + i) * PLACE);
+      at += length;
+    }
+    this.pixels.write(packed);
+    this.places.write(moved);
+    this.rows.write(rows);
+  }
+}
+
+/** Bytes that images take when they are put together. */
+export function bytesOf(places: Float64Array, channels: number): number {
+  let bytes = 0;
+  for (let i = 0; i < places.length; i += PLACE) {
+    bytes += (places[i + 1] as number) * (places[i + 2] as number) * channels;
+  }
+  return bytes;
+}
+
+/** Steps whose metrics may be on the device at once. */
+export interface StepInputs {
+  readonly scalars: Input;
+  /** i32: the queue's pointer, the place in the log. */
+  readonly counters: Input;
+  /** f32[P / BLOCK] */
+  readonly rates: Input;
+  /** i32[N]: images, or classes. */
+  readonly ids: Input;
+  /** i32[directions * N]: the rows of keys, and the places that the keys go to, in the order in which they are encoded. */
+  readonly keyPicks: Input;
+  readonly keyPlaces: Input;
+}
+
+export function stepInputs(
+  device: GPUDevice,
+  state: GpuState,
+  sizes: { batch: number; directions: number; blocks: number },
+): StepInputs {
+  const { batch, directions, blocks } = sizes;
+  return {
+    scalars: new Input(device, state, [SCALARS]),
+    counters: new Input(device, state, [2], "int32"),
+    rates: new Input(device, state, [blocks]),
+    ids: new Input(device, state, [batch], "int32"),
+    keyPicks: new Input(device, state, [directions * batch], "int32"),
+    keyPlaces: new Input(device, state, [directions * batch], "int32"),
+  };
+}

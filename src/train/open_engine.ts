@@ -1,0 +1,40 @@
+/** Opens what a run is computed on: a GPU where there is one and it may be used, else threads of WASM. */
+import { agreed, chooseDevice, type DeviceWish } from "../backend/choose.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { openDevice } from "../kernels/index.ts";
+import type { PretrainSpec } from "../spec/pretrain.ts";
+import type { Engine } from "./engine.ts";
+import { GpuEngine } from "./gpu/engine.ts";
+import { Pool } from "./pool.ts";
+import { createModel, type Model } from "./state.ts";
+import { Threads } from "./threads.ts";
+
+export interface ImageNumbers {
+  readonly channels: number;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/** A fresh model and the engine that works on it. Throws UserError where the device asked for is not there. */
+export async function openEngine(
+  spec: PretrainSpec,
+  images: ImageNumbers,
+  { threads, device }: { threads: number; device: DeviceWish },
+  log: (message: string) => void,
+): Promise<{ model: Model; engine: Engine }> {
+  await openDevice(); // the classifiers of evaluations are always fitted on WASM
+  const { found, why } = await chooseDevice(agreed(spec.device, device));
+  log(`device: ${why}`);
+  if (!found) {
+    const model = createModel(spec, images.channels, threads);
+    const { state, buffers, slots } = model;
+    const pool = await Pool.open({ spec, state, buffers, slots, ...images, threads });
+    return { model, engine: new Threads(spec, model, pool, threads) };
+  }
+  const model = createModel(spec, images.channels, 1);
+  const backend = await openGpu(found);
+  return {
+    model,
+    engine: new GpuEngine({ spec, model, backend, device: `webgpu: ${found.description.name}`, ...images }),
+  };
+}

@@ -1,0 +1,152 @@
+/** Runs on WebGPU (SwiftShader here) beside runs on WASM: the same training, and checkpoints that either takes up. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseSpec } from "../src/spec/job.ts";
+import { RunFolder } from "../src/store/run_folder.ts";
+import { openBatches } from "../src/train/batches.ts";
+import { trainStep } from "../src/train/moco_step.ts";
+import { type PretrainResult, pretrain } from "../src/train/pretrain.ts";
+import { embed, openSession } from "../src/train/session.ts";
+import { type StepMetrics, startPosition } from "../src/train/state.ts";
+import { type TestDevice, useTestDevice } from "./devices.ts";
+import { relativeError, temporaryFolder, writeFashionLike } from "./helpers.ts";
+
+const data = temporaryFolder();
+beforeAll(async () => {
+  writeFashionLike(data.path, 52, 20);
+  await useTestDevice("webgpu");
+  await useTestDevice("wasm");
+});
+afterAll(() => data[Symbol.dispose]());
+
+const specFor = (more: object = {}) =>
+  parseSpec("pretrain", {
+    dataset: { kind: "fashion-mnist", path: data.path },
+    encoder: { arch: "resnet10", stem: "cifar", width: 4 },
+    ...{ dim: 16, queueSize: 40, batchSize: 16, splits: 4, epochs: 2, logEvery: 1 },
+    augmentation: { size: 16 },
+    optimizer: { lr: 0.01 },
+    monitor: { bank: 20, holdout: 20, k: 5 },
+    ...more,
+  });
+
+const quiet = { cache: "/nonexistent", log: () => undefined, progress: () => undefined };
+const computing = (device: TestDevice) => ({ threads: 2, device });
+
+async function run(spec: ReturnType<typeof specFor>, folder: string, device: TestDevice, stopAtStep?: number) {
+  let step = -1;
+  const run = new RunFolder(folder, "run_x");
+  run.create();
+  return pretrain(spec, run, computing(device), {
+    ...quiet,
+    progress: (p) => {
+      step = p.step;
+    },
+    stopRequested: () => (step === stopAtStep ? "shutdown" : undefined),
+  });
+}
+
+const finalFiles = (folder: string, result: PretrainResult) => {
+  const path = join(folder, "runs/run_x");
+  return [
+    readFileSync(join(path, "checkpoints", result.checkpoint.file)),
+    readFileSync(join(path, "metrics.jsonl"), "utf8"),
+  ];
+};
+
+async function wholeRun(spec: ReturnType<typeof specFor>, steps: readonly [TestDevice, number | undefined][]) {
+  using folder = temporaryFolder();
+  for (const [device, stop] of steps) {
+    const outcome = await run(spec, folder.path, device, stop);
+    if ("result" in outcome) return { result: outcome.result, files: finalFiles(folder.path, outcome.result) };
+  }
+  throw new Error("the run did not end");
+}
+
+test("two runs have the same bits, one of them stopped in mid-epoch and gone on with, its log read now and then", async () => {
+  const whole = await wholeRun(specFor(), [["webgpu", undefined]]);
+  expect(whole.result).toMatchObject({ device: expect.stringMatching(/^webgpu: /), steps: 4 });
+  const stopped = await wholeRun(specFor(), [
+    ["webgpu", 1],
+    ["webgpu", 3],
+    ["webgpu", undefined],
+  ]);
+  expect(stopped.files).toEqual(whole.files);
+  // Every loss counts once, however seldom the device is asked.
+  const seldom = await wholeRun(specFor({ logEvery: 7 }), [["webgpu", undefined]]);
+  expect(seldom.files[1]).toEqual(whole.files[1] as string);
+}, 120_000);
+
+test("a checkpoint of one device goes on on the other, and the run ends where it would have", async () => {
+  const spec = specFor();
+  const { result } = await wholeRun(spec, [["wasm", undefined]]);
+  for (const order of [
+    ["wasm", "webgpu"],
+    ["webgpu", "wasm"],
+  ] as const) {
+    const crossed = await wholeRun(spec, [
+      [order[0], 1],
+      [order[1], undefined],
+    ]);
+    expect(Math.abs(crossed.result.loss / result.loss - 1)).toBeLessThan(1e-3);
+  }
+}, 120_000);
+
+/** Losses of some steps, and what is left then. */
+async function trained(spec: ReturnType<typeof specFor>, device: TestDevice, steps: number) {
+  const session = await openSession(spec, { ...computing(device), context: quiet });
+  const { model, engine, dataset, parts } = session;
+  const batches = openBatches(dataset.train, parts.train, spec);
+  const position = startPosition();
+  const metrics: StepMetrics[] = [];
+  for (let step = 0; step < steps; step++)
+    metrics.push(...(await trainStep({ model, engine, batches }, spec, position)));
+  metrics.push(...(await engine.settle()));
+  const embedding = { what: "backbone" } as const;
+  const features = await embed(session, dataset.train, parts.holdout, embedding);
+  engine.close();
+  return { metrics, features, state: model.state, gradient: model.buffers.gradient };
+}
+
+test.each([
+  ["symmetric, own images masked, AdamW", { symmetric: true, optimizer: { algorithm: "adamw", lr: 1e-4 } }],
+  ["LARS, v1's head, ImageNet's stem", { head: "linear", optimizer: { algorithm: "lars", lr: 0.1 } }],
+])(
+  "three steps equal WASM's: %s",
+  async (name, more) => {
+    const stem = name.includes("stem") ? "imagenet" : "cifar";
+    const encoder = { arch: "resnet10", stem, width: 4 };
+    const augmentation = { size: 32, solarise: 0.3, blur: 0.5 };
+    const spec = specFor({ maskSameImage: true, batchSize: 16, queueSize: 40, encoder, augmentation, ...more });
+    const [ours, theirs] = [await trained(spec, "webgpu", 3), await trained(spec, "wasm", 3)];
+    expect(ours.metrics).toHaveLength(3);
+    ours.metrics.forEach(({ loss, positive, negative, top1 }, i) => {
+      const expected = theirs.metrics[i] as StepMetrics;
+      expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-3);
+      expect(Math.abs(positive - expected.positive)).toBeLessThan(1e-3);
+      expect(Math.abs(negative - expected.negative)).toBeLessThan(1e-3);
+      expect(Math.abs(top1 - expected.top1)).toBeLessThan(0.2);
+    });
+    expect([...ours.state.queueIds]).toEqual([...theirs.state.queueIds]);
+    for (const part of ["queryParams", "keyParams", "queryStats", "keyStats"] as const) {
+      expect(relativeError(ours.state[part], theirs.state[part])).toBeLessThan(2e-3);
+    }
+    expect(relativeError(ours.features, theirs.features)).toBeLessThan(5e-3);
+  },
+  120_000,
+);
+
+test("mixed precision: a step's loss to 1%, its gradient to 3% of its length", async () => {
+  const [ours, theirs] = [
+    await trained(specFor({ precision: "mixed" }), "webgpu", 1),
+    await trained(specFor(), "webgpu", 1),
+  ];
+  const [loss, expected] = [ours, theirs].map(({ metrics }) => metrics[0]?.loss) as [number, number];
+  expect(loss).not.toBe(expected);
+  expect(Math.abs(loss / expected - 1)).toBeLessThan(0.01);
+  const length = (v: Float32Array) => Math.hypot(...v);
+  const difference = ours.gradient.map((g, i) => g - (theirs.gradient[i] as number));
+  console.log(length(difference) / length(theirs.gradient));
+  expect(length(difference) / length(theirs.gradient)).toBeLessThan(0.03);
+}, 120_000);
