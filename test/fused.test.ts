@@ -141,6 +141,44 @@ describe.each(devices)("%s", (device) => {
       );
     });
 
+    test("groups of rows are normalised and differentiated as if each were alone, gamma and beta by all of them", async () => {
+      const [groups, rows, c] = [3, 20, 8];
+      const values = {
+        x: wave(groups * rows * c, 1),
+        gamma: wave(c, 2),
+        beta: wave(c, 3),
+        dy: wave(groups * rows * c, 5),
+      };
+      await tidied(async () => {
+        const [x, dy] = [tf.tensor2d(values.x, [groups * rows, c]), tf.tensor2d(values.dy, [groups * rows, c])];
+        const [gamma, beta] = [tf.tensor1d(values.gamma), tf.tensor1d(values.beta)];
+        const back = (parts: tf.Tensor, dys: tf.Tensor, of: number) =>
+          tf.grads(
+            (a, b, d) =>
+              batchNormTrain({ x: a as tf.Tensor, gamma: b as tf.Tensor, beta: d as tf.Tensor }, true, of)[0],
+          )([parts, gamma, beta], dys) as [tf.Tensor, tf.Tensor, tf.Tensor];
+        const [y, mean, variance] = batchNormTrain({ x, gamma, beta }, true, groups);
+        const [dx, dgamma, dbeta] = back(x, dy, groups);
+        expect(mean.shape).toEqual([groups, c]);
+        let [gammas, betas] = [new Float32Array(c), new Float32Array(c)];
+        for (let group = 0; group < groups; group++) {
+          const part = (t: tf.Tensor) => tf.slice(t, [group * rows, 0], [rows, c]);
+          const [alone, m, v] = batchNormTrain({ x: part(x), gamma, beta }, true);
+          const [dxAlone, g, b] = back(part(x), part(dy), 1);
+          expect(relativeError(await part(y).data(), await alone.data())).toBeLessThan(1e-6);
+          expect(relativeError(await part(dx).data(), await dxAlone.data())).toBeLessThan(1e-5);
+          const [meanAll, varianceAll] = [await mean.data(), await variance.data()];
+          expect(relativeError(meanAll.slice(group * c, (group + 1) * c), await m.data())).toBeLessThan(1e-6);
+          expect(relativeError(varianceAll.slice(group * c, (group + 1) * c), await v.data())).toBeLessThan(1e-6);
+          const [dg, db] = [await g.data(), await b.data()];
+          gammas = gammas.map((sum, i) => sum + (dg[i] as number));
+          betas = betas.map((sum, i) => sum + (db[i] as number));
+        }
+        expect(relativeError(await dgamma.data(), gammas)).toBeLessThan(1e-5);
+        expect(relativeError(await dbeta.data(), betas)).toBeLessThan(1e-5);
+      });
+    });
+
     test.each([
       [false, false],
       [true, false],

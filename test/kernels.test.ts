@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { pointer, wasmDevice } from "../src/backend/wasm.ts";
 import { webgpu } from "../src/backend/webgpu.ts";
 import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
+import { inHalf, toFloat32 } from "../src/kernels/webgpu/precision.ts";
 import { type Tile, tiles } from "../src/kernels/webgpu/product.ts";
 import { forceTile } from "../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../src/util/random.ts";
@@ -139,6 +140,30 @@ describe.each(devices)("%s", (device) => {
     });
 
     if (device === "webgpu") {
+      test("in float16, sums in float32: forward and both gradients to the last bit of a half, 2^-11", async () => {
+        const g: Geometry = { n: 2, h: 9, w: 8, ci: 16, co: 24, kh: 3, kw: 3, stride: 1, pad: 1 };
+        const [x, f, dy] = [noise(2 * 72 * 16, 1), noise(9 * 16 * 24, 2), noise(2 * 72 * 24, 3)];
+        const expected = conv2dGradReference(g, x, f, dy);
+        await tidied(async () => {
+          const [xt, ft] = [tf.tensor4d(x, [2, 9, 8, 16]), tf.tensor4d(f, [3, 3, 16, 24])];
+          const run = () => {
+            const y = tf.conv2d(xt, ft, 1, 1);
+            const back = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 1, 1));
+            const [dx, df] = back([xt, ft], tf.tensor4d(dy, [2, 9, 8, 24])) as [tf.Tensor, tf.Tensor];
+            expect([y, dx, df].map((t) => webgpu().isHalf(t))).toEqual([true, true, false]);
+            // What is float16 is read as such: once more through the layer, and the sum of two.
+            const again = tf.conv2d(tf.add(dx, dx) as tf.Tensor4D, ft, 1, 1);
+            return { y: toFloat32(y), dx: toFloat32(dx), df, again: toFloat32(again) };
+          };
+          const got = inHalf(true, run);
+          expect(relativeError(await got.y.data(), conv2dReference(g, x, f))).toBeLessThan(2 ** -11);
+          expect(relativeError(await got.dx.data(), expected.dx)).toBeLessThan(2 ** -11);
+          expect(relativeError(await got.df.data(), expected.dfilter)).toBeLessThan(1e-5);
+          const twice = Float32Array.from(await got.dx.data(), (v) => 2 * v);
+          expect(relativeError(await got.again.data(), conv2dReference(g, twice, f))).toBeLessThan(2 ** -11);
+        });
+      });
+
       test("what a GPU gets, sizes folded in and loops unrolled, in tiles of any size, has the same bits", async () => {
         const shapes: Geometry[] = [
           { n: 2, h: 9, w: 7, ci: 8, co: 12, kh: 3, kw: 3, stride: 2, pad: 1 },
