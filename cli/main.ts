@@ -11,6 +11,7 @@ import { startWorker } from "../workers/worker.ts";
 import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
 import { demo } from "./demo.ts";
+import { listDevices } from "./devices.ts";
 import { findRedis, openRedis, untilStopped } from "./services.ts";
 import { checkData, exportRun, importRun, listData, planRun, readSpecFile, views } from "./tools.ts";
 
@@ -25,7 +26,7 @@ const settings: [flag: string, variable: string, help: string][] = [
   ["--host <host>", "MOCOD_HOST", "address of the API (127.0.0.1)"],
   ["--port <port>", "MOCOD_PORT", "port of the API, 0 for any (8787)"],
   ["--threads <n>", "MOCOD_THREADS", "threads that train (all cores)"],
-  ["--device <name>", "MOCOD_DEVICE", "device that trains (wasm)"],
+  ["--device <name>", "MOCOD_DEVICE", "auto, webgpu or wasm (auto: a GPU where there is a real one)"],
 ];
 
 function addSettings(to: Command): Command {
@@ -86,6 +87,11 @@ command("plan", "what a run will take on this machine, memory and time; trains f
   .argument("<spec>", "a pretrain spec, JSON; - for stdin")
   .option("--json", "as JSON")
   .action(async (file: string, options) => planRun(envOf(options), file, options));
+
+command("devices", "what this machine can compute on, each with a self-test of some seconds")
+  .option("--no-test", "only list them")
+  .option("--json", "as JSON")
+  .action(async (options) => listDevices(envOf(options), options));
 
 const data = program.command("data").description("datasets: what there is, and what is in one");
 addSettings(data.command("list").description("datasets known by name")).action((options) => listData(envOf(options)));

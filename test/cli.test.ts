@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
+import { useSwiftShader } from "./devices.ts";
 import { type Service, startService } from "./service.ts";
 
 const main = join(import.meta.dir, "../cli/main.ts");
@@ -135,4 +136,21 @@ test("a spec that is not JSON, and one that is not there", async () => {
   writeFileSync(join(service.folder, "bad.json"), "{");
   expect((await mocod("submit", "pretrain", "bad.json")).errors).toContain("bad.json is not JSON");
   expect((await mocod("submit", "pretrain", "none.json")).errors.trim()).toBe("none.json: is not there");
+}, 60_000);
+
+test("devices: a software adapter is listed and never chosen; what there is computes rightly", async () => {
+  useSwiftShader();
+  const { code, out } = await mocod("devices", "--json");
+  expect(code).toBe(0);
+  const { devices, chosen } = JSON.parse(out);
+  expect(devices).toMatchObject([
+    {
+      kind: "webgpu",
+      adapter: { software: true, limits: { maxBufferSize: expect.any(Number) } },
+      test: { right: true },
+    },
+    { kind: "wasm", threads: expect.any(Number), test: { right: true } },
+  ]);
+  for (const { test } of devices) expect(Math.min(test.gflops, test.gigabytes)).toBeGreaterThan(0);
+  expect(chosen).toMatch(/^WASM: the only WebGPU adapter, .*, is no GPU$/);
 }, 60_000);

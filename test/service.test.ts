@@ -11,6 +11,7 @@ import type { FineTuneJobResult } from "../src/train/fine_tune.ts";
 import type { PretrainResult } from "../src/train/pretrain.ts";
 import type { ProbeJobResult } from "../src/train/probe.ts";
 import type { KnnJobResult } from "../src/train/vote.ts";
+import { useSwiftShader } from "./devices.ts";
 import { eventually } from "./helpers.ts";
 import { type Service, startService } from "./service.ts";
 
@@ -257,4 +258,30 @@ describe("the API", () => {
       "/v1/jobs/{id}/events",
     ]);
   });
+});
+
+describe("a GPU that fails", () => {
+  test("is tried once more from the checkpoint, and then WASM takes over: each loss is named, no step is done twice", async () => {
+    useSwiftShader();
+    await service.stopWorker("SIGTERM");
+    service.startWorker({
+      MOCOD_DEVICE: "webgpu",
+      MOCOD_TEST_SUBMITS: "24",
+      BUN_OPTIONS: `--preload=${join(import.meta.dir, "lose_device.ts")}`,
+    });
+    const dataset = { ...spec().dataset, images: 52 };
+    const run = await client.submit("pretrain", spec({ dataset, augmentation: { size: 16 }, epochs: 8, logEvery: 5 }));
+    const job = await until(run.id, (j) => j.status === "succeeded", 110);
+    expect(job.result).toMatchObject({ steps: 24, device: "wasm" });
+    const lines = (files(run.id).at(-1) as string).trim().split("\n");
+    expect(lines.map((line) => JSON.parse(line).epoch)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    const events = await (await fetch(`${service.url}/v1/jobs/${run.id}/events`)).text();
+    const logs = [...events.matchAll(/data: "(.*DeviceLostError.*)"/g)].map(([, text]) => text as string);
+    expect(logs).toEqual([
+      expect.stringContaining("trying again from the last checkpoint"),
+      expect.stringContaining("going on from the last checkpoint on WASM"),
+    ]);
+    await service.stopWorker("SIGTERM");
+    service.startWorker();
+  }, 120_000);
 });

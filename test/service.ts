@@ -27,10 +27,10 @@ export async function startService() {
   const api = await startApi(redis.url, env, createLogger("test"));
   const client = new Client(api.url);
   const main = join(import.meta.dir, "../cli/main.ts");
-  const startWorker = (): Subprocess =>
+  const startWorker = (more: Record<string, string> = {}): Subprocess =>
     Bun.spawn([process.execPath, main, "worker"], {
       stdio: ["ignore", "ignore", "inherit"],
-      env: { ...process.env, ...settings, REDIS_URL: redis.url },
+      env: { ...process.env, ...settings, REDIS_URL: redis.url, ...more },
     });
   let worker = startWorker();
 
@@ -76,8 +76,9 @@ export async function startService() {
       worker.kill(signal);
       return worker.exited;
     },
-    startWorker: () => {
-      worker = startWorker();
+    /** `more`: variables of its environment. */
+    startWorker: (more?: Record<string, string>) => {
+      worker = startWorker(more);
     },
 
     stop: async () => {

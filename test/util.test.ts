@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { type FoundAdapter, missingHint } from "../src/backend/adapters.ts";
+import { agreed, chooseDevice, type DeviceWish } from "../src/backend/choose.ts";
 import { topK } from "../src/evaluate/knn.ts";
 import { fromTorch, toTorch } from "../src/nn/layout.ts";
 import { learningRate } from "../src/optim/schedule.ts";
@@ -249,5 +251,37 @@ describe("environment", () => {
     expect(() => readEnv({ MOCOD_PORT: "http", MOCOD_DEVICE: "tpu", REDIS_URL: "localhost" })).toThrow(
       /REDIS_URL: got "localhost"[\s\S]*MOCOD_PORT: got "http"[\s\S]*MOCOD_DEVICE: got "tpu"/,
     );
+  });
+});
+
+describe("which device", () => {
+  const adapter = (name: string, software: boolean) =>
+    ({ description: { name, driver: "a driver", software } }) as FoundAdapter;
+  const none = () => "the Vulkan loader is missing";
+  const choose = (wish: DeviceWish, ...adapters: FoundAdapter[]) => chooseDevice(wish, async () => adapters, none);
+
+  test("auto takes a real GPU, never one that is software; webgpu takes what there is", async () => {
+    const [real, software] = [adapter("H100", false), adapter("SwiftShader", true)];
+    expect((await choose("auto", software, real)).found).toBe(real);
+    expect((await choose("auto", software)).found).toBeUndefined();
+    expect((await choose("webgpu", software)).found).toBe(software);
+    expect((await choose("webgpu", software, real)).found).toBe(real);
+    expect((await choose("wasm", real)).found).toBeUndefined();
+    expect(await choose("auto")).toEqual({ found: undefined, why: "WASM: the Vulkan loader is missing" });
+    await expect(choose("webgpu")).rejects.toThrow("no WebGPU: the Vulkan loader is missing");
+  });
+
+  test("a spec and a worker agree, or the spec is refused with the reason", () => {
+    expect(agreed("auto", "auto")).toBe("auto");
+    expect(agreed("auto", "webgpu")).toBe("webgpu");
+    expect(agreed("webgpu", "auto")).toBe("webgpu");
+    expect([agreed("wasm", "webgpu"), agreed("auto", "wasm")]).toEqual(["wasm", "wasm"]);
+    expect(() => agreed("webgpu", "wasm")).toThrow("spec.device: webgpu is asked for");
+  });
+
+  test("a missing Vulkan loader is told from a missing driver", () => {
+    expect(missingHint("linux", () => false)).toContain("apt-get install libvulkan1");
+    expect(missingHint("linux", () => true)).toContain("Vulkan found no device");
+    expect(missingHint("darwin", () => false)).toContain("graphics driver");
   });
 });

@@ -5,7 +5,7 @@ import type { FromChild, StartMessage, ToChild } from "./protocol.ts";
 export type Ending =
   | { kind: "done"; result: unknown }
   | { kind: "stopped"; why: "cancel" | "shutdown" }
-  | { kind: "failed"; message: string; final: boolean };
+  | { kind: "failed"; message: string; final: boolean; device?: boolean };
 
 export interface Attempt {
   readonly ended: Promise<Ending>;

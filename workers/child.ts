@@ -1,5 +1,6 @@
 /** The process that computes one job. It never touches Redis, and ends when its worker does. */
 import { join } from "node:path";
+import { DeviceLostError, DeviceMemoryError } from "../src/backend/errors.ts";
 import type { EvaluationType, JobSpecs } from "../src/spec/job.ts";
 import { RunFolder } from "../src/store/run_folder.ts";
 import { evaluate } from "../src/train/index.ts";
@@ -39,8 +40,11 @@ process.on("message", (message: ToChild) => {
   }
   run(message).catch((error: unknown) => {
     const final = error instanceof UserError;
-    const text = final || !(error instanceof Error) ? messageOf(error) : (error.stack ?? error.message);
-    send({ kind: "failed", message: text, final });
+    const device = error instanceof DeviceLostError || error instanceof DeviceMemoryError;
+    let text = messageOf(error);
+    if (device) text = `${error.name}: ${text}`;
+    else if (!final && error instanceof Error) text = error.stack ?? text;
+    send({ kind: "failed", message: text, final, device });
   });
 });
 

@@ -23,4 +23,10 @@ export type FromChild =
   | { kind: "done"; result: unknown }
   | { kind: "stopped"; why: "cancel" | "shutdown" }
   /** `final`: the user's doing (a bad file, say), so trying again is of no use. */
-  | { kind: "failed"; message: string; final: boolean };
+  | {
+      kind: "failed";
+      message: string;
+      final: boolean;
+      /** The device was lost, or had no room: another device may do. */
+      device?: boolean;
+    };

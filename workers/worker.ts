@@ -6,13 +6,19 @@ import { type Job as QueueJob, WaitingError, Worker } from "bullmq";
 import type { Logger } from "pino";
 import { CONTROL_CHANNEL, Jobs, QUEUE } from "../src/queue/jobs.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
-import { finalStatuses, type Job, type Progress, parseSpec, SpecError } from "../src/spec/job.ts";
+import { finalStatuses, type Job, type JobSpecs, type Progress, parseSpec, SpecError } from "../src/spec/job.ts";
 import type { Env } from "../src/util/env.ts";
 import { type Attempt, type Ending, startAttempt } from "./attempt.ts";
 import type { FromChild, StartMessage } from "./protocol.ts";
 
 /** Children that may die one after another without a step forward before the job is failed. */
 const FUTILE_ATTEMPTS = 3;
+/** Times that a GPU may fail a job before the job goes on on WASM, where its spec leaves the device to us. */
+const DEVICE_FAILURES = 2;
+
+const mayChange = ({ source, spec }: StartMessage): boolean =>
+  (source?.spec ?? (spec as JobSpecs["pretrain"])).device === "auto";
+
 const PROGRESS_INTERVAL_MS = 250;
 
 export interface RunningWorker {
@@ -118,6 +124,7 @@ class Supervisor {
     if (start.kind === "failed") return start;
 
     let furthest = -1;
+    let deviceFailures = 0;
     for (let futile = 0; ; futile++) {
       let reached = -1;
       const listener = this.listener(job.id, (step) => {
@@ -133,8 +140,13 @@ class Supervisor {
       if (reached > furthest) futile = 0;
       furthest = Math.max(furthest, reached);
       if (futile + 1 >= FUTILE_ATTEMPTS) return ending;
-      this.log.warn({ id: job.id, error: ending.message }, "trying again from the last checkpoint");
-      await this.jobs.change(job.id, [], {}, { type: "log", data: `${ending.message}; trying again` });
+      let next = "trying again from the last checkpoint";
+      if (ending.device && ++deviceFailures === DEVICE_FAILURES && mayChange(start)) {
+        start.device = "wasm";
+        next = "going on from the last checkpoint on WASM";
+      }
+      this.log.warn({ id: job.id, error: ending.message }, next);
+      await this.jobs.change(job.id, [], {}, { type: "log", data: `${ending.message}; ${next}` });
     }
   }
 

@@ -100,7 +100,7 @@ export function missingHint(platform: NodeJS.Platform = process.platform, load =
 
 function loadsVulkan(): boolean {
   try {
-    dlopen("libvulkan.so.1", {}).close();
+    dlopen("libvulkan.so.1", { vkGetInstanceProcAddr: { args: ["ptr", "cstring"], returns: "ptr" } }).close();
     return true;
   } catch {
     // That it cannot be loaded is the answer.

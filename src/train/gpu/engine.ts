@@ -1,5 +1,6 @@
 /** The engine of WebGPU: a step is recorded once and replayed; nothing comes back from the device but what is asked for. */
 import type * as tf from "@tensorflow/tfjs-core";
+import { DeviceMemoryError } from "../../backend/errors.ts";
 import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import type { Recording } from "../../backend/recording.ts";
 import { PLACE } from "../../data/source.ts";
@@ -209,6 +210,16 @@ export class GpuEngine implements Engine {
     this.inputs.keyPlaces.write(placed((direction) => direction));
   }
 
+  /** What to do where there is no room on the device. */
+  private advice(error: DeviceMemoryError): DeviceMemoryError {
+    const { batchSize, encoder, augmentation, precision } = this.settings.spec;
+    const half = precision === "mixed" ? "" : ', set spec.precision to "mixed"';
+    return new DeviceMemoryError(
+      `${error.message}: the whole batch is on the GPU at once. Lower spec.batchSize (${batchSize}), spec.encoder.width ` +
+        `(${encoder.width}) or spec.augmentation.size (${augmentation.size})${half}, or set spec.device to "wasm"`,
+    );
+  }
+
   /** Room for images and rows. Where it was too small all recordings are of no use any more. */
   private viewInputs(pixelBytes: number, rows: number): ViewInputs {
     const { backend, spec } = this.settings;
@@ -251,7 +262,11 @@ export class GpuEngine implements Engine {
     this.logged++;
     this.underWay.push(this.settings.backend.device.queue.onSubmittedWorkDone());
     if (this.underWay.length > AHEAD) await this.underWay.shift();
-    this.settings.backend.check();
+    try {
+      this.settings.backend.check();
+    } catch (error) {
+      throw error instanceof DeviceMemoryError ? this.advice(error) : error;
+    }
     return this.logged === spec.logEvery ? this.readLog() : [];
   }
 
