@@ -9,6 +9,7 @@ import { batchNormReference } from "../src/kernels/batch_norm/reference.ts";
 import { infoNce } from "../src/kernels/info_nce/index.ts";
 import { infoNceReference } from "../src/kernels/info_nce/reference.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
+import { meanPlaces } from "../src/kernels/mean_places/index.ts";
 import { Stream } from "../src/util/random.ts";
 import { devices, useTestDevice } from "./devices.ts";
 import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
@@ -216,6 +217,35 @@ describe.each(devices)("%s", (device) => {
           expect(Math.abs((got[i] as number) - expected) / scale).toBeLessThan(1e-4);
         }
       }
+    });
+  });
+
+  describe("mean of places", () => {
+    test("and its gradient equal tfjs's own, for any shape", async () => {
+      const shape = fc.record({
+        n: fc.integer({ min: 1, max: 3 }),
+        h: side,
+        w: side,
+        c: fc.integer({ min: 1, max: 9 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(shape, async ({ n, h, w, c }) => {
+          await tidied(async () => {
+            const [x, dy] = [
+              tf.tensor4d(
+                wave(n * h * w * c, 1).map((v) => v + 2),
+                [n, h, w, c],
+              ),
+              tf.tensor2d(wave(n * c, 2), [n, c]),
+            ];
+            expect(relativeError(await meanPlaces(x).data(), await tf.mean(x, [1, 2]).data())).toBeLessThan(1e-5);
+            const dx = tf.grad((t) => meanPlaces(t))(x, dy);
+            const expected = tf.grad((t) => tf.mean(t, [1, 2]))(x, dy);
+            expect(relativeError(await dx.data(), await expected.data())).toBeLessThan(1e-6);
+          });
+        }),
+        { numRuns: few(40), seed: 9 },
+      );
     });
   });
 

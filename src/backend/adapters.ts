@@ -58,7 +58,8 @@ function dawn(): Promise<GPU> {
   return gpu;
 }
 
-function describe(adapter: GPUAdapter): AdapterDescription {
+/** What an adapter says of itself. */
+export function describe(adapter: GPUAdapter): AdapterDescription {
   const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
   return {
     name: device || description || architecture,

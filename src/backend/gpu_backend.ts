@@ -172,7 +172,9 @@ export class GpuBackend extends WebGPUBackend {
       numbers,
     );
     const compiling = this.pipeline(name, code, layout);
-    const bytes = resources.reduce((sum, { buffer, size }) => sum + (size ?? buffer.size), 0);
+    const bytes = tensors.reduce((sum, { tensor }) => {
+      return sum + tf.util.sizeFromShape(tensor.shape) * (this.isHalf(tensor) ? 2 : 4);
+    }, 0);
     const dispatch: Dispatch = { name, group, groups, flops, bytes, pipeline: this.pipelines.get(code) };
     const arrived = compiling?.then((pipeline) => {
       dispatch.pipeline = pipeline;
@@ -240,7 +242,7 @@ export class GpuBackend extends WebGPUBackend {
   async record(work: () => void): Promise<Recording> {
     const recorder = this.recorded(work);
     await Promise.all(recorder.waiting);
-    return new Recording(this.device, recorder.dispatches, recorder.buffers);
+    return new Recording(this.device, recorder.dispatches, recorder.buffers, recorder.bytes);
   }
 
   private recorded(work: () => void): Recorder {
@@ -282,10 +284,12 @@ export class GpuBackend extends WebGPUBackend {
 class Recorder implements Pass, Buffers {
   readonly dispatches: Dispatch[] = [];
   readonly buffers: GPUBuffer[] = [];
+  bytes = 0;
   /** Pipelines that are being compiled. */
   readonly waiting: Promise<unknown>[] = [];
   /** Free buffers by their size. Constants and uniforms are never free: what is in them must last. */
   private readonly free = new Map<number, GPUBuffer[]>();
+  private readonly sizes = new Map<GPUBuffer, number>();
   private readonly constants = new WeakSet<GPUBuffer>();
   private pipeline: GPUComputePipeline | undefined;
   private group: GPUBindGroup | undefined;
@@ -298,14 +302,16 @@ class Recorder implements Pass, Buffers {
     if (known) return known;
     const made = this.device.createBuffer({ size, usage, mappedAtCreation: mapped });
     this.buffers.push(made);
+    this.bytes += size;
+    this.sizes.set(made, size);
     if (constant) this.constants.add(made);
     return made;
   }
 
   releaseBuffer(buffer: GPUBuffer): void {
     if (this.constants.has(buffer)) return;
-    if (!this.buffers.includes(buffer)) throw new Error("record: a tensor of before was disposed of inside");
-    const { size } = buffer;
+    if (!this.sizes.has(buffer)) throw new Error("record: a tensor of before was disposed of inside");
+    const size = this.sizes.get(buffer) as number;
     this.free.set(size, [...(this.free.get(size) ?? []), buffer]);
   }
 

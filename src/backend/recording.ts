@@ -16,12 +16,9 @@ export class Recording {
     private readonly device: GPUDevice,
     readonly dispatches: readonly Dispatch[],
     private readonly buffers: readonly GPUBuffer[],
+    /** Of these buffers, which are its own. */
+    readonly bytes: number,
   ) {}
-
-  /** Bytes of the buffers that are its own. */
-  get bytes(): number {
-    return this.buffers.reduce((sum, { size }) => sum + size, 0);
-  }
 
   /** Puts all of it into one compute pass of `encoder`. */
   encode(encoder: GPUCommandEncoder, timestampWrites?: GPUComputePassTimestampWrites): void {
@@ -36,28 +33,27 @@ export class Recording {
     pass.end();
   }
 
-  /** Nanoseconds of every dispatch, each in a pass of its own; needs the device's timestamps. */
-  async times(): Promise<number[]> {
-    const { device, dispatches } = this;
+  /** Nanoseconds of the whole, from its first dispatch to the end of its last; needs the device's timestamps. */
+  async time(): Promise<number> {
+    const { device } = this;
     const querySet = device.createQuerySet({ type: "timestamp", count: 2 });
     const resolved = device.createBuffer({ size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
     const read = device.createBuffer({ size: 16, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
+    const encoder = device.createCommandEncoder();
+    this.encode(encoder, { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 });
+    encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, read, 0, 16);
+    device.queue.submit([encoder.finish()]);
+    await read.mapAsync(GPUMapMode.READ);
+    const [begin, end] = new BigUint64Array(read.getMappedRange()) as unknown as [bigint, bigint];
+    for (const made of [querySet, resolved, read]) made.destroy();
+    return Number(end - begin);
+  }
+
+  /** Nanoseconds of every dispatch, each in a pass of its own. */
+  async times(): Promise<number[]> {
     const times: number[] = [];
-    for (const dispatch of dispatches) {
-      const encoder = device.createCommandEncoder();
-      const timestampWrites = { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
-      new Recording(device, [dispatch], []).encode(encoder, timestampWrites);
-      encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
-      encoder.copyBufferToBuffer(resolved, 0, read, 0, 16);
-      device.queue.submit([encoder.finish()]);
-      await read.mapAsync(GPUMapMode.READ);
-      const [begin, end] = new BigUint64Array(read.getMappedRange()) as unknown as [bigint, bigint];
-      times.push(Number(end - begin));
-      read.unmap();
-    }
-    querySet.destroy();
-    resolved.destroy();
-    read.destroy();
+    for (const dispatch of this.dispatches) times.push(await new Recording(this.device, [dispatch], [], 0).time());
     return times;
   }
 

@@ -8,6 +8,7 @@ import { registerIdentityWasm } from "./identity/wasm.ts";
 import { registerInfoNceWasm } from "./info_nce/wasm.ts";
 import { registerMatMulWasm } from "./mat_mul/wasm.ts";
 import { registerMaxPoolWasm } from "./max_pool/wasm.ts";
+import { registerMeanPlacesWasm } from "./mean_places/wasm.ts";
 import { buildKernels, modulePath } from "./wasm/build.ts";
 
 let ready: Promise<void> | undefined;
@@ -27,4 +28,5 @@ async function open(): Promise<void> {
   registerInfoNceWasm();
   registerMatMulWasm();
   registerMaxPoolWasm();
+  registerMeanPlacesWasm();
 }

@@ -5,6 +5,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { batchNormEval, batchNormTrain } from "../kernels/batch_norm/index.ts";
 import { maxPool } from "../kernels/max_pool/index.ts";
+import { meanPlaces } from "../kernels/mean_places/index.ts";
 import type { EncoderSpec } from "../spec/pretrain.ts";
 import { Layout } from "./layout.ts";
 
@@ -149,7 +150,7 @@ export function buildEncoder(spec: EncoderSpec, channels: number, head: "mlp" | 
         x.dispose();
         x = next;
       }
-      return tf.mean(x, [1, 2]); // [N,HW,HW,C] -> [N,C]
+      return meanPlaces(x); // [N,HW,HW,C] -> [N,C]
     },
     project(pass, x) {
       return last(pass, hidden ? tf.relu(hidden(pass, x)) : x);

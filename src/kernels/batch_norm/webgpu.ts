@@ -90,6 +90,7 @@ function apply(i: Inputs, mean: tf.TensorInfo, variance: tf.TensorInfo, s: Sizes
   const perChannel = { gamma: i.gamma, beta: i.beta, mean, variance } as Record<string, tf.TensorInfo>;
   launch({
     name: "batch norm",
+    numbers: { VECTORS: s.vectors, ROWS: s.rows, ALL: s.all },
     bind: {
       ...bind,
       ...Object.fromEntries(Object.entries(perChannel).map(([name, tensor]) => [name, reads(tensor, element(s))])),
@@ -97,10 +98,10 @@ function apply(i: Inputs, mean: tf.TensorInfo, variance: tf.TensorInfo, s: Sizes
     code:
       code +
       lineKernel(
-        s.all,
+        "u32(ALL)",
         256,
-        `let c = i % ${s.vectors}u;
-  let g = i / ${s.rows * s.vectors}u * ${s.vectors}u + c;
+        `let c = i % u32(VECTORS);
+  let g = i / u32(ROWS) / u32(VECTORS) * u32(VECTORS) + c;
   var v = (x_at(i) - mean[g]) * (gamma[c] / sqrt(variance[g] + ${attrs.epsilon})) + beta[c];
   ${i.residual ? "v += residual_at(i);" : ""}
   y_set(i, ${attrs.relu ? `max(v, ${s.vector}())` : "v"});`,
@@ -131,14 +132,20 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
     prepare: ofGroup,
     add: `let d = ${arriving}; sums[0] += d; sums[1] += d * ${normalised};`,
   });
-  const [dgamma, dbeta, sums] = [
-    webgpu().allocate([s.c]),
-    webgpu().allocate([s.c]),
-    webgpu().allocate([2, s.groups, s.c]),
-  ];
+  const [dgamma, dbeta] = [webgpu().allocate([s.c]), webgpu().allocate([s.c])];
+  // dx = scale * dy - pull - (x - mean) * lean: of each channel of a group these four.
+  const factors = webgpu().allocate([4, s.groups, s.c]);
+  const gamma = reads(i.gamma as tf.TensorInfo, e);
   launch({
     name: "batch norm gradient: parameters",
-    bind: { parts: reads(parts, e), dgamma: writes(dgamma, e), dbeta: writes(dbeta, e), sums: writes(sums, e) },
+    bind: {
+      parts: reads(parts, e),
+      gamma,
+      ...stats,
+      dgamma: writes(dgamma, e),
+      dbeta: writes(dbeta, e),
+      factors: writes(factors, e),
+    },
     code: lineKernel(
       s.vectors,
       64,
@@ -152,8 +159,13 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
       plain += parts[at];
       scaled += parts[at + ${s.vectors}u];
     }
-    sums[group * ${s.vectors}u + i] = plain / ${s.rows}.0;
-    sums[${s.groups * s.vectors}u + group * ${s.vectors}u + i] = scaled / ${s.rows}.0;
+    let g = group * ${s.vectors}u + i;
+    let inverse = 1.0 / sqrt(variance[g] + ${attrs.epsilon});
+    let scale = gamma[i] * inverse;
+    factors[g] = scale;
+    factors[${s.groups * s.vectors}u + g] = scale * plain / ${s.rows}.0;
+    factors[${2 * s.groups * s.vectors}u + g] = mean[g];
+    factors[${3 * s.groups * s.vectors}u + g] = scale * inverse * scaled / ${s.rows}.0;
     toBeta += plain;
     toGamma += scaled;
   }
@@ -172,24 +184,23 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
   });
   launch({
     name: "batch norm gradient",
-    numbers: { VECTORS: s.vectors },
-    bind: { ...bind, ...stats, gamma: reads(i.gamma as tf.TensorInfo, e), sums: reads(sums, e) },
+    bind: { ...bind, factors: reads(factors, e) },
+    numbers: { VECTORS: s.vectors, ROWS: s.rows, ALL: s.all, STATS: s.groups * s.vectors },
     code:
       code +
       lineKernel(
-        s.all,
+        "u32(ALL)",
         256,
         `let at = i;
-  let c = i % ${s.vectors}u;
-  let group = i / ${s.rows * s.vectors}u;
-  ${ofGroup}
+  let g = i / u32(ROWS) / u32(VECTORS) * u32(VECTORS) + i % u32(VECTORS);
+  let all = u32(STATS);
   let d = ${arriving};
-  dx_set(i, gamma[c] * inverse * (d - sums[g] - ${normalised} * sums[${s.groups * s.vectors}u + g]));
+  dx_set(i, factors[g] * d - factors[all + g] - (x_at(i) - factors[2u * all + g]) * factors[3u * all + g]);
   ${dResidual ? "dResidual_set(i, d);" : ""}`,
       ),
     groups: folded(s.all, 256),
   });
-  for (const { dataId } of [parts, sums]) webgpu().disposeData(dataId);
+  for (const { dataId } of [parts, factors]) webgpu().disposeData(dataId);
   return dResidual ? [dx, dgamma, dbeta, dResidual] : [dx, dgamma, dbeta];
 }
 

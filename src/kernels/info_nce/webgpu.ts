@@ -7,8 +7,12 @@ import { type Bound, folded, launch, lineKernel, reads, webgpu, writes } from ".
 import { sumSlices } from "../webgpu/slices.ts";
 import { INFO_NCE, type InfoNceAttrs } from "./index.ts";
 
-/** Queries and keys of a tile; threads of a workgroup are a query's four. */
-const TILE = 16;
+/**
+ * Queries and keys of a tile. Four of a workgroup's 64 threads are a query's, each with EACH keys. What they share stays below
+ * the 16 KB that WebGPU grants everywhere.
+ */
+const [TILE, KEYS] = [16, 8];
+const EACH = KEYS / 4;
 /** Dimensions that are in shared memory at a time. */
 const SPAN = 128;
 /** Keys of a slice at the least, and workgroups to aim at. */
@@ -39,7 +43,7 @@ const numbersOf = ({ n, c, keys, slices, length, temperature }: Sizes) => ({
 const tileCode = `
 const FOURS = ${SPAN / 4}u;
 var<workgroup> qs: array<vec4f, ${TILE * (SPAN / 4 + 1)}>;
-var<workgroup> ks: array<vec4f, ${TILE * (SPAN / 4 + 1)}>;
+var<workgroup> ks: array<vec4f, ${KEYS * (SPAN / 4 + 1)}>;
 fn q_four(row: u32, d: u32) -> vec4f {
   var v = vec4f();
   for (var e = 0u; e < 4u; e++) { if (row < its.n && d + e < its.c) { v[e] = q[row * its.c + d + e]; } }
@@ -57,13 +61,13 @@ fn load_queries(first: u32, begin: u32, local: u32) {
   }
 }
 fn load_keys(first: u32, begin: u32, local: u32) {
-  for (var e = local; e < ${TILE}u * FOURS; e += 64u) {
+  for (var e = local; e < ${KEYS}u * FOURS; e += 64u) {
     ks[e / FOURS * (FOURS + 1u) + e % FOURS] = key_four(first + e / FOURS, begin + e % FOURS * 4u);
   }
 }
-/** Cosines of this thread's query with its four keys of the tile at firstKey. */
-fn cosines(firstQuery: u32, firstKey: u32, local: u32) -> vec4f {
-  var sum = vec4f();
+/** Cosines of this thread's query with its own keys of the tile at firstKey. */
+fn cosines(firstQuery: u32, firstKey: u32, local: u32) -> array<f32, ${EACH}> {
+  var sum = array<f32, ${EACH}>();
   for (var begin = 0u; begin < its.c; begin += ${SPAN}u) {
     workgroupBarrier();
     load_queries(firstQuery, begin, local);
@@ -71,7 +75,7 @@ fn cosines(firstQuery: u32, firstKey: u32, local: u32) -> vec4f {
     workgroupBarrier();
     for (var d = 0u; d < FOURS; d++) {
       let a = qs[local % ${TILE}u * (FOURS + 1u) + d];
-      for (var e = 0u; e < 4u; e++) { sum[e] += dot(a, ks[(local / ${TILE}u * 4u + e) * (FOURS + 1u) + d]); }
+      for (var e = 0u; e < ${EACH}u; e++) { sum[e] += dot(a, ks[(local / ${TILE}u * ${EACH}u + e) * (FOURS + 1u) + d]); }
     }
   }
   return sum;
@@ -102,10 +106,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   var sum = 0.0;
   var total = 0.0;
   let last = last_key(group.y);
-  for (var first = group.y * its.length; first < last; first += ${TILE}u) {
-    let cosine = cosines(group.x * ${TILE}u, first, local);
-    for (var e = 0u; e < 4u; e++) {
-      let key = first + local / ${TILE}u * 4u + e;
+  for (var first = group.y * its.length; first < last; first += ${KEYS}u) {
+    var cosine = cosines(group.x * ${TILE}u, first, local);
+    for (var e = 0u; e < ${EACH}u; e++) {
+      let key = first + local / ${TILE}u * ${EACH}u + e;
       if (key >= last || query >= its.n) { continue; }
       total += cosine[e];
       if (!counts(query, key)) { continue; }
@@ -214,7 +218,7 @@ function gradient(i: Inputs, s: Sizes, images: Record<string, Bound>, rows: tf.T
     numbers: numbersOf(s),
     bind: { q: reads(i.q), queue: reads(i.queue), ...images, rows: reads(rows), parts: writes(parts) },
     code: `${tileCode}${countsCode(i.ids !== undefined)}
-var<workgroup> ps: array<f32, ${TILE * TILE}>;
+var<workgroup> ps: array<f32, ${TILE * KEYS}>;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
   let query = group.x * ${TILE}u + local % ${TILE}u;
@@ -224,19 +228,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   if (query < its.n) { most = rows[query * 7u]; sum = rows[query * 7u + 1u]; }
   var pull = array<vec4f, ${held}>();
   let last = last_key(group.y);
-  for (var first = group.y * its.length; first < last; first += ${TILE}u) {
-    let cosine = cosines(group.x * ${TILE}u, first, local);
-    for (var e = 0u; e < 4u; e++) {
-      let key = first + quarter * 4u + e;
+  for (var first = group.y * its.length; first < last; first += ${KEYS}u) {
+    var cosine = cosines(group.x * ${TILE}u, first, local);
+    for (var e = 0u; e < ${EACH}u; e++) {
+      let key = first + quarter * ${EACH}u + e;
       var p = 0.0;
       if (key < last && query < its.n) {
         if (counts(query, key)) { p = exp(cosine[e] * its.inverseF - most) / sum; }
       }
-      ps[(quarter * 4u + e) * ${TILE}u + local % ${TILE}u] = p;
+      ps[(quarter * ${EACH}u + e) * ${TILE}u + local % ${TILE}u] = p;
     }
     workgroupBarrier();
     ${spans === 1 ? "" : `load_keys(first, group.z * ${SPAN}u, local); workgroupBarrier();`}
-    for (var key = 0u; key < ${TILE}u; key++) {
+    for (var key = 0u; key < ${KEYS}u; key++) {
       let p = ps[key * ${TILE}u + local % ${TILE}u];
       for (var d = 0u; d < ${held}u; d++) { pull[d] += p * ks[key * (FOURS + 1u) + d * 4u + quarter]; }
     }

@@ -1,16 +1,18 @@
 /** Puts our kernels under tfjs's WebGPU backend, beside tfjs's own. To add one: its folder, one line here. */
 import "@tensorflow/tfjs-backend-webgpu/dist/register_all_kernels";
 import "@tensorflow/tfjs-core/dist/register_all_gradients";
+import { registerAddWebgpu } from "../add/webgpu.ts";
 import { registerAugmentWebgpu } from "../augment/webgpu.ts";
 import { registerBatchNormWebgpu } from "../batch_norm/webgpu.ts";
 import { registerConv2dWebgpu } from "../conv2d/webgpu.ts";
-import { registerElementwiseWebgpu } from "../elementwise/webgpu.ts";
 import { registerInfoNceWebgpu } from "../info_nce/webgpu.ts";
 import { registerMatMulWebgpu } from "../mat_mul/webgpu.ts";
 import { registerMaxPoolWebgpu } from "../max_pool/webgpu.ts";
+import { registerMeanPlacesWebgpu } from "../mean_places/webgpu.ts";
 import "../batch_norm/index.ts";
 import "../info_nce/index.ts";
 import "../max_pool/index.ts";
+import "../mean_places/index.ts";
 
 let done = false;
 
@@ -18,11 +20,12 @@ let done = false;
 export function registerWebgpuKernels(): void {
   if (done) return;
   done = true;
+  registerAddWebgpu();
   registerAugmentWebgpu();
   registerBatchNormWebgpu();
   registerConv2dWebgpu();
-  registerElementwiseWebgpu();
   registerInfoNceWebgpu();
   registerMatMulWebgpu();
   registerMaxPoolWebgpu();
+  registerMeanPlacesWebgpu();
 }

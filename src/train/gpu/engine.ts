@@ -162,6 +162,20 @@ export class GpuEngine implements Engine {
     }
   }
 
+  /** The recording of what was run before, for measuring. */
+  recorded(name: "train"): Promise<Recording> {
+    const made = this.recordings.get(name);
+    if (!made) throw new Error(`${name} was not recorded yet`);
+    return made;
+  }
+
+  /** Records a step of training without running it, for images of the views' own size. */
+  async record(): Promise<void> {
+    const { spec, channels } = this.settings;
+    this.viewInputs(spec.batchSize * spec.augmentation.size ** 2 * channels, 2 * spec.batchSize);
+    await this.recording("train", trainStep);
+  }
+
   close(): void {
     this.forget();
     this.state.destroy();

@@ -1,0 +1,116 @@
+/**
+ * A MoCo step on WebGPU by the real training path. Prints seconds of a step, one a line; warmed up before.
+ *
+ *     bun bench/gpu_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 512] [--splits 8] [--precision float32]
+ *                           [--steps 20] [--busy] [--profile] [--count]
+ *
+ * --busy: instead, the share of a step's time in which the GPU computes, by timestamps. --profile: where that time goes.
+ * --count: nothing runs; dispatches, bytes and operations of a step, beside an H100's limits (no GPU is needed).
+ */
+import { parseArgs } from "node:util";
+import { findAdapters } from "../src/backend/adapters.ts";
+import { findNullAdapter, H100 } from "../src/backend/null_adapter.ts";
+import type { Recording } from "../src/backend/recording.ts";
+import { sharedBytes } from "../src/data/types.ts";
+import { openGpu } from "../src/kernels/gpu.ts";
+import { parseSpec } from "../src/spec/job.ts";
+import { openBatches } from "../src/train/batches.ts";
+import { GpuEngine } from "../src/train/gpu/engine.ts";
+import { trainStep } from "../src/train/moco_step.ts";
+import { createModel, startPosition } from "../src/train/state.ts";
+
+const { values } = parseArgs({
+  options: {
+    arch: { type: "string", default: "resnet18" },
+    precision: { type: "string", default: "float32" },
+    width: { type: "string", default: "64" },
+    size: { type: "string", default: "32" },
+    batch: { type: "string", default: "512" },
+    splits: { type: "string", default: "8" },
+    steps: { type: "string", default: "20" },
+    busy: { type: "boolean", default: false },
+    profile: { type: "boolean", default: false },
+    count: { type: "boolean", default: false },
+  },
+});
+const { width, size, batch, splits, steps } = Object.fromEntries(
+  Object.entries(values).map(([name, value]) => [name, Number(value)]),
+) as Record<"width" | "size" | "batch" | "splits" | "steps", number>;
+const spec = parseSpec("pretrain", {
+  ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: batch, splits, epochs: 1, logEvery: 20 },
+  encoder: { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
+  ...{ augmentation: { size }, precision: values.precision },
+});
+const found = values.count ? await findNullAdapter() : (await findAdapters())[0];
+if (!found) throw new Error("no WebGPU adapter here");
+const backend = await openGpu(found);
+const model = createModel(spec, 3, 1);
+const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)] as [number[], number[]];
+const engine = new GpuEngine({ spec, model, backend, device: found.description.name, channels: 3, mean, std });
+const pixels = sharedBytes(batch * size * size * 3);
+for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
+const images = { pixels, labels: undefined, count: batch, height: size, width: size, channels: 3 };
+const order = Int32Array.from({ length: batch }, (_, i) => i);
+const batches = openBatches(images, order, { ...spec, epochs: 1_000_000 });
+const position = startPosition();
+const step = () => trainStep({ model, engine, batches }, spec, position);
+
+/** Time, operations and bytes by kernel, most first; `times` in seconds. */
+function table(recording: Recording, times: readonly number[]): void {
+  const rows = new Map<string, { count: number; seconds: number; flops: number; bytes: number }>();
+  recording.dispatches.forEach(({ name, flops, bytes }, i) => {
+    const row = rows.get(name) ?? { count: 0, seconds: 0, flops: 0, bytes: 0 };
+    rows.set(name, {
+      count: row.count + 1,
+      seconds: row.seconds + (times[i] as number),
+      ...{ flops: row.flops + flops, bytes: row.bytes + bytes },
+    });
+  });
+  const line = (name: string, { count, seconds, flops, bytes }: typeof rows extends Map<string, infer R> ? R : never) =>
+    `${(1e3 * seconds).toFixed(3).padStart(9)} ms ${String(count).padStart(5)} ${(flops / 1e9).toFixed(1).padStart(9)} GFLOP ` +
+    `${(bytes / 1e6).toFixed(1).padStart(9)} MB  ${name}`;
+  const sorted = [...rows].sort(([, a], [, b]) => b.seconds - a.seconds);
+  for (const [name, row] of sorted) console.log(line(name, row));
+  const all = [...rows.values()].reduce((a, b) => ({
+    ...{ count: a.count + b.count, seconds: a.seconds + b.seconds },
+    ...{ flops: a.flops + b.flops, bytes: a.bytes + b.bytes },
+  }));
+  console.log(line("together", all));
+}
+
+if (values.count) {
+  await engine.record();
+  const recording = await engine.recorded("train");
+  const flopsPerSecond = spec.precision === "mixed" ? H100.float16 : H100.float32;
+  console.log(
+    `${values.arch}, width ${width}, ${size}x${size}, batch ${batch} in ${splits} splits, ${spec.precision}: one step\n` +
+      `${recording.dispatches.length} dispatches, one submit; ${(recording.bytes / 1e9).toFixed(2)} GB of buffers. ` +
+      `Least time on one ${H100.name}: the greater of operations / ${flopsPerSecond / 1e12} TFLOP/s and bytes bound / ` +
+      `${H100.bytes / 1e12} TB/s, kernel by kernel; bytes count a buffer once for each dispatch that binds it.`,
+  );
+  table(
+    recording,
+    recording.dispatches.map(({ flops, bytes }) => Math.max(flops / flopsPerSecond, bytes / H100.bytes)),
+  );
+  process.exit(0);
+}
+const WARM_UP = found.description.software ? 1 : 10;
+for (let i = 0; i < WARM_UP; i++) await step();
+await engine.settle();
+const timed = async (count: number) => {
+  const before = performance.now();
+  for (let i = 0; i < count; i++) await step();
+  await backend.device.queue.onSubmittedWorkDone();
+  return (performance.now() - before) / 1000 / count;
+};
+if (values.profile) {
+  const recording = await engine.recorded("train");
+  table(
+    recording,
+    (await recording.times()).map((nanoseconds) => nanoseconds / 1e9),
+  );
+} else if (values.busy) {
+  const wall = await timed(steps);
+  console.log((await (await engine.recorded("train")).time()) / 1e9 / wall);
+} else for (let i = 0; i < 5; i++) console.log(await timed(Math.max(1, Math.round(steps / 5))));
+process.exit(0);
