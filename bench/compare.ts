@@ -2,7 +2,7 @@
 
 export interface Result {
   work: string;
-  device: "wasm";
+  device: string;
   threads: number;
   ours: number;
   peer: number;
@@ -55,9 +55,10 @@ export function print(result: Result, json: boolean): void {
     console.log(JSON.stringify(result));
     return;
   }
+  const where = result.device === "wasm" ? `${result.threads} thread${result.threads > 1 ? "s" : " "}` : result.device;
   const number = (v: number) => v.toPrecision(4).padStart(9);
   console.log(
-    `${result.work.padEnd(58)} ${result.threads} thread${result.threads > 1 ? "s" : " "}  ours ${number(result.ours)}  ` +
+    `${result.work.padEnd(58)} ${where}  ours ${number(result.ours)}  ` +
       `peer ${number(result.peer)} ${result.unit.padEnd(12)} ratio ${result.ratio.toFixed(2)}`,
   );
 }

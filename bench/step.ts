@@ -3,6 +3,7 @@
  *
  *     bun run bench:step [--rounds 3] [--json] [--work w64,w16,stock,resnet50,views] [--threads 1,2]
  *     bun run bench:step --profile [--width 64 ...]      where a step goes (bench/step_ours.ts)
+ *     bun run bench:step --device webgpu                 the same on a GPU (bench/step_gpu.ts)
  *
  * Peers: PyTorch on as many threads (Debian's python3-torch), the faster of its two memory formats; stock tfjs-wasm with
  * a composed filter gradient (a batch of 32 on one thread; it has no more); torchvision's tensor transforms.
@@ -10,8 +11,10 @@
 import { parseArgs } from "node:util";
 import { flags, inTurn, median, type Program, print, type Run } from "./compare.ts";
 
-if (process.argv.includes("--profile")) {
-  const { exitCode } = Bun.spawnSync([process.execPath, "step_ours.ts", ...process.argv.slice(2)], {
+const onGpu = process.argv.includes("webgpu");
+if (onGpu || process.argv.includes("--profile")) {
+  const script = onGpu ? "step_gpu.ts" : "step_ours.ts";
+  const { exitCode } = Bun.spawnSync([process.execPath, script, ...process.argv.slice(2)], {
     cwd: import.meta.dir,
     stdio: ["ignore", "inherit", "inherit"],
   });

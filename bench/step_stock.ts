@@ -1,42 +1,64 @@
 /**
- * Seconds of the same step on stock tfjs-wasm. It has no Conv2DBackpropFilter, so that one is composed of its own
+ * Seconds of the same step on stock tfjs: tfjs-wasm, or with `--device webgpu` tfjs-backend-webgpu on a device that we open
+ * (under Bun its own start does not work). `--batch 32 --steps 2`.
+ *
+ * tfjs-wasm first. It has no Conv2DBackpropFilter, so that one is composed of its own
  * matrix products, one a tap. No augmentation and whole-batch norm: less work than ours does.
  */
 import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-core/dist/register_all_gradients";
 import { dirname } from "node:path";
+import { parseArgs } from "node:util";
+import { findAdapters, openAdapter } from "../src/backend/adapters.ts";
 
-const dist = dirname(Bun.resolveSync("@tensorflow/tfjs-backend-wasm/dist/tf-backend-wasm.node.js", import.meta.dir));
-setWasmPaths(`${dist}/`);
-await tf.setBackend("wasm");
-await tf.ready();
-
-tf.registerKernel({
-  kernelName: "Conv2DBackpropFilter",
-  backendName: "wasm",
-  kernelFunc: ({ inputs, attrs }) => {
-    const { strides, pad, filterShape } = attrs as never as { strides: number; pad: number; filterShape: number[] };
-    const [kh, kw, ci, co] = filterShape as [number, number, number, number];
-    return tf.tidy(() => {
-      const x = tf.engine().makeTensorFromTensorInfo(inputs.x as tf.TensorInfo) as tf.Tensor4D;
-      const dy = tf.engine().makeTensorFromTensorInfo(inputs.dy as tf.TensorInfo) as tf.Tensor4D;
-      const [n, oh, ow] = dy.shape;
-      const around: [number, number] = [pad, pad];
-      const padded = pad ? tf.pad(x, [[0, 0], around, around, [0, 0]]) : x;
-      const flat = tf.reshape(dy, [-1, co]) as tf.Tensor2D;
-      const taps: tf.Tensor[] = [];
-      for (let a = 0; a < kh; a++) {
-        for (let b = 0; b < kw; b++) {
-          const end = [n, a + (oh - 1) * strides + 1, b + (ow - 1) * strides + 1, ci];
-          const shifted = tf.stridedSlice(padded, [0, a, b, 0], end, [1, strides, strides, 1]);
-          taps.push(tf.matMul(tf.reshape(shifted, [-1, ci]) as tf.Tensor2D, flat, true, false));
-        }
-      }
-      return tf.reshape(tf.stack(taps), filterShape);
-    });
+const { values } = parseArgs({
+  options: {
+    device: { type: "string", default: "wasm" },
+    batch: { type: "string", default: "32" },
+    steps: { type: "string", default: "2" },
   },
 });
+const onGpu = values.device === "webgpu";
+if (onGpu) {
+  const [found] = await findAdapters();
+  if (!found) throw new Error("no WebGPU adapter here");
+  await openAdapter(found);
+  await import("@tensorflow/tfjs-backend-webgpu/dist/register_all_kernels");
+  await tf.setBackend("webgpu");
+} else {
+  const dist = dirname(Bun.resolveSync("@tensorflow/tfjs-backend-wasm/dist/tf-backend-wasm.node.js", import.meta.dir));
+  setWasmPaths(`${dist}/`);
+  await tf.setBackend("wasm");
+}
+await tf.ready();
+
+if (!onGpu)
+  tf.registerKernel({
+    kernelName: "Conv2DBackpropFilter",
+    backendName: "wasm",
+    kernelFunc: ({ inputs, attrs }) => {
+      const { strides, pad, filterShape } = attrs as never as { strides: number; pad: number; filterShape: number[] };
+      const [kh, kw, ci, co] = filterShape as [number, number, number, number];
+      return tf.tidy(() => {
+        const x = tf.engine().makeTensorFromTensorInfo(inputs.x as tf.TensorInfo) as tf.Tensor4D;
+        const dy = tf.engine().makeTensorFromTensorInfo(inputs.dy as tf.TensorInfo) as tf.Tensor4D;
+        const [n, oh, ow] = dy.shape;
+        const around: [number, number] = [pad, pad];
+        const padded = pad ? tf.pad(x, [[0, 0], around, around, [0, 0]]) : x;
+        const flat = tf.reshape(dy, [-1, co]) as tf.Tensor2D;
+        const taps: tf.Tensor[] = [];
+        for (let a = 0; a < kh; a++) {
+          for (let b = 0; b < kw; b++) {
+            const end = [n, a + (oh - 1) * strides + 1, b + (ow - 1) * strides + 1, ci];
+            const shifted = tf.stridedSlice(padded, [0, a, b, 0], end, [1, strides, strides, 1]);
+            taps.push(tf.matMul(tf.reshape(shifted, [-1, ci]) as tf.Tensor2D, flat, true, false));
+          }
+        }
+        return tf.reshape(tf.stack(taps), filterShape);
+      });
+    },
+  });
 
 type Layer = (x: tf.Tensor) => tf.Tensor;
 
@@ -91,12 +113,12 @@ function encoder() {
   return { params, forward };
 }
 
-const batch = 32;
+const batch = Number(values.batch);
 const [q, k] = [encoder(), encoder()];
 const queue = tf.randomNormal([128, 4096]) as tf.Tensor2D;
 const [views1, views2] = [tf.randomNormal([batch, 32, 32, 3]), tf.randomNormal([batch, 32, 32, 3])];
 const optimiser = tf.train.momentum(0.06, 0.9);
-for (let step = 0; step < 2; step++) {
+for (let step = 0; step < Number(values.steps); step++) {
   const start = performance.now();
   const keys = tf.tidy(() => {
     q.params.forEach((p, i) => {
@@ -111,7 +133,7 @@ for (let step = 0; step < 2; step++) {
     return tf.neg(tf.mean(tf.slice(tf.logSoftmax(logits as tf.Tensor2D), [0, 0], [batch, 1]))) as tf.Scalar;
   }, q.params);
   optimiser.applyGradients(grads as Record<string, tf.Variable>);
-  value.dataSync();
+  await value.data();
   tf.dispose([keys, value]);
   tf.dispose(grads);
   console.log((performance.now() - start) / 1000);
