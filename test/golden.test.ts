@@ -32,7 +32,10 @@ async function openGolden(device: TestDevice, settings: PretrainSpec, count: num
   const spec: PretrainSpec = { ...settings, device, logEvery: 1 };
   const [mean, std] = [Array(3).fill(0.45), Array(3).fill(0.25)];
   const computing = { threads: 2, device };
-  const { model, engine } = await openEngine(spec, { channels: 3, mean, std }, computing, () => undefined);
+  const { model, engine } = await openEngine(spec, { channels: 3, mean, std }, computing, {
+    cache: "/nonexistent",
+    log: () => undefined,
+  });
   const { encoder, state } = model;
   fill(encoder.params.entries, state.queryParams, 0);
   fill(encoder.params.entries, state.keyParams, 0.1);

@@ -2,12 +2,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
+import { findNullAdapter } from "../src/backend/null_adapter.ts";
 import { pointer, wasmDevice } from "../src/backend/wasm.ts";
 import { webgpu } from "../src/backend/webgpu.ts";
 import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
+import { matrixHeader, matrixProductCode } from "../src/kernels/webgpu/matrix_product.ts";
 import { inHalf, toFloat32 } from "../src/kernels/webgpu/precision.ts";
-import { type Tile, tiles } from "../src/kernels/webgpu/product.ts";
-import { forceTile } from "../src/kernels/webgpu/tuned.ts";
+import { type Operand, type Tile, tiles } from "../src/kernels/webgpu/product.ts";
+import { agrees, productsOf, provenCores, tuneProducts } from "../src/kernels/webgpu/tune.ts";
+import { candidates, keyOf, type ProductLaunch, tuning } from "../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../src/util/random.ts";
 import { devices, useTestDevice } from "./devices.ts";
 import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
@@ -164,6 +167,71 @@ describe.each(devices)("%s", (device) => {
         });
       });
 
+      test("in the tiles of tensor cores, emulated: forward and both gradients, ragged, with stride", async () => {
+        const g: Geometry = { n: 3, h: 9, w: 11, ci: 20, co: 72, kh: 3, kw: 3, stride: 2, pad: 1 };
+        const { oh, ow } = outSize(g);
+        const [x, f, dy] = [noise(3 * 99 * 20, 1), noise(9 * 20 * 72, 2), noise(3 * oh * ow * 72, 3)];
+        const expected = conv2dGradReference(g, x, f, dy);
+        tuning.tensorCores = { config: { rows: 16, columns: 8, depth: 16, lanes: 32 }, emulated: true };
+        await tidied(async () => {
+          const [xt, ft] = [tf.tensor4d(x, [3, 9, 11, 20]), tf.tensor4d(f, [3, 3, 20, 72])];
+          const got = inHalf(true, () => {
+            const back = tf.grads((a, b) => tf.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, 2, 1));
+            const [dx, df] = back([xt, ft], tf.tensor4d(dy, [3, oh, ow, 72])) as [tf.Tensor, tf.Tensor];
+            return { y: toFloat32(tf.conv2d(xt, ft, 2, 1)), dx: toFloat32(dx), df };
+          });
+          expect(relativeError(await got.y.data(), conv2dReference(g, x, f))).toBeLessThan(2 ** -11);
+          expect(relativeError(await got.dx.data(), expected.dx)).toBeLessThan(2 ** -11);
+          expect(relativeError(await got.df.data(), expected.dfilter)).toBeLessThan(1e-5);
+        });
+        tuning.tensorCores = undefined;
+      });
+
+      test("tensor cores' code is WGSL that Dawn accepts", async () => {
+        const { adapter } = await findNullAdapter(false);
+        const needed = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+        const device = await adapter.requestDevice({ requiredFeatures: needed });
+        const operand = (p: string): Operand => ({
+          ...{ along: "k", inFours: true },
+          code: `fn ${p}_outer(u: u32) -> vec4i { return vec4i(); } fn ${p}_load(o: vec4i, k: u32) -> vec4f { return vec4f(); }`,
+        });
+        const product = {
+          ...{ a: operand("a"), b: operand("b") },
+          store: "fn store(row: u32, column: u32, v: vec4f) { y[row] = v; }",
+          range: "fn range(z: u32) -> vec2u { return vec2u(0u, 64u); }",
+        };
+        const config = { rows: 16, columns: 16, depth: 16, lanes: 32 };
+        const binding = "@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;";
+        const code = `${matrixHeader}${binding}${matrixProductCode(product, config)}`;
+        const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+        expect(messages.filter(({ type }) => type === "error").map(({ message }) => message)).toEqual([]);
+      });
+
+      test("tuning measures each product once, and asks a device with no tensor cores for none", async () => {
+        const x = tf.tensor4d(noise(2 * 64 * 64, 1), [2, 8, 8, 64]);
+        const f = tf.tensor4d(noise(9 * 64 * 64, 2), [3, 3, 64, 64]);
+        await Promise.all([x, f].map((t) => tf.add(t, 0).data())); // on the device
+        const products = await productsOf(webgpu(), () => {
+          tf.conv2d(x, f, 1, 1);
+          tf.conv2d(x, f, 1, 1);
+        });
+        expect(products.map(({ name }) => name)).toEqual(["conv2d"]);
+        const [product] = products as [ProductLaunch];
+        expect(await tuneProducts(webgpu(), products)).toBe(1);
+        expect(await tuneProducts(webgpu(), products)).toBe(0);
+        expect(candidates(product)).toContain(tiles[tuning.choices.get(keyOf(product)) as number] as Tile);
+        tuning.choices.clear();
+        expect(await provenCores(webgpu(), webgpu().info, products, () => undefined)).toBeUndefined();
+        // What a proof is worth: the emulated cores agree, one that stores elsewhere does not.
+        const cores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
+        expect(await agrees(webgpu(), product, cores)).toBe(true);
+        const store = product.product.store.replace("v)", "v * 1.01)");
+        expect(store).not.toBe(product.product.store);
+        const off = { ...product, product: { ...product.product, store } };
+        expect(await agrees(webgpu(), product, cores, off)).toBe(false);
+        tf.dispose([x, f]);
+      });
+
       test("what a GPU gets, sizes folded in and loops unrolled, in tiles of any size, has the same bits", async () => {
         const shapes: Geometry[] = [
           { n: 2, h: 9, w: 7, ci: 8, co: 12, kh: 3, kw: 3, stride: 2, pad: 1 },
@@ -186,10 +254,10 @@ describe.each(devices)("%s", (device) => {
             const expected = await all();
             webgpu().foldsNumbers = true;
             for (const tile of [tiles[0], tiles.at(-1)] as Tile[]) {
-              forceTile(tile);
+              tuning.forced = tile;
               expect(await all()).toEqual(expected);
             }
-            forceTile(undefined);
+            tuning.forced = undefined;
             webgpu().foldsNumbers = false;
           });
         }

@@ -47,9 +47,13 @@ export class GpuBackend extends WebGPUBackend {
   private readonly constants = new Map<string, GPUBuffer>();
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
   private recorder: Recorder | undefined;
+  private compiles = true;
   private failure: Error | undefined;
 
-  constructor(device: GPUDevice, info: GPUAdapterInfo) {
+  constructor(
+    device: GPUDevice,
+    readonly info: GPUAdapterInfo,
+  ) {
     super(device, info);
     // WebGPU goes on with zeros after an error, and tells only who listens.
     device.addEventListener("uncapturederror", ({ error }) => {
@@ -110,6 +114,7 @@ export class GpuBackend extends WebGPUBackend {
       this.pipelines.set(code, device.createComputePipeline(describe()));
       return undefined;
     }
+    if (!this.compiles) return undefined;
     let made = this.compiling.get(code);
     made ??= device.createComputePipelineAsync(describe()).then((pipeline) => {
       this.pipelines.set(code, pipeline);
@@ -238,9 +243,12 @@ export class GpuBackend extends WebGPUBackend {
   /**
    * Records every dispatch of `work` instead of running it; nothing that `work` computes may be read. Tensors that it
    * makes are gone behind it: results go to views of buffers that were there before. Rejects where a kernel is refused.
+   * `runs`: whether it is meant to be run, or only to be looked at, for which nothing is compiled.
    */
-  async record(work: () => void): Promise<Recording> {
+  async record(work: () => void, runs = true): Promise<Recording> {
+    this.compiles = runs;
     const recorder = this.recorded(work);
+    this.compiles = true;
     await Promise.all(recorder.waiting);
     return new Recording(this.device, recorder.dispatches, recorder.buffers, recorder.bytes);
   }

@@ -7,12 +7,16 @@ import { type AdapterDescription, describe, type FoundAdapter } from "./adapters
 /** Of one H100 SXM (NVIDIA's data sheet): float32 without tensor cores, float16 with them, and memory. */
 export const H100 = { name: "NVIDIA H100 SXM", float32: 66.9e12, float16: 989e12, bytes: 3.35e12 } as const;
 
-/** With the limits of an H100's driver where Dawn's defaults are lower. */
-export async function findNullAdapter(): Promise<FoundAdapter> {
+/** It must not be collected while a device of it lives. */
+let nullGpu: GPU | undefined;
+
+/** `asGpu`: as this process's WebGPU, for tfjs to find. */
+export async function findNullAdapter(asGpu = true): Promise<FoundAdapter> {
   const { create, globals } = await import("webgpu");
   Object.assign(globalThis, globals);
-  const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis,disable_robustness"]);
-  Object.defineProperty(globalThis.navigator, "gpu", { value: gpu, configurable: true });
+  nullGpu ??= create(["backend=null", "enable-dawn-features=allow_unsafe_apis,disable_robustness"]);
+  const gpu = nullGpu;
+  if (asGpu) Object.defineProperty(globalThis.navigator, "gpu", { value: gpu, configurable: true });
   const adapter = await gpu.requestAdapter();
   if (!adapter) throw new Error("Dawn's null backend gave no adapter");
   const { requestDevice } = adapter;

@@ -43,6 +43,8 @@ export interface Launch {
   readonly name: string;
   /** Each is `var<storage>` of its key's name, an array. Two may not be parts of one buffer if one is written. */
   readonly bind: Readonly<Record<string, Bound>>;
+  /** WGSL before the bindings: what a module has to begin with. */
+  readonly before?: string;
   /** WGSL behind the bindings: an entry point, `@compute`. */
   readonly code: string;
   readonly groups: readonly number[];
@@ -55,7 +57,7 @@ export interface Launch {
 }
 
 /** Throws Error where a dispatch is larger than the device allows. */
-export function launch({ name, bind, code, groups, flops = 0, numbers = {} }: Launch): void {
+export function launch({ name, bind, before = "", code, groups, flops = 0, numbers = {} }: Launch): void {
   const backend = webgpu();
   const entries = Object.entries(bind);
   const header = entries.map(
@@ -81,7 +83,7 @@ export function launch({ name, bind, code, groups, flops = 0, numbers = {} }: La
   }
   const capitals = fields.map(([key]) => key).filter((key) => typeOf(key) === "i32");
   const body = capitals.length > 0 ? code.replace(new RegExp(`\\b(${capitals.join("|")})\\b`, "g"), "its.$1") : code;
-  const whole = [...header, ...constants, body].join("\n");
+  const whole = [before, ...header, ...constants, body].join("\n");
   backend.launch(
     { name, code: whole, groups: [x, y, z], flops, numbers: new Uint8Array(values.buffer) },
     entries.map(([, bound]) => bound),

@@ -1,5 +1,7 @@
 /** Opens what a run is computed on: a GPU where there is one and it may be used, else threads of WASM. */
+import { join } from "node:path";
 import { agreed, chooseDevice, type DeviceWish } from "../backend/choose.ts";
+import type { DataContext } from "../data/types.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { openDevice } from "../kernels/index.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
@@ -20,7 +22,7 @@ export async function openEngine(
   spec: PretrainSpec,
   images: ImageNumbers,
   { threads, device }: { threads: number; device: DeviceWish },
-  log: (message: string) => void,
+  { log, cache }: DataContext,
 ): Promise<{ model: Model; engine: Engine }> {
   await openDevice(); // the classifiers of evaluations are always fitted on WASM
   const { found, why } = await chooseDevice(agreed(spec.device, device));

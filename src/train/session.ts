@@ -57,7 +57,7 @@ export async function sessionOver(
     spec,
     { channels: train.channels, mean, std },
     options,
-    options.context.log,
+    options.context,
   );
   return { spec, dataset, model, engine, parts };
 }

@@ -6,7 +6,8 @@ import { PLACE } from "../../data/source.ts";
 import { ROW } from "../../data/view.ts";
 import { expectShape } from "../../util/errors.ts";
 import { measured } from "../profile.ts";
-import { AUGMENT, type AugmentAttrs, type AugmentInputs } from "./names.ts";
+import type { AugmentAttrs } from "./names.ts";
+import { augmentViews } from "./views.ts";
 
 export interface ImageBatch {
   /** Copied out before the call returns. */
@@ -40,11 +41,6 @@ export function augment(
     }
   });
   return core.engine().makeTensorFromTensorInfo(out) as tf.Tensor4D;
-}
-
-/** The same by tensors: a step that is recorded has its own. */
-export function augmentViews(inputs: Readonly<Record<keyof AugmentInputs, tf.Tensor>>, attrs: AugmentAttrs): tf.Tensor {
-  return core.engine().runKernel(AUGMENT, { ...inputs }, attrs as unknown as tf.NamedAttrMap) as tf.Tensor;
 }
 
 function augmentOnGpu({ pixels, places }: ImageBatch, rows: Float32Array, attrs: AugmentAttrs): tf.Tensor4D {

@@ -16,6 +16,8 @@ export function inHalf<T>(wanted: boolean, use: () => T): T {
   }
 }
 
+export const halfMode = (): boolean => half;
+
 /** Whether a tensor of this shape is to be float16: channels in fours only, as they are read. */
 export const halfWanted = (shape: readonly number[]): boolean => half && (shape.at(-1) as number) % 4 === 0;
 

@@ -1,6 +1,12 @@
-/** Launches matrix products with the tile that is best for their shape: as measured on this device, or by rule of thumb. */
+/**
+ * Launches matrix products with the kernel that is best for their shape: as measured on this device, or by rule of thumb.
+ * Tiles differ in time alone. Tensor cores differ in bits, so whether they are used is never a matter of time: they are in
+ * mixed precision, where the device has them and has shown that they are right.
+ */
 import { type Bound, launch, webgpu } from "../../backend/webgpu.ts";
-import { type Product, productCode, type Tile, tiles } from "./product.ts";
+import { MATRIX_TILE, type MatrixConfig, matrixHeader, matrixProductCode } from "./matrix_product.ts";
+import { halfMode } from "./precision.ts";
+import { type Product, productCode, sharedOf, type Tile, threadsOf, tiles } from "./product.ts";
 
 export interface ProductLaunch {
   readonly name: string;
@@ -18,35 +24,78 @@ export interface ProductLaunch {
   readonly slices: number;
 }
 
-/** The rule of thumb: the largest tile that leaves enough workgroups to fill a GPU and is not mostly beyond the edge. */
-const ENOUGH = 256;
-
-export function tileFor({ rows, columns, slices }: Pick<ProductLaunch, "rows" | "columns" | "slices">): Tile {
-  const fits = tiles.find(
-    (t) =>
-      t.columns < 2 * columns &&
-      t.rows < 2 * rows &&
-      Math.ceil(rows / t.rows) * Math.ceil(columns / t.columns) * slices >= ENOUGH,
-  );
-  return fits ?? (tiles.at(-1) as Tile);
+export interface TensorCores {
+  readonly config: MatrixConfig;
+  /** For tests, on devices that have none. */
+  readonly emulated: boolean;
 }
 
-let forced: Tile | undefined;
+/** How products are computed on a device. */
+export interface Tuning {
+  /** Index in `tiles` by the key of a product. */
+  readonly choices: Map<string, number>;
+  tensorCores: TensorCores | undefined;
+  /** Every product takes this tile. For measuring. */
+  forced: Tile | undefined;
+  /** Hears of every product. */
+  heard: ((wanted: ProductLaunch) => void) | undefined;
+}
 
-/** Every product takes this tile; undefined: each its own. For measuring. */
-export function forceTile(tile: Tile | undefined): void {
-  forced = tile;
+export const tuning: Tuning = {
+  choices: new Map(),
+  tensorCores: undefined,
+  forced: undefined,
+  heard: undefined,
+};
+
+/** Same key, same kernel but for the data. */
+export function keyOf({ name, numbers, bind }: ProductLaunch): string {
+  const types = Object.values(bind).map(({ type }) => type);
+  return `${name} ${Object.values(numbers).join(" ")} ${types.join(" ")}`;
+}
+
+/** Tiles that the device can run, of which less than half would lie beyond the edge. The last one always does. */
+export function candidates({ rows, columns }: Pick<ProductLaunch, "rows" | "columns">): Tile[] {
+  const { maxComputeWorkgroupStorageSize: shared, maxComputeInvocationsPerWorkgroup: threads } = webgpu().device.limits;
+  const fitting = tiles.filter(
+    (t) => t.columns < 2 * columns && t.rows < 2 * rows && sharedOf(t) <= shared && threadsOf(t) <= threads,
+  );
+  return fitting.length > 0 ? fitting : [tiles.at(-1) as Tile];
+}
+
+/** Workgroups that fill a GPU. */
+const ENOUGH = 256;
+
+/** The rule of thumb: the largest tile that leaves enough workgroups. */
+export function tileFor(wanted: Pick<ProductLaunch, "rows" | "columns" | "slices">): Tile {
+  const { rows, columns, slices } = wanted;
+  const fitting = candidates(wanted);
+  const enough = (t: Tile) => Math.ceil(rows / t.rows) * Math.ceil(columns / t.columns) * slices >= ENOUGH;
+  return fitting.find(enough) ?? (fitting.at(-1) as Tile);
+}
+
+/** Launches with a given kernel, whatever is best. */
+export function launchWith(wanted: ProductLaunch, kernel: Tile | TensorCores): void {
+  const { name, numbers, bind, head, product, rows, columns, inner, slices } = wanted;
+  const onCores = "config" in kernel;
+  const [high, wide] = onCores ? [MATRIX_TILE, MATRIX_TILE] : [kernel.rows, kernel.columns];
+  const code = onCores
+    ? matrixProductCode(product, kernel.config, kernel.emulated)
+    : productCode(product, kernel, !webgpu().foldsNumbers);
+  launch({
+    name,
+    numbers,
+    bind,
+    before: onCores && !kernel.emulated ? matrixHeader : "",
+    code: `${head}\n${code}`,
+    groups: [Math.ceil(columns / wide), Math.ceil(rows / high), slices],
+    flops: 2 * rows * columns * inner * slices,
+  });
 }
 
 export function launchProduct(wanted: ProductLaunch): void {
-  const { name, numbers, bind, head, product, rows, columns, inner, slices } = wanted;
-  const tile = forced ?? tileFor(wanted);
-  launch({
-    name,
-    bind,
-    numbers,
-    code: `${head}\n${productCode(product, tile, !webgpu().foldsNumbers)}`,
-    groups: [Math.ceil(columns / tile.columns), Math.ceil(rows / tile.rows), slices],
-    flops: 2 * rows * columns * inner * slices,
-  });
+  tuning.heard?.(wanted);
+  const { tensorCores, forced, choices } = tuning;
+  if (tensorCores && halfMode()) launchWith(wanted, tensorCores);
+  else launchWith(wanted, forced ?? tiles[choices.get(keyOf(wanted)) ?? -1] ?? tileFor(wanted));
 }

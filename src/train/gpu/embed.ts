@@ -1,6 +1,6 @@
 /** Features of a batch of images by the query encoder in evaluation mode, said once and recorded. */
 import * as tf from "@tensorflow/tfjs-core";
-import { augmentViews } from "../../kernels/augment/index.ts";
+import { augmentViews } from "../../kernels/augment/views.ts";
 import { launchGather } from "../../kernels/update/webgpu.ts";
 import type { Encoder, Pass } from "../../nn/resnet.ts";
 import type { PretrainSpec } from "../../spec/pretrain.ts";

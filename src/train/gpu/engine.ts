@@ -16,6 +16,7 @@ import { embedBatch, featuresOf } from "./embed.ts";
 import { bytesOf, stepInputs, ViewInputs } from "./inputs.ts";
 import { GpuState } from "./state.ts";
 import { classifyStep, encodeKeys, type Program, trainStep } from "./step.ts";
+import { tune } from "./tuning.ts";
 
 /** Steps that may wait on the device: enough that it never waits for us, few enough to stop soon. */
 const AHEAD = 3;
@@ -31,6 +32,9 @@ export interface GpuSettings {
   readonly channels: number;
   readonly mean: readonly number[];
   readonly std: readonly number[];
+  /** Where measurements of the device are kept; undefined: nowhere. */
+  readonly tuningFile?: string;
+  readonly log?: (message: string) => void;
 }
 
 export class GpuEngine implements Engine {
@@ -250,16 +254,22 @@ export class GpuEngine implements Engine {
   }
 
   private recording(name: string, work: (program: Program) => void): Promise<Recording> {
+    const known = this.recordings.get(name);
+    if (known) return known;
     const { spec, model, backend, channels, mean, std } = this.settings;
-    let made = this.recordings.get(name);
-    if (!made) {
-      const views = this.views as ViewInputs;
-      const common = { spec, encoder: model.encoder, state: this.state, views, inputs: this.inputs };
-      const program: Program = { ...common, ...this.fixed, channels, mean, std };
-      made = backend.record(() => work(program));
-      this.recordings.set(name, made);
-    }
+    const views = this.views as ViewInputs;
+    const common = { spec, encoder: model.encoder, state: this.state, views, inputs: this.inputs };
+    const program: Program = { ...common, ...this.fixed, channels, mean, std };
+    const made = this.tuned(() => work(program)).then(() => backend.record(() => work(program)));
+    this.recordings.set(name, made);
     return made;
+  }
+
+  /** Before anything is recorded on a GPU its kernels are measured; a software adapter takes the rule of thumb. */
+  private async tuned(work: () => void): Promise<void> {
+    const { backend, device, spec, tuningFile: file, log = () => undefined } = this.settings;
+    if (!backend.foldsNumbers || backend.info.description === "") return;
+    await tune(backend, device, work, { file, mixed: spec.precision === "mixed", log });
   }
 
   private async run(

@@ -4,7 +4,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { webgpu } from "../../backend/webgpu.ts";
-import { augmentViews } from "../../kernels/augment/index.ts";
+import { augmentViews } from "../../kernels/augment/views.ts";
 import { infoNce } from "../../kernels/info_nce/index.ts";
 import {
   launchEnqueue,
