@@ -53,12 +53,7 @@ export async function sessionOver(
 ): Promise<Session> {
   const { train, mean, std } = dataset;
   const parts = partition(train, spec.monitor.holdout, images, spec.seed);
-  const { model, engine } = await openEngine(
-    spec,
-    { channels: train.channels, mean, std },
-    options,
-    options.context,
-  );
+  const { model, engine } = await openEngine(spec, { channels: train.channels, mean, std }, options, options.context);
   return { spec, dataset, model, engine, parts };
 }
 
