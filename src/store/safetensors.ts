@@ -44,7 +44,7 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
     throw new FileError(file, "is not a safetensors file");
   let header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
   try {
-    header = JSON.parse(Buffer.from(bytes.subarray(8, 8 + length)).toString("utf8"));
+    header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
   } catch (error) {
     throw new FileError(file, `damaged safetensors header: ${messageOf(error)}`, { cause: error });
   }
