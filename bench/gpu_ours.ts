@@ -2,9 +2,10 @@
  * A MoCo step on WebGPU by the real training path. Prints seconds of a step, one a line; warmed up before.
  *
  *     bun bench/gpu_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 512] [--splits 8] [--precision float32]
- *                           [--steps 20] [--busy] [--profile] [--count]
+ *                           [--steps 20] [--busy] [--profile] [--host] [--count]
  *
  * --busy: instead, the share of a step's time in which the GPU computes, by timestamps. --profile: where that time goes.
+ * --host: seconds of a step on Dawn's null backend, which computes nothing: what the host takes, which a GPU must not wait for.
  * --count: nothing runs; dispatches, bytes and operations of a step, beside an H100's limits (no GPU is needed).
  */
 import { parseArgs } from "node:util";
@@ -31,22 +32,33 @@ const { values } = parseArgs({
     busy: { type: "boolean", default: false },
     profile: { type: "boolean", default: false },
     count: { type: "boolean", default: false },
+    host: { type: "boolean", default: false },
   },
 });
 const { width, size, batch, splits, steps } = Object.fromEntries(
   Object.entries(values).map(([name, value]) => [name, Number(value)]),
 ) as Record<"width" | "size" | "batch" | "splits" | "steps", number>;
 const spec = parseSpec("pretrain", {
-  ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: batch, splits, epochs: 1, logEvery: 20 },
+  ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: batch, splits, epochs: 1, logEvery: 1000 },
   encoder: { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
   ...{ augmentation: { size }, precision: values.precision },
 });
-const found = values.count ? await findNullAdapter() : (await findAdapters())[0];
+const found = values.count || values.host ? await findNullAdapter() : (await findAdapters())[0];
 if (!found) throw new Error("no WebGPU adapter here");
 const backend = await openGpu(found);
 const model = createModel(spec, 3, 1);
 const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)] as [number[], number[]];
-const engine = new GpuEngine({ spec, model, backend, device: found.description.name, channels: 3, mean, std });
+const measures = !values.count && !values.host && !found.description.software;
+const engine = new GpuEngine({
+  spec,
+  model,
+  backend,
+  device: found.description.name,
+  channels: 3,
+  mean,
+  std,
+  measures,
+});
 const pixels = sharedBytes(batch * size * size * 3);
 for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
 const images = { pixels, labels: undefined, count: batch, height: size, width: size, channels: 3 };
@@ -96,7 +108,7 @@ if (values.count) {
 }
 const WARM_UP = found.description.software ? 1 : 10;
 for (let i = 0; i < WARM_UP; i++) await step();
-await engine.settle();
+if (!values.host) await engine.settle(); // the null backend has nothing to give
 const timed = async (count: number) => {
   const before = performance.now();
   for (let i = 0; i < count; i++) await step();

@@ -4,8 +4,10 @@
  *     bun run bench:step --device webgpu [--rounds 3] [--json] [--work r18,r50,stock] [--python python3]
  *
  * Peers: PyTorch on CUDA, float32 without TF32 and float16 by autocast with channels_last; stock tfjs-backend-webgpu. Where
- * there is no PyTorch with CUDA its rows are left out and said to be. Without a GPU: `bun bench/gpu_ours.ts --count`.
+ * there is no PyTorch with CUDA its rows are left out and said to be. For a machine without Bun or a network: bench/carry.ts.
+ * Without a GPU: `bun bench/gpu_ours.ts --count`.
  */
+import { extname } from "node:path";
 import { parseArgs } from "node:util";
 import { flags, inTurn, median, type Program, print, type Run } from "./compare.ts";
 
@@ -19,10 +21,12 @@ const { values: args } = parseArgs({
   },
 });
 const rounds = Number(args.rounds);
+/** Bundled by bench/carry.ts they are JavaScript. */
+const program = (name: string) => name + extname(import.meta.path);
 const wanted = args.work.split(",");
 type Settings = Record<string, number | string>;
 const ours = (settings: Settings, ...more: string[]): Program => ({
-  command: [process.execPath, "gpu_ours.ts", ...flags(settings), ...more],
+  command: [process.execPath, program("gpu_ours"), ...flags(settings), ...more],
 });
 const torch = (settings: Settings, ...more: string[]): Program => ({
   command: [args.python, "peers/torch_step.py", "--device", "cuda", ...flags(settings), ...more],
@@ -67,7 +71,10 @@ for (const [key, { name, ...net }] of Object.entries(nets)) {
 if (wanted.includes("stock")) {
   // As large a batch as tfjs's own tape has room for.
   const settings = { batch: 256, steps: 6 };
-  const stock = { command: [process.execPath, "step_stock.ts", "--device", "webgpu", ...flags(settings)], last: 4 };
+  const stock = {
+    command: [process.execPath, program("step_stock"), "--device", "webgpu", ...flags(settings)],
+    last: 4,
+  };
   const [mine, theirs] = inTurn([ours({ ...settings, splits: 8 }), stock], rounds) as [Run, Run];
   const pace = (run: Run) => settings.batch / median(run.seconds);
   report("ResNet-18, width 64, batch 256, vs stock tfjs-webgpu", pace(mine), pace(theirs), "images/s");

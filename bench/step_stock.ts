@@ -5,7 +5,6 @@
  * tfjs-wasm first. It has no Conv2DBackpropFilter, so that one is composed of its own
  * matrix products, one a tap. No augmentation and whole-batch norm: less work than ours does.
  */
-import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-core/dist/register_all_gradients";
 import { dirname } from "node:path";
@@ -27,6 +26,7 @@ if (onGpu) {
   await import("@tensorflow/tfjs-backend-webgpu/dist/register_all_kernels");
   await tf.setBackend("webgpu");
 } else {
+  const { setWasmPaths } = await import("@tensorflow/tfjs-backend-wasm");
   const dist = dirname(Bun.resolveSync("@tensorflow/tfjs-backend-wasm/dist/tf-backend-wasm.node.js", import.meta.dir));
   setWasmPaths(`${dist}/`);
   await tf.setBackend("wasm");

@@ -2,9 +2,13 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { create } from "webgpu";
+import { DeviceMemoryError } from "../src/backend/errors.ts";
+import { GpuBackend } from "../src/backend/gpu_backend.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import { RunFolder } from "../src/store/run_folder.ts";
 import { openBatches } from "../src/train/batches.ts";
+import { passesAfter } from "../src/train/gpu/engine.ts";
 import { trainStep } from "../src/train/moco_step.ts";
 import { type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import { embed, openSession } from "../src/train/session.ts";
@@ -94,9 +98,10 @@ test("a checkpoint of one device goes on on the other, and the run ends where it
 }, 120_000);
 
 /** Losses of some steps, and what is left then. */
-async function trained(spec: ReturnType<typeof specFor>, device: TestDevice, steps: number) {
+async function trained(spec: ReturnType<typeof specFor>, device: TestDevice, steps: number, passes?: number) {
   const session = await openSession(spec, { ...computing(device), context: quiet });
   const { model, engine, dataset, parts } = session;
+  if (passes) engine.passes = passes;
   const batches = openBatches(dataset.train, parts.train, spec);
   const position = startPosition();
   const metrics: StepMetrics[] = [];
@@ -108,6 +113,51 @@ async function trained(spec: ReturnType<typeof specFor>, device: TestDevice, ste
   engine.close();
   return { metrics, features, state: model.state, gradient: model.buffers.gradient };
 }
+
+test.each([
+  ["one direction", {}, 4],
+  ["symmetric", { symmetric: true, maskSameImage: true }, 4],
+])(
+  "a batch in passes, as where there is no room for it at once, trains the same: %s",
+  async (_, more, passes) => {
+    const [ours, theirs] = [await trained(specFor(more), "webgpu", 2, passes), await trained(specFor(more), "wasm", 2)];
+    ours.metrics.forEach(({ loss, positive, negative }, i) => {
+      const expected = theirs.metrics[i] as StepMetrics;
+      expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-4);
+      expect(Math.abs(positive - expected.positive)).toBeLessThan(1e-4);
+      expect(Math.abs(negative - expected.negative)).toBeLessThan(1e-4);
+    });
+    for (const part of ["queryParams", "keyParams", "queryStats", "keyStats", "queue"] as const) {
+      expect(relativeError(ours.state[part], theirs.state[part])).toBeLessThan(1e-3);
+    }
+  },
+  120_000,
+);
+
+test("what has no room on the device is refused by name, and the device goes on", async () => {
+  const gpu = create(["backend=null"]); // it has 512 MB
+  const adapter = (await gpu.requestAdapter()) as GPUAdapter;
+  const backend = new GpuBackend(await adapter.requestDevice(), adapter.info);
+  const take = (megabytes: number) => () => {
+    for (let i = 0; i < megabytes / 8; i++) backend.binding(backend.allocate([2 ** 21]));
+  };
+  await expect(backend.record(take(1200))).rejects.toThrow(DeviceMemoryError);
+  backend.check();
+  (await backend.record(take(100))).destroy();
+});
+
+test("passes grow to one split each, directions apart", () => {
+  const grown = (directions: number, splits: number) => {
+    const all: number[] = [];
+    for (let n = passesAfter(1, directions, splits); n !== undefined; n = passesAfter(n, directions, splits))
+      all.push(n);
+    return all;
+  };
+  expect(grown(1, 8)).toEqual([2, 4, 8]);
+  expect(grown(2, 4)).toEqual([2, 4, 8]);
+  expect(grown(1, 6)).toEqual([2, 3, 6]);
+  expect(grown(1, 1)).toEqual([]);
+});
 
 test.each([
   ["symmetric, own images masked, AdamW", { symmetric: true, optimizer: { algorithm: "adamw", lr: 1e-4 } }],

@@ -243,12 +243,30 @@ export class GpuBackend extends WebGPUBackend {
   /**
    * Records every dispatch of `work` instead of running it; nothing that `work` computes may be read. Tensors that it
    * makes are gone behind it: results go to views of buffers that were there before. Rejects where a kernel is refused.
-   * `runs`: whether it is meant to be run, or only to be looked at, for which nothing is compiled.
+   * `runs`: whether it is meant to be run, or only to be looked at, for which nothing is compiled. Rejects with
+   * DeviceMemoryError, and leaves the device as it was, where there is no room for it.
    */
   async record(work: () => void, runs = true): Promise<Recording> {
     this.compiles = runs;
-    const recorder = this.recorded(work);
+    this.device.pushErrorScope("out-of-memory");
+    // What follows from a buffer that is not there is no news.
+    this.device.pushErrorScope("validation");
+    let recorder: Recorder | undefined;
+    let thrown: unknown;
+    try {
+      recorder = this.recorded(work);
+    } catch (error) {
+      thrown = error;
+    }
     this.compiles = true;
+    const invalid = await this.device.popErrorScope();
+    const noRoom = await this.device.popErrorScope();
+    if (noRoom) {
+      for (const buffer of recorder?.buffers ?? []) buffer.destroy();
+      throw new DeviceMemoryError(`no room on the GPU: ${noRoom.message.split("\n")[0]}`);
+    }
+    if (!recorder) throw thrown;
+    if (invalid) throw new Error(`WebGPU: ${invalid.message}`);
     await Promise.all(recorder.waiting);
     return new Recording(this.device, recorder.dispatches, recorder.buffers, recorder.bytes);
   }
@@ -271,7 +289,7 @@ export class GpuBackend extends WebGPUBackend {
     inside.commandQueueOwnedIds = { add: () => new WeakSet(), has: () => false };
     this.recorder = recorder;
     try {
-      tf.tidy(work);
+      tf.tidy(() => void work()); // what it returns would be kept
       return recorder;
     } catch (error) {
       for (const buffer of recorder.buffers) buffer.destroy();

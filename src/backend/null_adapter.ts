@@ -25,18 +25,20 @@ export async function findNullAdapter(asGpu = true): Promise<FoundAdapter> {
   return { adapter, description };
 }
 
-/** The null backend has 256 MB. As nothing is computed, buffers need no room, and no part of one has to lie inside it. */
+/** The null backend has 512 MB. As nothing is computed, buffers need no room, and no part of one has to lie inside it. */
 const ROOM = 2 ** 19;
 
 function shrink(device: GPUDevice): GPUDevice {
   const { createBuffer, createBindGroup } = device;
-  device.createBuffer = (wanted) => createBuffer.call(device, { ...wanted, size: Math.min(wanted.size, ROOM) });
+  device.createBuffer = (wanted) =>
+    createBuffer.call(device, { ...wanted, size: Math.max(4096, Math.min(wanted.size, ROOM)) });
   device.createBindGroup = (wanted) =>
     createBindGroup.call(device, {
       ...wanted,
       entries: [...wanted.entries].map(({ binding, resource }) => ({
         binding,
-        resource: { buffer: (resource as GPUBufferBinding).buffer },
+        // Parts of one buffer stay apart.
+        resource: { buffer: (resource as GPUBufferBinding).buffer, offset: 256 * binding, size: 256 },
       })),
     });
   device.queue.writeBuffer = () => undefined;

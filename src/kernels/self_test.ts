@@ -66,7 +66,7 @@ async function timed(work: () => void, seconds: number, gpu: GpuBackend | undefi
       for (let i = 0; i < times; i++) recording.encode(encoder);
       gpu.device.queue.submit([encoder.finish()]);
       await gpu.device.queue.onSubmittedWorkDone();
-    } else for (let i = 0; i < times; i++) tf.tidy(work);
+    } else for (let i = 0; i < times; i++) tf.tidy(() => void work());
     return (performance.now() - start) / 1000;
   };
   let times = 1;

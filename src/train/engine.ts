@@ -17,6 +17,8 @@ export interface Engine {
   /** As results name it. */
   readonly device: string;
   readonly threads: number;
+  /** Passes in which the batch goes through the encoders: of a GPU. Part of the order of sums, so it is saved with a run. */
+  passes?: number;
   /** To be called when the model's state was written from outside. */
   load(): void;
   /** The model's state and gradient are up to date when this resolves; gives the metrics that were not given yet. */

@@ -4,7 +4,7 @@ import { keysPerStep, type PretrainSpec } from "../spec/pretrain.ts";
 import { Stream } from "../util/random.ts";
 import type { Batches } from "./batches.ts";
 import type { Engine } from "./engine.ts";
-import { directionsOf, METRICS, type Model, type Position, type StepMetrics, unitsOf } from "./state.ts";
+import { directionsOf, type Model, type Position, type StepMetrics } from "./state.ts";
 
 export interface Trainer {
   readonly model: Model;

@@ -35,8 +35,7 @@ export async function openEngine(
   }
   const model = createModel(spec, images.channels, 1);
   const backend = await openGpu(found);
-  return {
-    model,
-    engine: new GpuEngine({ spec, model, backend, device: `webgpu: ${found.description.name}`, ...images }),
-  };
+  const name = `webgpu: ${found.description.name}`;
+  const tuningFile = join(cache, "webgpu-tuning.json");
+  return { model, engine: new GpuEngine({ spec, model, backend, device: name, ...images, tuningFile, log }) };
 }

@@ -86,6 +86,7 @@ class Run {
     this.position = found
       ? restoreCheckpoint(found.bytes, found.record.file, spec, model.encoder, model.state)
       : startPosition();
+    if (this.position.passes) engine.passes = this.position.passes;
     engine.load();
     this.known = this.position.step;
     this.record = found?.record;
@@ -197,6 +198,8 @@ class Run {
 
   private save(): CheckpointRecord {
     const { encoder, state } = this.session.model;
+    const { passes } = this.session.engine;
+    if (passes) this.position.passes = passes;
     const bytes = encodeCheckpoint(this.spec, encoder, state, this.position);
     this.record = this.folder.writeCheckpoint(this.position.step, bytes);
     return this.record;

@@ -41,6 +41,8 @@ export interface Position {
   sums: StepMetrics;
   /** kNN accuracy of the encoder before the first step; null where it was not measured. */
   untrainedKnn: number | null;
+  /** See `Engine`. */
+  passes?: number;
 }
 
 /** f64 a unit: loss, top-1, positive, negative. */

@@ -2,11 +2,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, webgpu } from "../../backend/webgpu.ts";
 import { access, join } from "../webgpu/access.ts";
-import { halfWanted } from "../webgpu/precision.ts";
 
 function add(a: tf.TensorInfo, b: tf.TensorInfo): tf.TensorInfo {
   const fours = tf.util.sizeFromShape(a.shape) / 4;
-  const sum = webgpu().allocate(a.shape, "float32", halfWanted(a.shape));
+  // Small vectors never are float16, whatever the mode: what else works on them does not know it.
+  const half = webgpu().isHalf(a) || webgpu().isHalf(b);
+  const sum = webgpu().allocate(a.shape, "float32", half);
   const { bind, code } = join({ a: access(4, "a", a), b: access(4, "b", b), sum: access(4, "sum", sum, true) });
   launch({
     name: "sum",

@@ -141,8 +141,16 @@ export function launchMomentum(k: tf.Tensor, q: tf.Tensor, m: number): void {
 /** Tensors of one launch of `launchGather`: what is bound at once is limited. */
 const GATHERED = 6;
 
-/** Copies tensors to their places, in floats, in a flat buffer, times `factor`; several to a launch. */
-export function launchGather(parts: readonly { tensor: tf.Tensor; offset: number }[], to: tf.Tensor, factor = 1): void {
+/**
+ * Copies tensors to their places, in floats, in a flat buffer, times `factor`; several to a launch. `more`: adds them to what
+ * is there.
+ */
+export function launchGather(
+  parts: readonly { tensor: tf.Tensor; offset: number }[],
+  to: tf.Tensor,
+  factor = 1,
+  more = false,
+): void {
   for (let first = 0; first < parts.length; first += GATHERED) {
     const some = parts.slice(first, first + GATHERED);
     const sizes = some.map(({ tensor }) => tensor.size);
@@ -155,7 +163,8 @@ export function launchGather(parts: readonly { tensor: tf.Tensor; offset: number
     );
     const branches = some.map((_, i) => {
       const begin = i === 0 ? "0u" : `its.end${i - 1}`;
-      return `if (i < its.end${i}) { whole[its.offset${i} + i - ${begin}] = part${i}[i - ${begin}] * its.factorF; return; }`;
+      const value = `part${i}[i - ${begin}] * its.factorF`;
+      return `if (i < its.end${i}) { whole[its.offset${i} + i - ${begin}] ${more ? "+=" : "="} ${value}; return; }`;
     });
     launch({
       name: "gather",
@@ -171,28 +180,30 @@ export function launchGather(parts: readonly { tensor: tf.Tensor; offset: number
 }
 
 /**
- * running = mean over splits of 0.9 * running + 0.1 * split's statistic, the encoder seeing one direction after the other.
- * mean, variance f32[directions * splits, C], biased; running ones f32[C]; `rows`: of one split.
+ * running = 0.9 * running + 0.1 * mean over splits of the split's statistic, the encoder seeing one direction after the other.
+ * mean, variance f32[directions * groups, C], biased; running ones f32[C]; `rows`: of one split. Where the groups are a part
+ * of the splits, those of before are in `running` already unless they are the first.
  */
 export function launchRunning(
   batch: { mean: tf.Tensor; variance: tf.Tensor },
   running: { mean: tf.Tensor; variance: tf.Tensor },
-  { directions, splits, rows }: { directions: number; splits: number; rows: number },
+  of: { directions: number; groups: number; splits: number; rows: number; first: boolean },
 ): void {
+  const { directions, groups, splits, rows, first } = of;
   const c = running.mean.size;
   const one = (name: string, factor: string) => `
   var ${name} = running_${name}[i];
   for (var direction = 0u; direction < its.directions; direction++) {
     var ${name}_sum = 0.0;
-    for (var split = 0u; split < its.splits; split++) {
-      ${name}_sum += ${name}s[(direction * its.splits + split) * its.c + i];
+    for (var group = 0u; group < its.groups; group++) {
+      ${name}_sum += ${name}s[(direction * its.groups + group) * its.c + i];
     }
-    ${name} = 0.9 * ${name} + 0.1 * ${name}_sum / f32(its.splits)${factor};
+    ${name} = its.keptF * ${name} + 0.1 * ${name}_sum / f32(its.splits)${factor};
   }
   running_${name}[i] = ${name};`;
   launch({
     name: "running statistics",
-    numbers: { c, directions, splits, unbiasF: rows / (rows - 1) },
+    numbers: { c, directions, groups, splits, unbiasF: rows / (rows - 1), keptF: first ? 0.9 : 1 },
     bind: {
       means: reads(batch.mean),
       variances: reads(batch.variance),
@@ -256,24 +267,26 @@ export function launchEnqueue(
   });
 }
 
-/** Keeps a step's loss, times `factor`, and its three metrics in row counters[1] of a ring f32[.., 4]. */
+/**
+ * Keeps a step's loss, times `factor`, and its three metrics, times `share`, in row counters[1] of a ring f32[.., 4]. `more`:
+ * adds them to what is there.
+ */
 export function launchLog(
-  loss: tf.Tensor,
-  metrics: tf.Tensor,
+  { loss, metrics }: { loss: tf.Tensor; metrics: tf.Tensor },
   ring: tf.Tensor,
   counters: tf.Tensor,
-  factor: number,
+  { factor, share, more }: { factor: number; share: number; more: boolean },
 ): void {
   launch({
     name: "log",
-    numbers: { factorF: factor },
+    numbers: { factorF: factor, shareF: share },
     bind: { loss: reads(loss), metrics: reads(metrics), counters: reads(counters, "i32"), ring: writes(ring) },
     code: lineKernel(
       4,
       4,
       `var v = loss[0] * its.factorF;
-  if (i > 0u) { v = metrics[i - 1u]; }
-  ring[u32(counters[1]) * 4u + i] = v;`,
+  if (i > 0u) { v = metrics[i - 1u] * its.shareF; }
+  ring[u32(counters[1]) * 4u + i] ${more ? "+=" : "="} v;`,
     ),
     groups: [1],
   });

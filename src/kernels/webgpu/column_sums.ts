@@ -20,8 +20,10 @@ export interface ColumnSums {
 }
 
 const THREADS = 256;
-/** Rows that a thread adds up before threads are added up. */
-const DEPTH = 16;
+/** Workgroups that fill a GPU; more chunks than that only make the second launch longer, which adds them up one by one. */
+const WORKGROUPS = 512;
+/** Rows of a thread at the least. */
+const SHORTEST = 4;
 
 export interface PartialSums {
   /** f32[groups, chunks, terms, C] */
@@ -45,7 +47,8 @@ export function columnSums({
   let across = 1;
   while (across < 64 && across < vectors) across *= 2;
   const down = THREADS / across;
-  const chunks = Math.max(1, Math.min(256, Math.ceil(rows / (down * DEPTH))));
+  const wanted = Math.ceil(WORKGROUPS / (groups * Math.ceil(vectors / across)));
+  const chunks = Math.max(1, Math.min(wanted, Math.ceil(rows / (down * SHORTEST))));
   const length = Math.ceil(rows / chunks);
   const parts = webgpu().allocate([groups, chunks, terms, channels]);
   const { bind, code } = join(accesses);

@@ -32,13 +32,24 @@ export interface GpuSettings {
   readonly channels: number;
   readonly mean: readonly number[];
   readonly std: readonly number[];
+  /** Whether kernels are measured before they are used: on a GPU. A software adapter is the same with any of them. */
+  readonly measures?: boolean;
   /** Where measurements of the device are kept; undefined: nowhere. */
   readonly tuningFile?: string;
   readonly log?: (message: string) => void;
 }
 
+/** The next number of passes, all of equally many whole splits of one direction; undefined: each is one split already. */
+export function passesAfter(passes: number, directions: number, splits: number): number | undefined {
+  const next = Array.from({ length: splits }, (_, i) => directions * (i + 1)).filter(
+    (n) => splits % (n / directions) === 0,
+  );
+  return next.find((n) => n > passes);
+}
+
 export class GpuEngine implements Engine {
   readonly threads = 1;
+  passes = 1;
   private readonly state: GpuState;
   private readonly inputs: Program["inputs"];
   private readonly fixed: Pick<Program, "queryPicks" | "segments" | "ring">;
@@ -230,10 +241,10 @@ export class GpuEngine implements Engine {
 
   /** What to do where there is no room on the device. */
   private advice(error: DeviceMemoryError): DeviceMemoryError {
-    const { batchSize, encoder, augmentation, precision } = this.settings.spec;
+    const { batchSize, splits, encoder, augmentation, precision } = this.settings.spec;
     const half = precision === "mixed" ? "" : ', set spec.precision to "mixed"';
     return new DeviceMemoryError(
-      `${error.message}: the whole batch is on the GPU at once. Lower spec.batchSize (${batchSize}), spec.encoder.width ` +
+      `${error.message}: a split of ${batchSize / splits} images has no room on the GPU. Raise spec.splits (${splits}), or lower spec.batchSize (${batchSize}), spec.encoder.width ` +
         `(${encoder.width}) or spec.augmentation.size (${augmentation.size})${half}, or set spec.device to "wasm"`,
     );
   }
@@ -259,16 +270,41 @@ export class GpuEngine implements Engine {
     const { spec, model, backend, channels, mean, std } = this.settings;
     const views = this.views as ViewInputs;
     const common = { spec, encoder: model.encoder, state: this.state, views, inputs: this.inputs };
-    const program: Program = { ...common, ...this.fixed, channels, mean, std };
-    const made = this.tuned(() => work(program)).then(() => backend.record(() => work(program)));
+    const program = { ...common, ...this.fixed, channels, mean, std };
+    const made = this.fitting((passes) => {
+      const whole = () => work({ ...program, passes });
+      return this.tuned(whole).then(() => backend.record(whole));
+    });
     this.recordings.set(name, made);
     return made;
+  }
+
+  /** In as few passes as there is room for. How many decides the order of sums, so a checkpoint remembers it. */
+  private async fitting(record: (passes: number) => Promise<Recording>): Promise<Recording> {
+    const { spec, log = () => undefined } = this.settings;
+    for (;;) {
+      try {
+        return await record(this.passes);
+      } catch (error) {
+        if (!(error instanceof DeviceMemoryError)) throw error;
+        const next = passesAfter(this.passes, directionsOf(spec), spec.splits);
+        if (next === undefined) throw this.advice(error);
+        log(`${error.message}: the batch goes through the encoder in ${next} passes instead of ${this.passes}`);
+        this.passes = next;
+        // What was recorded for more room would go on taking it.
+        for (const [name, made] of this.recordings) {
+          const recording = await Promise.race([made, undefined]);
+          recording?.destroy();
+          if (recording) this.recordings.delete(name);
+        }
+      }
+    }
   }
 
   /** Before anything is recorded on a GPU its kernels are measured; a software adapter takes the rule of thumb. */
   private async tuned(work: () => void): Promise<void> {
     const { backend, device, spec, tuningFile: file, log = () => undefined } = this.settings;
-    if (!backend.foldsNumbers || backend.info.description === "") return;
+    if (!(this.settings.measures ?? backend.foldsNumbers)) return;
     await tune(backend, device, work, { file, mixed: spec.precision === "mixed", log });
   }
 

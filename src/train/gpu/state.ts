@@ -55,7 +55,7 @@ export class GpuState {
 
   constructor(
     private readonly backend: GpuBackend,
-    private readonly model: Model,
+    model: Model,
   ) {
     const { encoder, state, buffers } = model;
     this.params = new DeviceLayout(encoder.params);
