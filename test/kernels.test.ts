@@ -10,7 +10,7 @@ import { matrixHeader, matrixProductCode } from "../src/kernels/webgpu/matrix_pr
 import { inHalf, toFloat32 } from "../src/kernels/webgpu/precision.ts";
 import { type Operand, type Tile, tiles } from "../src/kernels/webgpu/product.ts";
 import { agrees, productsOf, provenCores, tuneProducts } from "../src/kernels/webgpu/tune.ts";
-import { candidates, keyOf, type ProductLaunch, tuning } from "../src/kernels/webgpu/tuned.ts";
+import { candidates, keyOf, type ProductLaunch, tileFor, tuning } from "../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../src/util/random.ts";
 import { devices, useTestDevice } from "./devices.ts";
 import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
@@ -205,6 +205,19 @@ describe.each(devices)("%s", (device) => {
         const code = `${matrixHeader}${binding}${matrixProductCode(product, config)}`;
         const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
         expect(messages.filter(({ type }) => type === "error").map(({ message }) => message)).toEqual([]);
+      });
+
+      test("the tile for a shape: large where that fills a GPU, within what may be dispatched", () => {
+        const tile = (rows: number, columns: number, slices = 1) => {
+          const { rows: high, columns: wide } = tileFor({ name: "product", rows, columns, slices });
+          return [high, wide];
+        };
+        expect(tile(524_288, 128)).toEqual([128, 128]);
+        expect(tile(524_288, 64)).toEqual([128, 64]);
+        expect(tile(512, 512)).toEqual([32, 32]); // 16 workgroups of 128 x 128 would leave most of a GPU idle
+        // 100,352 rows of tiles of 32: more than 65,535 workgroups.
+        expect(tile(3_211_264, 16)).toEqual([128, 16]);
+        expect(() => tile(1e9, 16)).toThrow("more than this device can dispatch");
       });
 
       test("tuning measures each product once, and asks a device with no tensor cores for none", async () => {

@@ -199,5 +199,6 @@ export const tiles: readonly Tile[] = [
   square(64, 8),
   square(64, 4),
   square(32, 4),
+  { rows: 128, columns: 16, depth: 16, threadRows: 4, threadColumns: 4 },
   { rows: 32, columns: 16, depth: 16, threadRows: 4, threadColumns: 4 },
 ];

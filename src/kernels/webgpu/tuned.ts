@@ -54,20 +54,28 @@ export function keyOf({ name, numbers, bind }: ProductLaunch): string {
   return `${name} ${Object.values(numbers).join(" ")} ${types.join(" ")}`;
 }
 
-/** Tiles that the device can run, of which less than half would lie beyond the edge. The last one always does. */
-export function candidates({ rows, columns }: Pick<ProductLaunch, "rows" | "columns">): Tile[] {
-  const { maxComputeWorkgroupStorageSize: shared, maxComputeInvocationsPerWorkgroup: threads } = webgpu().device.limits;
-  const fitting = tiles.filter(
-    (t) => t.columns < 2 * columns && t.rows < 2 * rows && sharedOf(t) <= shared && threadsOf(t) <= threads,
+/**
+ * Tiles that the device can run, of which less than half would lie beyond the edge; of the smallest, whatever the edge, those
+ * that it can run. Throws Error where the product is too large for any.
+ */
+export function candidates({ name, rows, columns }: Pick<ProductLaunch, "name" | "rows" | "columns">): Tile[] {
+  const limits = webgpu().device.limits;
+  const possible = tiles.filter(
+    (t) =>
+      sharedOf(t) <= limits.maxComputeWorkgroupStorageSize &&
+      threadsOf(t) <= limits.maxComputeInvocationsPerWorkgroup &&
+      Math.max(rows / t.rows, columns / t.columns) <= limits.maxComputeWorkgroupsPerDimension,
   );
-  return fitting.length > 0 ? fitting : [tiles.at(-1) as Tile];
+  if (possible.length === 0) throw new Error(`${name}: ${rows} x ${columns} is more than this device can dispatch`);
+  const fitting = possible.filter((t) => t.columns < 2 * columns && t.rows < 2 * rows);
+  return fitting.length > 0 ? fitting : [possible.at(-1) as Tile];
 }
 
 /** Workgroups that fill a GPU. */
 const ENOUGH = 256;
 
 /** The rule of thumb: the largest tile that leaves enough workgroups. */
-export function tileFor(wanted: Pick<ProductLaunch, "rows" | "columns" | "slices">): Tile {
+export function tileFor(wanted: Pick<ProductLaunch, "name" | "rows" | "columns" | "slices">): Tile {
   const { rows, columns, slices } = wanted;
   const fitting = candidates(wanted);
   const enough = (t: Tile) => Math.ceil(rows / t.rows) * Math.ceil(columns / t.columns) * slices >= ENOUGH;
