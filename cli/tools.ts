@@ -59,19 +59,28 @@ export async function views(
 /** What a run will take on this machine. Trains for some seconds to find out. */
 export async function planRun(env: Env, file: string, options: { json?: boolean }): Promise<void> {
   const spec = parseSpec("pretrain", await readSpecFile(file));
-  const { threads, images, memory, time, warnings } = await plan(spec, env.threads, contextOf(env));
+  const { threads, device } = env;
+  const { warnings, ...planned } = await plan(spec, { threads, device }, contextOf(env));
+  const { images, memory, time } = planned;
   if (options.json) {
-    console.log(JSON.stringify({ threads, images, memory, time, warnings }, null, 2));
+    console.log(JSON.stringify({ ...planned, warnings }, null, 2));
     return;
   }
   for (const warning of warnings) console.error(`warning: ${warning}`);
   const { batchSize, splits, epochs } = spec;
+  const parts = [
+    ...(memory.thread > 0 ? [`${planned.threads} x ${gigabytes(memory.thread)} for the threads`] : []),
+    `${gigabytes(memory.state)} model and queue`,
+    `${gigabytes(memory.checkpoint)} while a checkpoint is written`,
+    `${gigabytes(memory.images)} images`,
+    `${gigabytes(memory.program)} program`,
+  ];
   console.log(
     [
-      `${images} images, ${epochs} epochs of ${time.stepsPerEpoch} steps, batch ${batchSize} in ${splits} splits, ${threads} threads`,
-      `memory  ${gigabytes(memory.total)}: ${threads} x ${gigabytes(memory.thread)} for the threads, ` +
-        `${gigabytes(memory.state)} model and queue, ${gigabytes(memory.checkpoint)} while a checkpoint is written, ` +
-        `${gigabytes(memory.images)} images, ${gigabytes(memory.program)} program; ${gigabytes(process.availableMemory())} are free`,
+      `${images} images, ${epochs} epochs of ${time.stepsPerEpoch} steps, batch ${batchSize} in ${splits} splits`,
+      `device  ${planned.why}${planned.device === "wasm" ? `; ${planned.threads} threads` : ""}`,
+      `memory  ${gigabytes(memory.total)}: ${parts.join(", ")}; ${gigabytes(process.availableMemory())} are free`,
+      ...(memory.gpu > 0 ? [`        ${gigabytes(memory.gpu)} on the GPU, the batch in ${planned.passes} passes`] : []),
       `time    ${duration(time.total)}: ${time.step.toPrecision(3)} s a step (${(batchSize / time.step).toPrecision(3)} images/s), ` +
         `${duration(time.epoch)} an epoch, ${duration(time.watch)} a kNN vote; without waiting for images to be decoded`,
     ].join("\n"),

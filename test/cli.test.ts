@@ -30,7 +30,9 @@ test("plan: memory and time of a spec, for people and as JSON", async () => {
   writeFileSync(join(service.folder, "planned.json"), JSON.stringify(service.spec()));
   const { code, out } = await mocod("plan", "planned.json", "--threads", "2");
   expect(code).toBe(0);
-  expect(out).toMatch(/\d+ images, \d+ epochs of \d+ steps.*\nmemory {2}\d+ MB: 2 x .*\ntime {4}.* s a step/);
+  expect(out).toMatch(
+    /\d+ images, \d+ epochs of \d+ steps.*\ndevice {2}WASM.*; 2 threads\nmemory {2}\d+ MB: 2 x .*\ntime {4}.* s a step/,
+  );
   const json = JSON.parse((await mocod("plan", "planned.json", "--json")).out);
   expect(json.time.total).toBeGreaterThan(json.time.epoch);
   writeFileSync(join(service.folder, "bad.json"), JSON.stringify(service.spec({ batchSize: 3, splits: 2 })));

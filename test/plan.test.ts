@@ -4,6 +4,7 @@ import type { HeapRecord } from "../src/backend/heap.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import { expectMemory, footprint, peakOf, recordStep } from "../src/train/footprint.ts";
 import { plan } from "../src/train/plan.ts";
+import { useTestDevice } from "./devices.ts";
 import { peakIn, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const specOf = (more: object = {}) =>
@@ -51,7 +52,11 @@ test("a plan: steps of the dataset, memory by part, warnings", async () => {
     monitor: { holdout: 20, everyEpochs: 1 },
     augmentation: { size: 28 },
   });
-  const { images, memory, time, warnings } = await plan(spec, 2, { cache: "/nonexistent", log: () => undefined });
+  const { images, memory, time, warnings } = await plan(
+    spec,
+    { threads: 2, device: "wasm" },
+    { cache: "/nonexistent", log: () => undefined },
+  );
   expect(images).toBe(100);
   expect(time.stepsPerEpoch).toBe(2);
   expect(time.total).toBeCloseTo(2 * 2 * time.step + 3 * time.watch, 6);
@@ -60,10 +65,35 @@ test("a plan: steps of the dataset, memory by part, warnings", async () => {
   expect(memory.total).toBeCloseTo(state + 2 * thread + checkpoint + program + memory.images, 0);
   expect(warnings.join()).toContain("queueSize 96");
   const huge = specOf({ batchSize: 4096, splits: 1, queueSize: 4096, encoder: { arch: "resnet18", width: 64 } });
-  await expect(plan(huge, 1, { cache: "/nonexistent", log: () => undefined })).rejects.toThrow("out of memory");
-  const tooMany = plan(specOf({ batchSize: 500, splits: 2, queueSize: 500, dataset: spec.dataset }), 2, {
-    cache: "/nonexistent",
-    log: () => undefined,
-  });
+  await expect(
+    plan(huge, { threads: 1, device: "wasm" }, { cache: "/nonexistent", log: () => undefined }),
+  ).rejects.toThrow("out of memory");
+  const tooMany = plan(
+    specOf({ batchSize: 500, splits: 2, queueSize: 500, dataset: spec.dataset }),
+    { threads: 2, device: "wasm" },
+    {
+      cache: "/nonexistent",
+      log: () => undefined,
+    },
+  );
   await expect(tooMany).rejects.toThrow("spec.batchSize: the dataset leaves");
+}, 60_000);
+
+test("on a GPU: steps of the run's own batch, and what they take there", async () => {
+  await useTestDevice("webgpu");
+  await useTestDevice("wasm");
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  const spec = specOf({
+    ...{ batchSize: 16, encoder: { arch: "resnet10", width: 4 }, augmentation: { size: 16 }, monitor: { holdout: 20 } },
+    dataset: { kind: "fashion-mnist", path: data.path },
+  });
+  const context = { cache: data.path, log: () => undefined };
+  const { device, memory, passes, time } = await plan(spec, { threads: 2, device: "webgpu" }, context);
+  expect(device).toStartWith("webgpu: ");
+  expect(passes).toBe(1);
+  expect(memory.gpu).toBeGreaterThan(1e6);
+  expect(memory.thread).toBe(0);
+  expect(time.epoch).toBeCloseTo(6 * time.step, 6);
+  expect(time.total).toBeGreaterThan(2 * time.epoch);
 }, 60_000);

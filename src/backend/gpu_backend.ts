@@ -167,7 +167,7 @@ export class GpuBackend extends WebGPUBackend {
       /** A uniform buffer behind the tensors, unless it is empty. */
       numbers: Uint8Array;
     },
-    tensors: readonly { tensor: tf.TensorInfo; written: boolean }[],
+    tensors: readonly { tensor: tf.TensorInfo; written: boolean; bytes?: number }[],
   ): void {
     const { name, code, groups, flops, numbers } = kernel;
     const resources = tensors.map(({ tensor }) => this.binding(tensor));
@@ -177,8 +177,8 @@ export class GpuBackend extends WebGPUBackend {
       numbers,
     );
     const compiling = this.pipeline(name, code, layout);
-    const bytes = tensors.reduce((sum, { tensor }) => {
-      return sum + tf.util.sizeFromShape(tensor.shape) * (this.isHalf(tensor) ? 2 : 4);
+    const bytes = tensors.reduce((sum, { tensor, bytes: part }) => {
+      return sum + (part ?? tf.util.sizeFromShape(tensor.shape) * (this.isHalf(tensor) ? 2 : 4));
     }, 0);
     const dispatch: Dispatch = { name, group, groups, flops, bytes, pipeline: this.pipelines.get(code) };
     const arrived = compiling?.then((pipeline) => {

@@ -33,6 +33,8 @@ export interface Bound {
   readonly tensor: tf.TensorInfo;
   readonly type: string;
   readonly written: boolean;
+  /** That are read, where it is less than all of it: for counting. */
+  readonly bytes?: number;
 }
 
 type Element = "f32" | "vec4f" | "i32" | "u32" | "vec4u" | "vec2u";

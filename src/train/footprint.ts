@@ -94,6 +94,13 @@ export async function footprint(spec: PretrainSpec, channels: number, threads: n
   return { state, thread, checkpoint, program, total: state + threads * thread + checkpoint + program };
 }
 
+/** Of the process beside a GPU that computes. */
+export function hostFootprint(spec: PretrainSpec, channels: number): Footprint {
+  const { state, checkpoint } = stateBytes(spec, channels, 1);
+  const program = PROGRAM.base + PROGRAM.thread;
+  return { state, thread: 0, checkpoint, program, total: state + checkpoint + program };
+}
+
 /**
  * Throws UserError where the run cannot have the memory that it will take. Where it plainly can, this costs nothing: the
  * exact answer takes a second or a few.

@@ -1,5 +1,6 @@
 /** Opens what a run is computed on: a GPU where there is one and it may be used, else threads of WASM. */
 import { join } from "node:path";
+import type { FoundAdapter } from "../backend/adapters.ts";
 import { agreed, chooseDevice, type DeviceWish } from "../backend/choose.ts";
 import type { DataContext } from "../data/types.ts";
 import { openGpu } from "../kernels/gpu.ts";
@@ -33,9 +34,18 @@ export async function openEngine(
     const pool = await Pool.open({ spec, state, buffers, slots, ...images, threads });
     return { model, engine: new Threads(spec, model, pool, threads) };
   }
+  return gpuEngine(spec, images, found, { log, cache });
+}
+
+export async function gpuEngine(
+  spec: PretrainSpec,
+  images: ImageNumbers,
+  found: FoundAdapter,
+  { log, cache }: DataContext,
+): Promise<{ model: Model; engine: GpuEngine }> {
   const model = createModel(spec, images.channels, 1);
   const backend = await openGpu(found);
-  const name = `webgpu: ${found.description.name}`;
+  const device = `webgpu: ${found.description.name}`;
   const tuningFile = join(cache, "webgpu-tuning.json");
-  return { model, engine: new GpuEngine({ spec, model, backend, device: name, ...images, tuningFile, log }) };
+  return { model, engine: new GpuEngine({ spec, model, backend, device, ...images, tuningFile, log }) };
 }

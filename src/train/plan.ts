@@ -1,4 +1,6 @@
 /** What a run will take, before it runs: memory (footprint.ts) and time, by steps of its own size on this machine. */
+import type { FoundAdapter } from "../backend/adapters.ts";
+import { agreed, chooseDevice } from "../backend/choose.ts";
 import { partition } from "../data/index.ts";
 import { datasetSize } from "../data/size.ts";
 import type { DataContext } from "../data/types.ts";
@@ -6,17 +8,24 @@ import { openDevice } from "../kernels/index.ts";
 import { lint } from "../spec/lint.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { UserError } from "../util/errors.ts";
-import { expectFit, type Footprint, footprint } from "./footprint.ts";
-import { rehearse } from "./rehearsal.ts";
+import { expectFit, type Footprint, footprint, hostFootprint } from "./footprint.ts";
+import { gpuEngine } from "./open_engine.ts";
+import { dealNoise, rehearse } from "./rehearsal.ts";
+import type { Computing } from "./session.ts";
 import { unitsOf } from "./state.ts";
 import type { Task } from "./tasks.ts";
 
 export interface Plan {
+  /** As results name it, and why it was chosen. */
+  device: string;
+  why: string;
   threads: number;
   /** Training images, without those held out. */
   images: number;
-  /** Bytes; `images` those of the dataset or of the ring that streams it. */
-  memory: Footprint & { images: number };
+  /** Bytes; `images` those of the dataset or of the ring that streams it; `gpu` those on the GPU, 0 without one. */
+  memory: Footprint & { images: number; gpu: number };
+  /** In which a batch goes through the encoders, as there is room for it on a GPU. */
+  passes: number;
   /** Seconds. */
   time: {
     step: number;
@@ -32,8 +41,18 @@ export interface Plan {
 /** Seconds of repetition: compilers of JavaScript and WASM need some before a step is as fast as it will be. */
 const WARM_UP = 4;
 
+/** What a device takes for a run: memory in bytes, seconds of a step and of embedding an image. */
+interface Estimate {
+  device: string;
+  memory: Footprint & { gpu: number };
+  passes: number;
+  step: number;
+  image: number;
+}
+
 /** Throws UserError where the run does not fit, or the dataset does not fill a batch. */
-export async function plan(spec: PretrainSpec, threads: number, context: DataContext): Promise<Plan> {
+export async function plan(spec: PretrainSpec, computing: Computing, context: DataContext): Promise<Plan> {
+  const { threads } = computing;
   const size = await datasetSize(spec.dataset, context);
   const parts = partition({ count: size.images } as never, spec.monitor.holdout, spec.dataset.images, spec.seed);
   const images = parts.train.length;
@@ -41,22 +60,76 @@ export async function plan(spec: PretrainSpec, threads: number, context: DataCon
     throw new UserError(`spec.batchSize: the dataset leaves ${images} images to train on, got ${spec.batchSize}`);
   }
   await openDevice();
-  const memory = await footprint(spec, size.channels, threads);
-  expectFit(spec, threads, memory);
+  const { found, why } = await chooseDevice(agreed(spec.device, computing.device));
+  const { device, memory, passes, step, image } = found
+    ? await onGpu(spec, size.channels, found, context)
+    : await onThreads(spec, size.channels, threads);
   const held = size.streamed ? 3 * spec.batchSize * size.bytes : size.bytes;
-  const { step, image } = await timeStep(spec, size.channels, threads);
   const stepsPerEpoch = Math.floor(images / spec.batchSize);
   const { everyEpochs, bank } = spec.monitor;
   const watch = everyEpochs > 0 ? (Math.min(bank, images) + parts.holdout.length) * image : 0;
   const votes = everyEpochs > 0 ? Math.ceil(spec.epochs / everyEpochs) + 1 : 0;
   return {
-    ...{ threads, images, memory: { ...memory, images: held, total: memory.total + held } },
+    ...{ device, why, threads: found ? 1 : threads, images, passes },
+    memory: { ...memory, images: held, total: memory.total + held },
     time: {
       ...{ step, stepsPerEpoch, watch, epoch: step * stepsPerEpoch },
       total: step * stepsPerEpoch * spec.epochs + watch * votes,
     },
     warnings: lint(spec, images).map(({ message }) => message),
   };
+}
+
+async function onThreads(spec: PretrainSpec, channels: number, threads: number): Promise<Estimate> {
+  const memory = await footprint(spec, channels, threads);
+  expectFit(spec, threads, memory);
+  return { device: "wasm", memory: { ...memory, gpu: 0 }, passes: 1, ...(await timeStep(spec, channels, threads)) };
+}
+
+/** Steps of the whole batch, of noise, as the run will do them. */
+async function onGpu(
+  spec: PretrainSpec,
+  channels: number,
+  found: FoundAdapter,
+  context: DataContext,
+): Promise<Estimate> {
+  const grey = Array(channels).fill(0.5) as number[];
+  const { model, engine } = await gpuEngine(spec, { channels, mean: grey, std: grey }, found, context);
+  try {
+    const pixels = dealNoise(model, spec, channels);
+    const seconds = async (work: () => Promise<unknown>) => {
+      const start = performance.now();
+      await work();
+      return (performance.now() - start) / 1000;
+    };
+    const train = async (count: number) => {
+      for (let step = 0; step < count; step++) {
+        await engine.train({ step, epoch: 0, pixels, lr: 1e-9, queuePointer: 0 });
+      }
+      await engine.settle();
+    };
+    await train(2); // compiles
+    const few = await seconds(() => train(1));
+    const count = Math.max(1, Math.min(100, Math.round(WARM_UP / few)));
+    const step = (await seconds(() => train(count))) / count;
+    const { batchSize } = spec;
+    const indices = Int32Array.from({ length: batchSize }, (_, i) => i);
+    const { places } = model.buffers;
+    const out = new Float32Array(batchSize * model.encoder.features);
+    const task = {
+      kind: "embed",
+      what: "backbone",
+      size: spec.augmentation.size,
+      look: { kind: "centre", share: 1 },
+    } as const;
+    const embed = () => engine.embed({ ...task, pixels, places, indices, out });
+    await embed();
+    const image = (await seconds(embed)) / batchSize;
+    const memory = { ...hostFootprint(spec, channels), gpu: await engine.memory() };
+    return { device: engine.device, memory, passes: engine.passes, step, image };
+  } finally {
+    engine.close();
+  }
 }
 
 /** Seconds of a step, and of the key encoder for one image: one split a thread at a time, of real size. */

@@ -3,7 +3,7 @@ import { PLACE } from "../data/source.ts";
 import { sharedBytes } from "../data/types.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { Pool } from "./pool.ts";
-import { createModel, type Model } from "./state.ts";
+import { createModel, directionsOf, type Model } from "./state.ts";
 
 export interface Rehearsal {
   readonly model: Model;
@@ -12,7 +12,23 @@ export interface Rehearsal {
   readonly pixels: Uint8Array<SharedArrayBuffer>;
 }
 
-/** Deals a batch of the views' own size, noise, and runs `use`; the threads end with it. */
+/** Fills a model's batch with noise of the views' own size; gives what its places point into. */
+export function dealNoise({ buffers }: Model, spec: PretrainSpec, channels: number): Uint8Array<SharedArrayBuffer> {
+  const side = spec.augmentation.size;
+  const bytes = side * side * channels;
+  const pixels = sharedBytes(spec.batchSize * bytes);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
+  for (let i = 0; i < spec.batchSize; i++) {
+    buffers.places.set([i * bytes, side, side], i * PLACE);
+    buffers.batch[i] = i;
+    for (let direction = 0; direction < directionsOf(spec); direction++) {
+      buffers.shuffle[direction * spec.batchSize + i] = i;
+    }
+  }
+  return pixels;
+}
+
+/** Deals a batch of noise, and runs `use` over threads of WASM, which end with it. */
 export async function rehearse<T>(
   spec: PretrainSpec,
   channels: number,
@@ -21,15 +37,7 @@ export async function rehearse<T>(
 ): Promise<T> {
   const model = createModel(spec, channels, threads);
   const { state, buffers, slots } = model;
-  const side = spec.augmentation.size;
-  const bytes = side * side * channels;
-  const pixels = sharedBytes(spec.batchSize * bytes);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
-  for (let i = 0; i < spec.batchSize; i++) {
-    buffers.places.set([i * bytes, side, side], i * PLACE);
-    buffers.batch[i] = i;
-    buffers.shuffle[i] = i;
-  }
+  const pixels = dealNoise(model, spec, channels);
   const grey = Array(channels).fill(0.5) as number[];
   const pool = await Pool.open({ spec, state, buffers, slots, channels, mean: grey, std: grey, threads });
   try {

@@ -1,6 +1,6 @@
 /** Batch normalisation on WebGPU; the meaning and the gradient are in `index.ts`. Groups of rows are normalised apart. */
 import * as tf from "@tensorflow/tfjs-core";
-import { folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
+import { type Bound, folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
 import { access, join, vectorOf } from "../webgpu/access.ts";
 import { columnSums } from "../webgpu/column_sums.ts";
 import { halfWanted } from "../webgpu/precision.ts";
@@ -51,7 +51,7 @@ function moments(x: tf.TensorInfo, s: Sizes): [mean: tf.TensorInfo, variance: tf
   launch({
     name: "batch norm: moments",
     bind: {
-      ...bind,
+      x: { ...(bind.x as Bound), bytes: 4 * s.groups * s.c }, // a row of each group
       parts: reads(parts, element(s)),
       mean: writes(mean, element(s)),
       variance: writes(variance, element(s)),

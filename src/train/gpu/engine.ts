@@ -177,6 +177,12 @@ export class GpuEngine implements Engine {
     }
   }
 
+  /** Bytes on the device: of the state, and of what was recorded. */
+  async memory(): Promise<number> {
+    const recordings = await Promise.all(this.recordings.values());
+    return recordings.reduce((sum, { bytes }) => sum + bytes, this.state.bytes);
+  }
+
   /** The recording of what was run before, for measuring. */
   recorded(name: "train"): Promise<Recording> {
     const made = this.recordings.get(name);

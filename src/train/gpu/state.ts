@@ -52,6 +52,8 @@ export class GpuState {
   readonly stats: DeviceLayout;
   private readonly mirrors = new Map<string, Mirror>();
   private readonly buffers: GPUBuffer[] = [];
+  /** Of all of them. */
+  bytes = 0;
 
   constructor(
     private readonly backend: GpuBackend,
@@ -78,6 +80,7 @@ export class GpuState {
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.backend.device.createBuffer({ size, usage });
     this.buffers.push(buffer);
+    this.bytes += size;
     const slice = { buffer, offset: 0, size };
     return { slice, tensor: this.backend.view(slice, shape, dtype) };
   }
