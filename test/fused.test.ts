@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
+import { webgpu } from "../src/backend/webgpu.ts";
 import { centreRow, ROW } from "../src/data/view.ts";
 import { augment } from "../src/kernels/augment/index.ts";
 import { batchNormEval, batchNormTrain } from "../src/kernels/batch_norm/index.ts";
@@ -10,6 +11,10 @@ import { infoNce } from "../src/kernels/info_nce/index.ts";
 import { infoNceReference } from "../src/kernels/info_nce/reference.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
 import { meanPlaces } from "../src/kernels/mean_places/index.ts";
+import { inHalf, toFloat32 } from "../src/kernels/webgpu/precision.ts";
+import { tilesOfBlocks } from "../src/kernels/webgpu/product.ts";
+import { withStatistics } from "../src/kernels/webgpu/statistics.ts";
+import { tuning } from "../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../src/util/random.ts";
 import { devices, useTestDevice } from "./devices.ts";
 import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
@@ -141,6 +146,54 @@ describe.each(devices)("%s", (device) => {
         { numRuns: few(80), seed: 3 },
       );
     });
+
+    if (device === "webgpu") {
+      test.each(["in float32, every tile the same bits", "on tensor cores, emulated"])(
+        "by sums that the convolution took of its output: %s",
+        async (name) => {
+          const [x, f] = [
+            tf.tensor4d(wave(4 * 128 * 8, 1), [4, 8, 16, 8]),
+            tf.tensor4d(wave(9 * 8 * 72, 2), [3, 3, 8, 72]),
+          ];
+          const [gamma, beta] = [tf.tensor1d(wave(72, 3)), tf.tensor1d(wave(72, 4))];
+          const normalised = () => batchNormTrain({ x: tf.conv2d(x, f, 1, 1), gamma, beta }, false, 2);
+          const read = (all: tf.Tensor[]) => Promise.all(all.map((t) => t.data()));
+          const expected = await read(normalised());
+          const fused = () => read(withStatistics(2, () => inHalf(false, normalised)));
+          expect(await fused()).toEqual(expected); // a software adapter takes none
+          const results: unknown[] = [];
+          if (name.startsWith("in float32")) {
+            webgpu().foldsNumbers = true;
+            for (const tile of tilesOfBlocks) {
+              tuning.forced = tile;
+              const got = await fused();
+              got.forEach((values, i) => {
+                expect(relativeError(values as Float32Array, expected[i] as Float32Array)).toBeLessThan(1e-5);
+              });
+              results.push(got);
+              const recording = await webgpu().record(() => withStatistics(2, normalised), false);
+              expect(recording.dispatches.map((dispatch) => dispatch.name)).toEqual([
+                ...["conv2d", "batch norm: moments", "batch norm"],
+              ]);
+              recording.destroy();
+            }
+            tuning.forced = undefined;
+            webgpu().foldsNumbers = false;
+            expect(results).toHaveLength(2);
+            expect(results[1]).toEqual(results[0]);
+          } else {
+            tuning.tensorCores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
+            const [y, mean, variance] = withStatistics(2, () => inHalf(true, normalised));
+            tuning.tensorCores = undefined;
+            const [, means, variances] = expected as [Float32Array, Float32Array, Float32Array];
+            expect(relativeError(await mean.data(), means)).toBeLessThan(1e-5);
+            expect(relativeError(await variance.data(), variances)).toBeLessThan(1e-5);
+            expect(relativeError(await toFloat32(y).data(), expected[0] as Float32Array)).toBeLessThan(2e-3);
+          }
+        },
+        60_000,
+      );
+    }
 
     test("groups of rows are normalised and differentiated as if each were alone, gamma and beta by all of them", async () => {
       const [groups, rows, c] = [3, 20, 8];

@@ -4,6 +4,7 @@ import { type Bound, folded, launch, lineKernel, reads, webgpu, writes } from ".
 import { access, join, vectorOf } from "../webgpu/access.ts";
 import { columnSums } from "../webgpu/column_sums.ts";
 import { halfWanted } from "../webgpu/precision.ts";
+import { momentsOf, takeStatistics } from "../webgpu/statistics.ts";
 import { GRAD, NORMALISE, type NormAttrs, statsShape, TRAIN } from "./names.ts";
 
 type Inputs = Record<string, tf.TensorInfo>;
@@ -33,6 +34,11 @@ const element = ({ width }: Sizes) => (width === 4 ? "vec4f" : "f32");
  */
 function moments(x: tf.TensorInfo, s: Sizes): [mean: tf.TensorInfo, variance: tf.TensorInfo] {
   const [mean, variance] = [webgpu().allocate(statsShape(s.groups, s.c)), webgpu().allocate(statsShape(s.groups, s.c))];
+  const taken = takeStatistics(x);
+  if (taken) {
+    momentsOf(taken, s.groups, [mean, variance]);
+    return [mean, variance];
+  }
   const from = access(s.width, "x", x);
   const { parts, chunks } = columnSums({
     ...{

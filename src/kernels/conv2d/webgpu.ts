@@ -1,14 +1,15 @@
 /**
- * Conv2D and its two gradients on WebGPU: implicit matrix products (kernels/webgpu/product.ts), fused with nothing, for any
- * sizes. x f32[N,H,W,Ci], filter f32[KH,KW,Ci,Co], y f32[N,OH,OW,Co]. Dilation 1, equal strides.
+ * Conv2D and its two gradients on WebGPU: implicit matrix products (kernels/webgpu/product.ts), for any sizes; before a
+ * batch norm of training fused with its sums. x f32[N,H,W,Ci], filter f32[KH,KW,Ci,Co], y f32[N,OH,OW,Co]. Dilation 1, equal strides.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import { webgpu } from "../../backend/webgpu.ts";
+import { webgpu, writes } from "../../backend/webgpu.ts";
 import { access, join } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import type { Operand } from "../webgpu/product.ts";
 import { sumSlices } from "../webgpu/slices.ts";
-import { launchProduct } from "../webgpu/tuned.ts";
+import { statisticsFor } from "../webgpu/statistics.ts";
+import { launchProduct, statisticsRows } from "../webgpu/tuned.ts";
 import { type ConvAttrs, describe, type Info } from "./geometry.ts";
 
 /** The sizes, as WGSL finds them. */
@@ -84,15 +85,26 @@ function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.T
     inside: `o.x < CO && q < INNER`,
     element: "q * CO + o.x",
   });
+  const block = statisticsRows();
+  const statistics = block === undefined ? undefined : statisticsFor(y, block);
+  const keep = `
+fn keep(block: u32, column: u32, first: vec4f, sum: vec4f, square: vec4f) {
+  if (column >= u32(CO)) { return; }
+  let at = (block * 3u * u32(CO) + column) / 4u;
+  parts[at] = first;
+  parts[at + u32(CO) / 4u] = sum;
+  parts[at + 2u * u32(CO) / 4u] = square;
+}`;
   launchProduct({
     name: "conv2d",
-    bind,
+    bind: { ...bind, ...(statistics && { parts: writes(statistics.parts, "vec4f") }) },
     numbers: { ...numbersOf(info), ROWS: rows, INNER: inner },
     head: code,
     ...{ rows, columns: co, inner, slices: 1 },
     product: {
       ...{ a, b },
-      store: storing("y", to, "CO", `r < ROWS`, "r * CO"),
+      store: storing("y", to, "CO", "r < ROWS", "r * CO"),
+      ...(statistics && { keep }),
       range: `fn range(z: u32) -> vec2u { return vec2u(0u, u32(INNER)); }`,
     },
   });

@@ -59,6 +59,38 @@ function fill(p: "a" | "b", { along, inFours }: Operand, threads: number): strin
     }`;
 }
 
+/** Sums over the tile's rows (see Product): four threads share four columns. */
+const keeping = `{
+    let column = local % ${MATRIX_TILE / 4}u * 4u;
+    let first = four(column);
+    var sum = vec4f();
+    var square = vec4f();
+    let part = local / ${MATRIX_TILE / 4}u;
+    if (part < 4u) {
+      for (var row = part * ${MATRIX_TILE / 4}u; row < (part + 1u) * ${MATRIX_TILE / 4}u; row++) {
+        let d = four(row * ${MATRIX_TILE}u + column) - first;
+        sum += d;
+        square += d * d;
+      }
+    }
+    workgroupBarrier();
+    // The tile is stored: its room takes the parts.
+    for (var e = 0u; e < 4u; e++) {
+      if (part < 4u) {
+        cs_[local * 8u + e] = sum[e];
+        cs_[local * 8u + 4u + e] = square[e];
+      }
+    }
+    workgroupBarrier();
+    if (part == 0u) {
+      for (var other = 1u; other < 4u; other++) {
+        sum += four((local + other * ${MATRIX_TILE / 4}u) * 8u);
+        square += four((local + other * ${MATRIX_TILE / 4}u) * 8u + 4u);
+      }
+      keep(group.y, firstColumn + column, first, sum, square);
+    }
+  }`;
+
 /**
  * The entry point. `groups` of a launch: columns, rows, slices. `emulated`: the same without subgroup matrices and in float32,
  * for a test on a device that has none.
@@ -96,12 +128,14 @@ export function matrixProductCode(product: Product, config: MatrixConfig, emulat
 ${product.a.code}
 ${product.b.code}
 ${product.store}
+${product.keep ?? ""}
 alias Half = ${emulated ? "f32" : "f16"};
 var<private> slice: u32;
 ${product.range}
 var<workgroup> as_: array<Half, ${MATRIX_TILE * DEPTH}>;
 var<workgroup> bs_: array<Half, ${MATRIX_TILE * DEPTH}>;
 var<workgroup> cs_: array<f32, ${MATRIX_TILE * MATRIX_TILE}>;
+fn four(at: u32) -> vec4f { return vec4f(cs_[at], cs_[at + 1u], cs_[at + 2u], cs_[at + 3u]); }
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -127,9 +161,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   for (var e = local; e < ${(MATRIX_TILE * MATRIX_TILE) / 4}u; e += ${threads}u) {
     let row = e / ${MATRIX_TILE / 4}u;
     let column = e % ${MATRIX_TILE / 4}u * 4u;
-    let from_ = row * ${MATRIX_TILE}u + column;
-    store(firstRow + row, firstColumn + column, vec4f(cs_[from_], cs_[from_ + 1u], cs_[from_ + 2u], cs_[from_ + 3u]));
+    store(firstRow + row, firstColumn + column, four(row * ${MATRIX_TILE}u + column));
   }
+  ${product.keep ? keeping : ""}
 }`;
 }
 

@@ -37,7 +37,16 @@ export interface Product {
   readonly range: string;
   /** WGSL statements that set what the functions share, once `slice` is known. */
   readonly prepare?: string;
+  /**
+   * WGSL: `fn keep(block: u32, column: u32, first: vec4f, sum: vec4f, square: vec4f)`, called once for each block of
+   * STATISTICS_ROWS rows of C and four columns: the block's first row, and the sums over its rows of what is left of them
+   * without it and of the squares of that. Only with tiles that are such blocks (`tilesOfBlocks`).
+   */
+  readonly keep?: string;
 }
+
+/** Rows of a block, of which sums are taken. */
+export const STATISTICS_ROWS = 128;
 
 export const threadsOf = (t: Tile): number => (t.rows / t.threadRows) * (t.columns / t.threadColumns);
 /** Bytes of workgroup memory. */
@@ -136,10 +145,38 @@ export function productCode(product: Product, tile: Tile, rolled = false): strin
       firstRow + (ty + r / 4u * ${rows / threadRows}u) * 4u + r % 4u, firstColumn + (tx + e % ${bs.length}u * ${across}u) * 4u, all[e],
     );
   }`;
+  const keeping = bs
+    .map(
+      (j) => `
+  if (ty == 0u) { as_[tx] = c0_${j}; }
+  workgroupBarrier();
+  let first${j} = as_[tx];
+  workgroupBarrier();
+  {
+    var sum = vec4f();
+    var square = vec4f();
+    ${count(threadRows)
+      .map((r) => `{ let d = c${r}_${j} - first${j}; sum += d; square += d * d; }`)
+      .join(" ")}
+    as_[local] = sum;
+    bs_[local] = square;
+  }
+  for (var half = ${threads / across / 2}u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (ty < half) {
+      as_[local] += as_[local + half * ${across}u];
+      bs_[local] += bs_[local + half * ${across}u];
+    }
+  }
+  if (ty == 0u) { keep(group.y, firstColumn + (${columnOf(j)}) * 4u, first${j}, as_[local], bs_[local]); }
+  workgroupBarrier();`,
+    )
+    .join("");
   return `
 ${product.a.code}
 ${product.b.code}
 ${product.store}
+${product.keep ?? ""}
 var<private> slice: u32;
 ${product.range}
 var<workgroup> as_: array<vec4f, ${(rows / 4) * depth}>;
@@ -181,6 +218,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     workgroupBarrier();
   }
   ${rolled ? loop() : stores.join("\n  ")}
+  ${product.keep ? `workgroupBarrier();${keeping}` : ""}
 }`;
 }
 
@@ -202,3 +240,6 @@ export const tiles: readonly Tile[] = [
   { rows: 128, columns: 16, depth: 16, threadRows: 4, threadColumns: 4 },
   { rows: 32, columns: 16, depth: 16, threadRows: 4, threadColumns: 4 },
 ];
+
+/** Tiles that are one block high, and add its rows up in the same order. */
+export const tilesOfBlocks: readonly Tile[] = tiles.filter((t) => t.rows === STATISTICS_ROWS && t.threadRows === 8);

@@ -6,7 +6,16 @@
 import { type Bound, launch, webgpu } from "../../backend/webgpu.ts";
 import { MATRIX_TILE, type MatrixConfig, matrixHeader, matrixProductCode } from "./matrix_product.ts";
 import { halfMode } from "./precision.ts";
-import { type Product, productCode, sharedOf, type Tile, threadsOf, tiles } from "./product.ts";
+import {
+  type Product,
+  productCode,
+  STATISTICS_ROWS,
+  sharedOf,
+  type Tile,
+  threadsOf,
+  tiles,
+  tilesOfBlocks,
+} from "./product.ts";
 
 export interface ProductLaunch {
   readonly name: string;
@@ -23,6 +32,9 @@ export interface ProductLaunch {
   /** Workgroups in z. */
   readonly slices: number;
 }
+
+/** What the choice of a tile depends on. */
+export type Shape = Pick<ProductLaunch, "name" | "rows" | "columns" | "slices"> & { product?: Product };
 
 export interface TensorCores {
   readonly config: MatrixConfig;
@@ -49,18 +61,18 @@ export const tuning: Tuning = {
 };
 
 /** Same key, same kernel but for the data. */
-export function keyOf({ name, numbers, bind }: ProductLaunch): string {
+export function keyOf({ name, numbers, bind, product }: ProductLaunch): string {
   const types = Object.values(bind).map(({ type }) => type);
-  return `${name} ${Object.values(numbers).join(" ")} ${types.join(" ")}`;
+  return `${name}${product.keep ? " with statistics" : ""} ${Object.values(numbers).join(" ")} ${types.join(" ")}`;
 }
 
 /**
  * Tiles that the device can run, of which less than half would lie beyond the edge; of the smallest, whatever the edge, those
  * that it can run. Throws Error where the product is too large for any.
  */
-export function candidates({ name, rows, columns }: Pick<ProductLaunch, "name" | "rows" | "columns">): Tile[] {
+export function candidates({ name, rows, columns, product }: Shape): Tile[] {
   const limits = webgpu().device.limits;
-  const possible = tiles.filter(
+  const possible = (product?.keep ? tilesOfBlocks : tiles).filter(
     (t) =>
       sharedOf(t) <= limits.maxComputeWorkgroupStorageSize &&
       threadsOf(t) <= limits.maxComputeInvocationsPerWorkgroup &&
@@ -75,7 +87,7 @@ export function candidates({ name, rows, columns }: Pick<ProductLaunch, "name" |
 const ENOUGH = 256;
 
 /** The rule of thumb: the largest tile that leaves enough workgroups. */
-export function tileFor(wanted: Pick<ProductLaunch, "name" | "rows" | "columns" | "slices">): Tile {
+export function tileFor(wanted: Shape): Tile {
   const { rows, columns, slices } = wanted;
   const fitting = candidates(wanted);
   const enough = (t: Tile) => Math.ceil(rows / t.rows) * Math.ceil(columns / t.columns) * slices >= ENOUGH;
@@ -99,6 +111,12 @@ export function launchWith(wanted: ProductLaunch, kernel: Tile | TensorCores): v
     groups: [Math.ceil(columns / wide), Math.ceil(rows / high), slices],
     flops: 2 * rows * columns * inner * slices,
   });
+}
+
+/** Rows of C that a kernel can take sums of; undefined: none, on a software adapter, for which such tiles are too large. */
+export function statisticsRows(): number | undefined {
+  if (tuning.tensorCores && halfMode()) return MATRIX_TILE;
+  return webgpu().foldsNumbers ? STATISTICS_ROWS : undefined;
 }
 
 export function launchProduct(wanted: ProductLaunch): void {

@@ -18,6 +18,7 @@ import {
   type Segments,
 } from "../../kernels/update/webgpu.ts";
 import { inHalf } from "../../kernels/webgpu/precision.ts";
+import { withStatistics } from "../../kernels/webgpu/statistics.ts";
 import { normalise } from "../../methods/moco.ts";
 import { differentiate } from "../../nn/differentiate.ts";
 import type { Encoder, Pass } from "../../nn/resnet.ts";
@@ -99,6 +100,11 @@ function trainingPass(
   };
 }
 
+/** Features in training mode; convolutions take the sums for the batch norms behind them. */
+function backbone({ spec, encoder, passes }: Program, pass: Pass, views: tf.Tensor): tf.Tensor {
+  return withStatistics(unitsOf(spec) / passes, () => encoder.backbone(pass, views));
+}
+
 /** Encodes the keys of the batch, shuffled, to `keys` by direction and batch position. */
 export function encodeKeys(program: Program, trains: boolean): void {
   const { spec, encoder, state, inputs } = program;
@@ -106,7 +112,8 @@ export function encodeKeys(program: Program, trains: boolean): void {
   const params = state.tensors("keyParams");
   eachPass(program, (i) => {
     const pass = trainingPass(program, "key", params, i, trains);
-    const features = encoder.backbone(pass, viewsOf(program, partOf(program, inputs.keyPicks.tensor, i)));
+    const views = viewsOf(program, partOf(program, inputs.keyPicks.tensor, i));
+    const features = backbone(program, pass, views);
     const keys = normalise(encoder.project(pass, features)); // [D*N/passes, C]
     launchRows("scatter", keys, partOf(program, inputs.keyPlaces.tensor, i), state.shaped("keys", [rows, spec.dim]));
   });
@@ -171,7 +178,7 @@ export function trainStep(program: Program): void {
       const positives = tf.engine().makeTensorFromTensorInfo(webgpu().allocate([picks.size, spec.dim]));
       launchRows("gather", keys, picks, positives); // in the order of queries
       const images = spec.maskSameImage ? { ids: idsOf(program, picks), queueIds: state.flat("queueIds") } : undefined;
-      const q = normalise(encoder.project(pass, encoder.backbone(pass, viewsOf(program, picks))));
+      const q = normalise(encoder.project(pass, backbone(program, pass, viewsOf(program, picks))));
       return infoNce(q, positives, queue, spec.temperature, images);
     });
     const counters = inputs.counters.tensor;
@@ -192,7 +199,7 @@ export function classifyStep(program: Program): void {
       const picks = partOf(program, queryPicks, i);
       const labels = tf.gather(inputs.ids.tensor, picks) as tf.Tensor1D;
       const target = tf.oneHot(labels, spec.dim); // [N, classes]
-      const logits = encoder.project(pass, encoder.backbone(pass, viewsOf(program, picks))); // [N, classes]
+      const logits = encoder.project(pass, backbone(program, pass, viewsOf(program, picks))); // [N, classes]
       const loss = tf.mean(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1))) as tf.Scalar;
       const right = tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), labels), "float32"));
       return { loss, metrics: tf.stack([right, right, right]) };
