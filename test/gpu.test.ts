@@ -134,6 +134,33 @@ test.each([
   120_000,
 );
 
+test("supervised steps, as fine-tuning does them, equal WASM's: loss, accuracy, parameters, rates by layer", async () => {
+  const spec = specFor({ head: "linear", dim: 10, splits: 1, queueSize: 16 });
+  const classified = async (device: TestDevice) => {
+    const { model, engine, dataset, parts } = await openSession(spec, { ...computing(device), context: quiet });
+    const { buffers, encoder, state } = model;
+    const batches = openBatches(dataset.train, parts.train, spec);
+    const scale = encoder.params.entries.map(({ name }) => (name.startsWith("fc") ? 1 : 0.5));
+    const metrics: StepMetrics[] = [];
+    for (let step = 0; step < 2; step++) {
+      await batches.source.at(step, buffers.places);
+      buffers.batch.set(batches.indices(step));
+      buffers.labels.set(buffers.batch.map((index) => dataset.train.labels?.[index] as number));
+      metrics.push(...(await engine.classify({ step, epoch: 0, pixels: batches.source.pixels, lr: 0.05, scale })));
+    }
+    metrics.push(...(await engine.settle()));
+    engine.close();
+    return { metrics, params: state.queryParams };
+  };
+  const [ours, theirs] = [await classified("webgpu"), await classified("wasm")];
+  expect(ours.metrics).toHaveLength(2);
+  ours.metrics.forEach(({ loss, top1 }, i) => {
+    expect(Math.abs(loss / (theirs.metrics[i]?.loss as number) - 1)).toBeLessThan(1e-4);
+    expect(top1).toBeCloseTo(theirs.metrics[i]?.top1 as number, 5);
+  });
+  expect(relativeError(ours.params, theirs.params)).toBeLessThan(1e-3);
+}, 120_000);
+
 test("what has no room on the device is refused by name, and the device goes on", async () => {
   const gpu = create(["backend=null"]); // it has 512 MB
   const adapter = (await gpu.requestAdapter()) as GPUAdapter;
