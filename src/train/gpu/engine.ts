@@ -20,8 +20,8 @@ import { tune } from "./tuning.ts";
 
 /** Steps that may wait on the device: enough that it never waits for us, few enough to stop soon. */
 const AHEAD = 3;
-/** Images that are embedded at once. */
-const CHUNK = 256;
+/** Images that are embedded at once: few images do not pay for many. */
+const chunkFor = (images: number): number => (images <= 32 ? 32 : 256);
 
 export interface GpuSettings {
   readonly spec: PretrainSpec;
@@ -56,8 +56,8 @@ export class GpuEngine implements Engine {
   private readonly ringSlice: ReturnType<GpuState["allocate"]>["slice"];
   private views: ViewInputs | undefined;
   private readonly recordings = new Map<string, Promise<Recording>>();
-  /** Of embeddings, by their width. */
-  private readonly outputs = new Map<number, ReturnType<GpuState["allocate"]>>();
+  /** Of embeddings, by their shape. */
+  private readonly outputs = new Map<string, ReturnType<GpuState["allocate"]>>();
   private readonly underWay: Promise<unknown>[] = [];
   /** Rows of the log that were written and not read yet. */
   private logged = 0;
@@ -149,31 +149,32 @@ export class GpuEngine implements Engine {
     const { channels, backend } = this.settings;
     const { places, indices, pixels, look, size, out, what } = task;
     const count = indices.length;
+    const chunk = chunkFor(count);
     const of = (from: number) => {
       // The last chunk is filled up with its own first image.
-      const at = Array.from({ length: CHUNK }, (_, i) => (from + i < count ? from + i : from));
+      const at = Array.from({ length: chunk }, (_, i) => (from + i < count ? from + i : from));
       return {
         places: Float64Array.from(at.flatMap((i) => [...places.subarray(i * PLACE, (i + 1) * PLACE)])),
         samples: at.map((i) => indices[i] as number),
       };
     };
     const width = featuresOf(what, this.settings.spec, this.settings.model.encoder, size);
-    for (let from = 0; from < count; from += CHUNK) {
+    for (let from = 0; from < count; from += chunk) {
       const part = of(from);
-      const rows = new Float32Array(CHUNK * ROW);
+      const rows = new Float32Array(chunk * ROW);
       part.samples.forEach((sample, i) => {
         const [height, side] = part.places.subarray(i * PLACE + 1, (i + 1) * PLACE) as unknown as [number, number];
         lookRow(rows, i * ROW, look, sample, height, side);
       });
-      this.viewInputs(bytesOf(part.places, channels), CHUNK).write({ pixels, places: part.places }, channels, 1, rows);
-      const { slice } = this.output(width);
+      this.viewInputs(bytesOf(part.places, channels), chunk).write({ pixels, places: part.places }, channels, 1, rows);
+      const { slice } = this.output(width, chunk);
       this.submit(
-        await this.recording(`embed ${what} ${size}`, (program) =>
-          embedBatch(program, task, this.output(width).tensor, CHUNK),
+        await this.recording(`embed ${what} ${size} ${chunk}`, (program) =>
+          embedBatch(program, task, this.output(width, chunk).tensor, chunk),
         ),
       );
       const features = new Float32Array(await backend.readSlice(slice));
-      out.set(features.subarray(0, Math.min(CHUNK, count - from) * width), from * width);
+      out.set(features.subarray(0, Math.min(chunk, count - from) * width), from * width);
     }
   }
 
@@ -202,9 +203,10 @@ export class GpuEngine implements Engine {
     this.state.destroy();
   }
 
-  private output(width: number): ReturnType<GpuState["allocate"]> {
-    const known = this.outputs.get(width) ?? this.state.allocate([CHUNK, width]);
-    this.outputs.set(width, known);
+  private output(width: number, rows: number): ReturnType<GpuState["allocate"]> {
+    const key = `${rows} ${width}`;
+    const known = this.outputs.get(key) ?? this.state.allocate([rows, width]);
+    this.outputs.set(key, known);
     return known;
   }
 
@@ -258,7 +260,7 @@ export class GpuEngine implements Engine {
   /** Room for images and rows. Where it was too small all recordings are of no use any more. */
   private viewInputs(pixelBytes: number, rows: number): ViewInputs {
     const { backend, spec } = this.settings;
-    const most = Math.max(rows, 2 * spec.batchSize, CHUNK);
+    const most = Math.max(rows, 2 * spec.batchSize, chunkFor(Number.POSITIVE_INFINITY));
     if (this.views && this.views.pixelBytes >= pixelBytes) return this.views;
     this.forget();
     this.views = new ViewInputs(backend.device, this.state, most, pixelBytes);
