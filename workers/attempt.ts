@@ -1,4 +1,5 @@
 /** One child process computing one job: spawn, listen, stop, and how it ended. */
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FromChild, StartMessage, ToChild } from "./protocol.ts";
 
@@ -20,7 +21,8 @@ export function startAttempt(start: StartMessage, heard: (message: FromChild) =>
     stdout: "ignore",
     stderr: "inherit",
     // The native msgpackr is of no use to us and has crashed Bun.
-    env: { ...process.env, MSGPACKR_NATIVE_ACCELERATION_DISABLED: "true" },
+    // Without a runtime folder Mesa's Vulkan drivers complain on stderr each time that a GPU is looked for.
+    env: { XDG_RUNTIME_DIR: tmpdir(), ...process.env, MSGPACKR_NATIVE_ACCELERATION_DISABLED: "true" },
     ipc(message: FromChild) {
       if (message.kind === "ready") child.send(start satisfies ToChild);
       else if (message.kind === "progress" || message.kind === "log" || message.kind === "warnings") heard(message);
