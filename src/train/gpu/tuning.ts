@@ -30,7 +30,7 @@ function read(file: string): Kept {
 
 /**
  * Measures the products of `work`, or takes what `file` has of this device; finds out whether tensor cores can be used where
- * `mixed`.
+ * `work` is in mixed precision.
  */
 export async function tune(
   backend: GpuBackend,
@@ -39,10 +39,12 @@ export async function tune(
   { file, mixed, log }: { file: string | undefined; mixed: boolean; log: (message: string) => void },
 ): Promise<void> {
   const products = await productsOf(backend, work);
-  tuning.tensorCores = mixed ? await provenCores(backend, backend.info, products, log) : undefined;
-  if (tuning.tensorCores) {
-    log("tensor cores are used: products come out right on them");
-    return;
+  if (mixed) {
+    tuning.tensorCores = await provenCores(backend, backend.info, products, log);
+    if (tuning.tensorCores) {
+      log("tensor cores are used: products come out right on them");
+      return;
+    }
   }
   const kept = file ? read(file) : undefined;
   for (const [key, tile] of Object.entries(kept?.devices[device] ?? {})) tuning.choices.set(key, tile);
