@@ -2,17 +2,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { augmentViews } from "../../kernels/augment/views.ts";
 import { launchGather } from "../../kernels/update/webgpu.ts";
-import type { Encoder, Pass } from "../../nn/resnet.ts";
-import type { PretrainSpec } from "../../spec/pretrain.ts";
+import type { Pass } from "../../nn/resnet.ts";
 import { named } from "../context.ts";
-import type { EmbedTask, Features } from "../tasks.ts";
+import type { EmbedTask } from "../tasks.ts";
 import type { Program } from "./step.ts";
-
-/** Dimension of the features. */
-export function featuresOf(what: Features, spec: PretrainSpec, encoder: Encoder, size: number): number {
-  if (what === "backbone") return encoder.features;
-  return what === "projection" ? spec.dim : size * size * encoder.channels;
-}
 
 /** The features of the first `count` rows to `out` f32[count, F]. Always in float32: they are compared between devices. */
 export function embedBatch(

@@ -12,7 +12,7 @@ import type { PretrainSpec } from "../../spec/pretrain.ts";
 import type { Engine, StepTask } from "../engine.ts";
 import { directionsOf, type Model, type StepMetrics } from "../state.ts";
 import type { EmbedTask } from "../tasks.ts";
-import { embedBatch, featuresOf } from "./embed.ts";
+import { embedBatch } from "./embed.ts";
 import { bytesOf, stepInputs, ViewInputs } from "./inputs.ts";
 import { GpuState } from "./state.ts";
 import { classifyStep, encodeKeys, type Program, trainStep } from "./step.ts";
@@ -77,11 +77,7 @@ export class GpuEngine implements Engine {
       size,
       Number(shape.length > 1),
     ]);
-    const ofBlock = new Int32Array(blocks);
-    entries.forEach(({ size }, i) => {
-      const from = (state.params.offsets[i] as number) / BLOCK;
-      ofBlock.fill(i, from, from + Math.ceil(size / BLOCK));
-    });
+    const ofBlock = state.params.fillBlocks(new Int32Array(blocks), (i) => i);
     const constant = (values: Int32Array, shape: number[]): tf.Tensor => {
       const { tensor, slice } = state.allocate(shape, "int32");
       backend.device.queue.writeBuffer(slice.buffer, 0, values as Int32Array<ArrayBuffer>);
@@ -126,13 +122,8 @@ export class GpuEngine implements Engine {
     this.writeBatch(task, 1);
     const { rates, ids } = this.inputs;
     ids.write(this.settings.model.buffers.labels.slice());
-    const { offsets, layout, size } = this.state.params;
-    const scales = new Float32Array(size / BLOCK);
-    layout.entries.forEach((entry, i) => {
-      const from = (offsets[i] as number) / BLOCK;
-      scales.fill(task.scale[i] as number, from, from + Math.ceil(entry.size / BLOCK));
-    });
-    rates.write(scales);
+    const { params } = this.state;
+    rates.write(params.fillBlocks(new Float32Array(params.size / BLOCK), (i) => task.scale[i] as number));
     return this.run("classify", classifyStep, task, 0);
   }
 
@@ -158,7 +149,7 @@ export class GpuEngine implements Engine {
         samples: at.map((i) => indices[i] as number),
       };
     };
-    const width = featuresOf(what, this.settings.spec, this.settings.model.encoder, size);
+    const width = out.length / count;
     for (let from = 0; from < count; from += chunk) {
       const part = of(from);
       const rows = new Float32Array(chunk * ROW);
@@ -169,8 +160,10 @@ export class GpuEngine implements Engine {
       this.viewInputs(bytesOf(part.places, channels), chunk).write({ pixels, places: part.places }, channels, 1, rows);
       const { slice } = this.output(width, chunk);
       this.submit(
-        await this.recording(`embed ${what} ${size} ${chunk}`, (program) =>
-          embedBatch(program, task, this.output(width, chunk).tensor, chunk),
+        await this.recording(
+          `embed ${what} ${size} ${chunk}`,
+          (program) => embedBatch(program, task, this.output(width, chunk).tensor, chunk),
+          false,
         ),
       );
       const features = new Float32Array(await backend.readSlice(slice));
@@ -272,7 +265,12 @@ export class GpuEngine implements Engine {
     this.recordings.clear();
   }
 
-  private recording(name: string, work: (program: Program) => void): Promise<Recording> {
+  /** `mixed`: whether `work` is in mixed precision, as training is where the spec says so. */
+  private recording(
+    name: string,
+    work: (program: Program) => void,
+    mixed = this.settings.spec.precision === "mixed",
+  ): Promise<Recording> {
     const known = this.recordings.get(name);
     if (known) return known;
     const { spec, model, backend, channels, mean, std } = this.settings;
@@ -281,7 +279,7 @@ export class GpuEngine implements Engine {
     const program = { ...common, ...this.fixed, channels, mean, std };
     const made = this.fitting((passes) => {
       const whole = () => work({ ...program, passes });
-      return this.tuned(whole).then(() => backend.record(whole));
+      return this.tuned(whole, mixed).then(() => backend.record(whole));
     });
     this.recordings.set(name, made);
     return made;
@@ -310,10 +308,11 @@ export class GpuEngine implements Engine {
   }
 
   /** Before anything is recorded on a GPU its kernels are measured; a software adapter takes the rule of thumb. */
-  private async tuned(work: () => void): Promise<void> {
-    const { backend, device, spec, tuningFile: file, log = () => undefined } = this.settings;
-    if (!(this.settings.measures ?? backend.foldsNumbers)) return;
-    await tune(backend, device, work, { file, mixed: spec.precision === "mixed", log });
+  private async tuned(work: () => void, mixed: boolean): Promise<void> {
+    const { backend, device, tuningFile: file, log = () => undefined } = this.settings;
+    const possible = backend.device.features.has("timestamp-query");
+    if (!possible || !(this.settings.measures ?? backend.foldsNumbers)) return;
+    await tune(backend, device, work, { file, mixed, log });
   }
 
   private async run(

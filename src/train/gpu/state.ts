@@ -19,8 +19,13 @@ class DeviceLayout {
     this.size = at;
   }
 
-  place(name: string): number {
-    return this.offsets[this.layout.entries.findIndex((entry) => entry.name === name)] as number;
+  /** Gives every block, of `blocks` [size / BLOCK], its tensor's value. */
+  fillBlocks<T extends Int32Array | Float32Array>(blocks: T, value: (index: number) => number): T {
+    this.layout.entries.forEach(({ size }, i) => {
+      const from = (this.offsets[i] as number) / BLOCK;
+      blocks.fill(value(i), from, from + Math.ceil(size / BLOCK));
+    });
+    return blocks;
   }
 
   pack(values: Float32Array): Float32Array {
