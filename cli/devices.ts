@@ -1,10 +1,10 @@
 /** `mocod devices`: what this machine can compute on, and whether it does so rightly. */
 import * as tf from "@tensorflow/tfjs-core";
-import { type AdapterDescription, findAdapters, missingHint, openAdapter } from "../src/backend/adapters.ts";
+import { type AdapterDescription, findAdapters, missingHint } from "../src/backend/adapters.ts";
 import { chooseDevice } from "../src/backend/choose.ts";
+import { openAnother } from "../src/kernels/gpu.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { type SelfTest, selfTest } from "../src/kernels/self_test.ts";
-import { registerWebgpuKernels } from "../src/kernels/webgpu/register.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf } from "../src/util/errors.ts";
 
@@ -33,8 +33,7 @@ export async function listDevices(env: Env, options: { json?: boolean; test: boo
     for (const found of await findAdapters()) {
       const test = () =>
         tested(async () => {
-          const { backend } = await openAdapter(found);
-          registerWebgpuKernels();
+          const backend = await openAnother(found);
           await tf.setBackend("webgpu");
           return selfTest(backend, found.description.software);
         });

@@ -90,8 +90,8 @@ export async function findAdapters(): Promise<FoundAdapter[]> {
   return [...new Map(described.map((one) => [key(one), one])).values()];
 }
 
-/** Why there may be no adapter, and what to do about it; undefined where there is nothing to say. */
-export function missingHint(platform: NodeJS.Platform = process.platform, load = loadsVulkan): string | undefined {
+/** Why there may be no adapter, and what to do about it. */
+export function missingHint(platform: NodeJS.Platform = process.platform, load = loadsVulkan): string {
   if (platform !== "linux") return "no WebGPU adapter: is the graphics driver installed?";
   if (!load()) {
     return "the Vulkan loader (libvulkan.so.1) is missing: apt-get install libvulkan1, or your system's vulkan-loader";
@@ -109,18 +109,12 @@ function loadsVulkan(): boolean {
   }
 }
 
-export interface OpenedDevice {
-  readonly backend: GpuBackend;
-  readonly description: AdapterDescription;
-  readonly info: GPUAdapterInfo;
-}
-
 /** Opens an adapter's device with all that it has to offer, and makes it tfjs's backend `webgpu`. */
-export async function openAdapter({ adapter, description }: FoundAdapter): Promise<OpenedDevice> {
+export async function openAdapter({ adapter, description }: FoundAdapter): Promise<GpuBackend> {
   const features = WANTED.filter((name) => adapter.features.has(name));
   const device = await adapter.requestDevice({
     requiredFeatures: features as GPUFeatureName[],
     requiredLimits: { ...description.limits },
   });
-  return { backend: useDevice(device, adapter.info, !description.software), description, info: adapter.info };
+  return useDevice(device, adapter.info, !description.software);
 }

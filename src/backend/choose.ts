@@ -25,11 +25,11 @@ export function agreed(asked: DeviceWish, allowed: DeviceWish): DeviceWish {
 export async function chooseDevice(
   wish: DeviceWish,
   find: () => Promise<FoundAdapter[]> = findAdapters,
-  hint: () => string | undefined = missingHint,
+  hint: () => string = missingHint,
 ): Promise<Choice> {
   if (wish === "wasm") return { found: undefined, why: "WASM, as asked for" };
   let adapters: FoundAdapter[] = [];
-  let missing = hint() ?? "no WebGPU adapter";
+  let missing: string | undefined;
   try {
     adapters = await find();
   } catch (error) {
@@ -39,9 +39,9 @@ export async function chooseDevice(
   if (real) return { found: real, why: `WebGPU on ${real.description.name} (${real.description.driver})` };
   const [software] = adapters;
   if (wish === "webgpu") {
-    if (!software) throw new UserError(`no WebGPU: ${missing}`);
+    if (!software) throw new UserError(`no WebGPU: ${missing ?? hint()}`);
     return { found: software, why: `WebGPU on ${software.description.name}, which is no GPU: as asked for, and slow` };
   }
-  const why = software ? `the only WebGPU adapter, ${software.description.name}, is no GPU` : missing;
+  const why = software ? `the only WebGPU adapter, ${software.description.name}, is no GPU` : (missing ?? hint());
   return { found: undefined, why: `WASM: ${why}` };
 }

@@ -7,19 +7,12 @@ let opened: GpuBackend | undefined;
 
 /** Makes the device tfjs's backend `webgpu` of this thread. `foldsNumbers`: see GpuBackend. */
 export function useDevice(device: GPUDevice, info: GPUAdapterInfo, foldsNumbers: boolean): GpuBackend {
-  closeWebgpu();
+  if (opened) tf.removeBackend("webgpu");
   const backend = new GpuBackend(device, info);
   backend.foldsNumbers = foldsNumbers;
   opened = backend;
   tf.registerBackend("webgpu", () => backend);
   return backend;
-}
-
-/** Forgets the device of this thread, as after it was lost. */
-export function closeWebgpu(): void {
-  if (!opened) return;
-  opened = undefined;
-  tf.removeBackend("webgpu");
 }
 
 /** Throws before `useDevice`. */

@@ -8,12 +8,13 @@ let opened: Promise<GpuBackend> | undefined;
 
 /** Once a process: what follows gets the first one's device. tfjs goes on computing where it did. */
 export function openGpu(found: FoundAdapter): Promise<GpuBackend> {
-  opened ??= open(found);
+  opened ??= openAnother(found);
   return opened;
 }
 
-async function open(found: FoundAdapter): Promise<GpuBackend> {
-  const { backend } = await openAdapter(found);
+/** Opens one more device, in place of the one that tfjs had. */
+export async function openAnother(found: FoundAdapter): Promise<GpuBackend> {
+  const backend = await openAdapter(found);
   registerWebgpuKernels();
   const before = tf.getBackend();
   await tf.setBackend("webgpu");
