@@ -1,10 +1,12 @@
 /** The devices of the conformance suite: WASM, and WebGPU on SwiftShader, which Debian's chromium brings. */
 import { dlopen, FFIType } from "bun:ffi";
+import { afterAll, beforeAll } from "bun:test";
 import { existsSync } from "node:fs";
 import * as tf from "@tensorflow/tfjs-core";
-import { findAdapters, openAdapter } from "../src/backend/adapters.ts";
+import { findAdapters } from "../src/backend/adapters.ts";
+import { openGpu } from "../src/kernels/gpu.ts";
 import { openDevice } from "../src/kernels/index.ts";
-import { registerWebgpuKernels } from "../src/kernels/webgpu/register.ts";
+import { guardHeap } from "./helpers.ts";
 
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
 
@@ -43,10 +45,28 @@ async function openTestGpu(): Promise<void> {
   useSwiftShader();
   const [first] = await findAdapters();
   if (!first) throw new Error("no WebGPU adapter, not even SwiftShader");
-  const { backend } = await openAdapter(first);
+  const backend = await openGpu(first);
   // What WebGPU does not accept it only mentions, and goes on with zeros.
   backend.device.addEventListener("uncapturederror", ({ error }) => {
     throw error;
   });
-  registerWebgpuKernels();
 }
+
+/**
+ * The tests of this block run on the device: WASM's heap between guard words, see `guardHeap`. Behind them it is WASM again,
+ * which is what other files take for granted.
+ */
+export function runOn(device: TestDevice): void {
+  let unguard: (() => void) | undefined;
+  beforeAll(async () => {
+    await useTestDevice(device);
+    if (device === "wasm") unguard = guardHeap();
+  });
+  afterAll(async () => {
+    unguard?.();
+    await useTestDevice("wasm");
+  });
+}
+
+/** A pipeline of WebGPU is compiled for every shape, which takes a software adapter a third of a second. */
+export const few = (device: TestDevice, runs: number): number => (device === "wasm" ? runs : Math.ceil(runs / 6));

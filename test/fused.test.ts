@@ -1,5 +1,5 @@
 /** The other kernels against their float64 references, over random shapes, and their gradients against finite differences. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { centreRow, ROW } from "../src/data/view.ts";
@@ -9,23 +9,13 @@ import { infoNceReference } from "../src/kernels/info_nce/reference.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
 import { meanPlaces } from "../src/kernels/mean_places/index.ts";
 import { Stream } from "../src/util/random.ts";
-import { devices, useTestDevice } from "./devices.ts";
-import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
+import { devices, few, runOn } from "./devices.ts";
+import { relativeError, tidied, wave } from "./helpers.ts";
 
 const side = fc.oneof(fc.integer({ min: 1, max: 17 }), fc.constant(28));
 
 describe.each(devices)("%s", (device) => {
-  let unguard: (() => void) | undefined;
-  beforeAll(async () => {
-    await useTestDevice(device);
-    if (device === "wasm") unguard = guardHeap();
-  });
-  afterAll(async () => {
-    unguard?.();
-    await useTestDevice("wasm"); // which is what the other files take for granted
-  });
-  /** A pipeline of WebGPU is compiled for every shape, which takes a software adapter a third of a second. */
-  const few = (runs: number) => (device === "wasm" ? runs : Math.ceil(runs / 6));
+  runOn(device);
 
   describe("InfoNCE", () => {
     const units = (rows: number, dim: number, salt: number) => {
@@ -80,7 +70,7 @@ describe.each(devices)("%s", (device) => {
             expect(relativeError(await dq.data(), expected.dq)).toBeLessThan(2e-6 / t + 1e-5);
           });
         }),
-        { numRuns: few(200), seed: 3 },
+        { numRuns: few(device, 200), seed: 3 },
       );
     });
 
@@ -124,7 +114,7 @@ describe.each(devices)("%s", (device) => {
             expect(relativeError(await dx.data(), await expected.data())).toBeLessThan(1e-6);
           });
         }),
-        { numRuns: few(40), seed: 9 },
+        { numRuns: few(device, 40), seed: 9 },
       );
     });
   });
@@ -176,7 +166,7 @@ describe.each(devices)("%s", (device) => {
             expect(relativeError(await dx.data(), expected.dx)).toBeLessThan(1e-6);
           });
         }),
-        { numRuns: few(60), seed: 7 },
+        { numRuns: few(device, 60), seed: 7 },
       );
     });
   });

@@ -1,20 +1,16 @@
 /** Runs on WebGPU (SwiftShader here) beside runs on WASM: the same training, and checkpoints that either takes up. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { create } from "webgpu";
 import { DeviceMemoryError } from "../src/backend/errors.ts";
 import { GpuBackend } from "../src/backend/gpu_backend.ts";
 import { parseSpec } from "../src/spec/job.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
 import { openBatches } from "../src/train/batches.ts";
 import { passesAfter } from "../src/train/gpu/engine.ts";
 import { trainStep } from "../src/train/moco_step.ts";
-import { type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import { embed, openSession } from "../src/train/session.ts";
 import { type StepMetrics, startPosition } from "../src/train/state.ts";
 import { type TestDevice, useTestDevice } from "./devices.ts";
-import { relativeError, temporaryFolder, writeFashionLike } from "./helpers.ts";
+import { finalFiles, relativeError, runTo, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const data = temporaryFolder();
 beforeAll(async () => {
@@ -38,31 +34,10 @@ const specFor = (more: object = {}) =>
 const quiet = { cache: "/nonexistent", log: () => undefined, progress: () => undefined };
 const computing = (device: TestDevice) => ({ threads: 2, device });
 
-async function run(spec: ReturnType<typeof specFor>, folder: string, device: TestDevice, stopAtStep?: number) {
-  let step = -1;
-  const run = new RunFolder(folder, "run_x");
-  run.create();
-  return pretrain(spec, run, computing(device), {
-    ...quiet,
-    progress: (p) => {
-      step = p.step;
-    },
-    stopRequested: () => (step === stopAtStep ? "shutdown" : undefined),
-  });
-}
-
-const finalFiles = (folder: string, result: PretrainResult) => {
-  const path = join(folder, "runs/run_x");
-  return [
-    readFileSync(join(path, "checkpoints", result.checkpoint.file)),
-    readFileSync(join(path, "metrics.jsonl"), "utf8"),
-  ];
-};
-
 async function wholeRun(spec: ReturnType<typeof specFor>, steps: readonly [TestDevice, number | undefined][]) {
   using folder = temporaryFolder();
   for (const [device, stop] of steps) {
-    const outcome = await run(spec, folder.path, device, stop);
+    const outcome = await runTo(spec, folder.path, computing(device), stop);
     if ("result" in outcome) return { result: outcome.result, files: finalFiles(folder.path, outcome.result) };
   }
   throw new Error("the run did not end");

@@ -7,7 +7,11 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { HeapRecord } from "../src/backend/heap.ts";
 import { wasmDevice } from "../src/backend/wasm.ts";
 import { type HeldImages, type Images, isHeld } from "../src/data/types.ts";
+import type { PretrainSpec } from "../src/spec/pretrain.ts";
+import { RunFolder } from "../src/store/run_folder.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
+import { type PretrainOutcome, type PretrainResult, pretrain } from "../src/train/pretrain.ts";
+import type { Computing } from "../src/train/session.ts";
 
 /** A folder that is gone when the test is: `using folder = temporaryFolder()`. */
 export function temporaryFolder() {
@@ -149,4 +153,30 @@ export async function tidied(work: () => Promise<void>): Promise<void> {
   } finally {
     tf.engine().endScope();
   }
+}
+
+/** Pretrains `spec` as run_x of `folder`, on from its last checkpoint; stops when that many steps are known to be done. */
+export async function runTo(
+  spec: PretrainSpec,
+  folder: string,
+  computing: Computing,
+  stopAtStep?: number,
+): Promise<PretrainOutcome> {
+  let step = -1;
+  const run = new RunFolder(folder, "run_x");
+  run.create();
+  return pretrain(spec, run, computing, {
+    cache: "/nonexistent",
+    log: () => undefined,
+    progress: (p) => {
+      step = p.step;
+    },
+    stopRequested: () => (step === stopAtStep ? "shutdown" : undefined),
+  });
+}
+
+/** Bytes of the last checkpoint of such a run, and its metrics. */
+export function finalFiles(folder: string, { checkpoint }: PretrainResult): [Buffer, string] {
+  const path = join(folder, "runs/run_x");
+  return [readFileSync(join(path, "checkpoints", checkpoint.file)), readFileSync(join(path, "metrics.jsonl"), "utf8")];
 }

@@ -1,5 +1,5 @@
 /** Convolutions and products against their float64 references, over random shapes, between guard words. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { findNullAdapter } from "../src/backend/null_adapter.ts";
@@ -12,7 +12,7 @@ import { type Operand, type Tile, tiles } from "../src/kernels/webgpu/product.ts
 import { agrees, productsOf, provenCores, tuneProducts } from "../src/kernels/webgpu/tune.ts";
 import { candidates, keyOf, type ProductLaunch, tileFor, tuning } from "../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../src/util/random.ts";
-import { devices, useTestDevice } from "./devices.ts";
+import { devices, runOn, useTestDevice } from "./devices.ts";
 import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
 
 test("the guard words see a write beyond the end", async () => {
@@ -40,15 +40,7 @@ const geometry: fc.Arbitrary<Geometry> = fc
   .map(({ k, ...rest }) => ({ ...rest, kh: k, kw: k, pad: (k - 1) / 2 }));
 
 describe.each(devices)("%s", (device) => {
-  let unguard: (() => void) | undefined;
-  beforeAll(async () => {
-    await useTestDevice(device);
-    if (device === "wasm") unguard = guardHeap();
-  });
-  afterAll(async () => {
-    unguard?.();
-    await useTestDevice("wasm"); // which is what the other files take for granted
-  });
+  runOn(device);
 
   describe("conv2d", () => {
     test("forward and both gradients equal the definition for any shape", async () => {

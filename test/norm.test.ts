@@ -1,5 +1,5 @@
 /** Batch norm against its float64 reference, its gradients against finite differences, alone and behind a convolution. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { webgpu } from "../src/backend/webgpu.ts";
@@ -9,21 +9,11 @@ import { inHalf, toFloat32 } from "../src/kernels/webgpu/precision.ts";
 import { tilesOfBlocks } from "../src/kernels/webgpu/product.ts";
 import { withStatistics } from "../src/kernels/webgpu/statistics.ts";
 import { tuning } from "../src/kernels/webgpu/tuned.ts";
-import { devices, useTestDevice } from "./devices.ts";
-import { guardHeap, relativeError, tidied, wave } from "./helpers.ts";
+import { devices, few, runOn } from "./devices.ts";
+import { relativeError, tidied, wave } from "./helpers.ts";
 
 describe.each(devices)("%s", (device) => {
-  let unguard: (() => void) | undefined;
-  beforeAll(async () => {
-    await useTestDevice(device);
-    if (device === "wasm") unguard = guardHeap();
-  });
-  afterAll(async () => {
-    unguard?.();
-    await useTestDevice("wasm"); // which is what the other files take for granted
-  });
-  /** A pipeline of WebGPU is compiled for every shape, which takes a software adapter a third of a second. */
-  const few = (runs: number) => (device === "wasm" ? runs : Math.ceil(runs / 6));
+  runOn(device);
 
   describe("batch norm", () => {
     const shapes = fc.record({
@@ -61,7 +51,7 @@ describe.each(devices)("%s", (device) => {
             expect(await again.data()).toEqual(await y.data());
           });
         }),
-        { numRuns: few(80), seed: 3 },
+        { numRuns: few(device, 80), seed: 3 },
       );
     });
 

@@ -3,14 +3,12 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseSpec } from "../src/spec/job.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
 import { openBatches } from "../src/train/batches.ts";
 import { queueDrift, trainStep } from "../src/train/moco_step.ts";
-import { type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import { openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
 import type { Threads } from "../src/train/threads.ts";
-import { temporaryFolder, writeFashionLike } from "./helpers.ts";
+import { finalFiles, runTo, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const specFor = (data: string, more: object = {}) =>
   parseSpec("pretrain", {
@@ -27,31 +25,8 @@ const specFor = (data: string, more: object = {}) =>
 
 const quiet = { cache: "/nonexistent", log: () => undefined, progress: () => undefined };
 
-async function run(spec: ReturnType<typeof specFor>, folder: string, threads: number, stopAtStep?: number) {
-  let step = -1;
-  const run = new RunFolder(folder, "run_x");
-  run.create();
-  return pretrain(
-    spec,
-    run,
-    { threads, device: "wasm" },
-    {
-      ...quiet,
-      progress: (p) => {
-        step = p.step;
-      },
-      stopRequested: () => (step === stopAtStep ? "shutdown" : undefined),
-    },
-  );
-}
-
-const finalFiles = (folder: string, result: PretrainResult) => {
-  const path = join(folder, "runs/run_x");
-  return [
-    readFileSync(join(path, "checkpoints", result.checkpoint.file)),
-    readFileSync(join(path, "metrics.jsonl"), "utf8"),
-  ];
-};
+const run = (spec: ReturnType<typeof specFor>, folder: string, threads: number, stopAtStep?: number) =>
+  runTo(spec, folder, { threads, device: "wasm" }, stopAtStep);
 
 test.each([
   ["as it is", {}],
