@@ -1,6 +1,7 @@
 /** The process's configuration: validated environment variables; CLI flags set the same names. */
 import { availableParallelism, homedir } from "node:os";
 import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { UserError } from "./errors.ts";
 
@@ -14,7 +15,13 @@ const schema = z.object({
   MOCOD_PORT: integer(0, 65535).default(8787),
   MOCOD_THREADS: integer(1, 256).optional(),
   MOCOD_DEVICE: z.enum(["auto", "webgpu", "wasm"]).default("auto"),
-  MOCOD_LOCK_SECONDS: integer(1, 3600).default(30),
+  MOCOD_LOCK_SECONDS: integer(1, 3600).default(90),
+  MOCOD_STORE: z
+    .string()
+    .regex(/^(file:\/\/\/|s3:\/\/.)/, "file:///folder or s3://bucket/prefix")
+    .optional(),
+  MOCOD_STALL_MINUTES: z.coerce.number().gt(0).max(10_000).default(20),
+  MOCOD_REDIS_JOBS: integer(0, 1_000_000).default(500),
 });
 
 export interface Env {
@@ -26,8 +33,14 @@ export interface Env {
   threads: number;
   /** What workers compute on; auto: a GPU where there is a real one. */
   device: "auto" | "webgpu" | "wasm";
-  /** A worker that is silent for so long is taken for dead. */
+  /** A worker that is silent for so long is taken for dead; less than that without Redis it does not notice. */
   lockSeconds: number;
+  /** Where runs live: file:///… (unset: the data folder) or s3://bucket/prefix. */
+  storeUrl: string;
+  /** A job that makes no step for so long is killed and goes on from its checkpoint. */
+  stallMinutes: number;
+  /** Finished jobs whose records stay in Redis; older ones are read from the store. */
+  redisJobs: number;
 }
 
 /** Throws UserError that names every bad variable. Empty variables count as unset. */
@@ -42,9 +55,13 @@ export function readEnv(source: Record<string, string | undefined> = process.env
     throw new UserError(lines.join("\n"));
   }
   const env = parsed.data;
+  const dataDir = resolve(env.MOCOD_DATA_DIR.replace(/^~(?=\/|$)/, homedir()));
   return {
     redisUrl: env.REDIS_URL,
-    dataDir: resolve(env.MOCOD_DATA_DIR.replace(/^~(?=\/|$)/, homedir())),
+    dataDir,
+    storeUrl: env.MOCOD_STORE ?? pathToFileURL(dataDir).href,
+    stallMinutes: env.MOCOD_STALL_MINUTES,
+    redisJobs: env.MOCOD_REDIS_JOBS,
     host: env.MOCOD_HOST,
     port: env.MOCOD_PORT,
     threads: env.MOCOD_THREADS ?? availableParallelism(),

@@ -1,0 +1,72 @@
+/** Everything in a store, held against its checksums. */
+import { messageOf } from "../util/errors.ts";
+import type { Blobs } from "./blobs.ts";
+import { sha256 } from "./files.ts";
+import { type Manifest, RUNS, RunStore, START_FILE, type Start } from "./run_store.ts";
+
+export interface StoreReport {
+  runs: number;
+  files: number;
+  damaged: { run: string; file: string; problem: string }[];
+}
+
+/** Reads every file once. Says of each damaged one what is wrong with it. */
+export async function checkStore(blobs: Blobs): Promise<StoreReport> {
+  const report: StoreReport = { runs: 0, files: 0, damaged: [] };
+  for (const id of await blobs.folders(RUNS)) {
+    report.runs++;
+    const run = new RunStore(blobs, id);
+    const names = await run.names();
+    report.files += names.length;
+    const blame = (file: string, problem: string) => report.damaged.push({ run: id, file, problem });
+    const sums = await expectedSums(run, names, blame);
+    for (const name of names) {
+      const bytes = await run.read(name);
+      const expected = sums.get(name);
+      if (!bytes) continue; // removed meanwhile, by the run itself
+      if (expected !== undefined && sha256(bytes) !== expected) blame(name, `SHA-256 ${expected} expected`);
+      else if (expected === undefined) parse(name, bytes, blame);
+    }
+    for (const name of sums.keys()) if (!names.includes(name)) blame(name, "is not there");
+    if (!names.includes("job.json")) blame("job.json", "is not there");
+  }
+  return report;
+}
+
+type Blame = (file: string, problem: string) => void;
+
+/** File -> SHA-256, of all that have one written down. */
+async function expectedSums(run: RunStore, names: readonly string[], blame: Blame): Promise<Map<string, string>> {
+  const sums = new Map<string, string>();
+  const read = async <T>(name: string): Promise<T | undefined> => {
+    try {
+      return await run.readJson<T>(name);
+    } catch (error) {
+      blame(name, messageOf(error));
+      return undefined;
+    }
+  };
+  const manifest = names.includes("manifest.json") ? await read<Manifest>("manifest.json") : undefined;
+  const over = (await read<{ status?: string }>("job.json"))?.status === "succeeded";
+  // A run that was extended has an old one until it is finished again.
+  if (over) for (const [name, { sha256: sum }] of Object.entries(manifest?.files ?? {})) sums.set(name, sum);
+  const start = names.includes("start.json") ? await read<Start>("start.json") : undefined;
+  if (start) sums.set(START_FILE, start.sha256);
+  for (const record of await run.checkpoints((problem) => blame("checkpoints", problem))) {
+    sums.set(`checkpoints/${record.file}`, record.sha256);
+  }
+  return sums;
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** Of files without a sum: whether they can be read at all. */
+function parse(name: string, bytes: Uint8Array, blame: Blame): void {
+  if (!/\.jsonl?$/.test(name)) return;
+  try {
+    const text = decoder.decode(bytes);
+    for (const part of name.endsWith(".jsonl") ? text.split("\n").filter(Boolean) : [text]) JSON.parse(part);
+  } catch (error) {
+    blame(name, messageOf(error));
+  }
+}

@@ -1,0 +1,123 @@
+/** A folder. A file appears by a rename, after its bytes are on the disk. */
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { pathToFileURL } from "node:url";
+import { isAlive, machineId } from "../util/machine.ts";
+import type { Blobs } from "./blobs.ts";
+import { StoreError } from "./errors.ts";
+
+/** `.<name>.<machine>.<pid>.<count>.tmp`: whoever finds it can tell whether its writer is still alive. */
+const TEMPORARY = /^\..*\.([0-9a-f]+)\.(\d+)\.\d+\.tmp$/;
+/** Of another machine nobody here can tell; a file is not written for so long. */
+const ABANDONED_MS = 24 * 3600 * 1000;
+
+let count = 0;
+
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "";
+
+/** What an operator can mend: it is waited for, and no attempt of a job is counted for it. */
+const PASSING = new Set(["ENOSPC", "EDQUOT", "EFBIG", "EIO", "ESTALE", "ETIMEDOUT", "EROFS", "EMFILE", "ENFILE"]);
+
+function rethrow(file: string, error: unknown): never {
+  if (PASSING.has(codeOf(error))) throw new StoreError(`${file}: ${(error as Error).message}`, { cause: error });
+  throw error;
+}
+
+const missing = (error: unknown): boolean => codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR";
+
+export class LocalBlobs implements Blobs {
+  readonly url: string;
+
+  constructor(readonly root: string) {
+    this.url = pathToFileURL(root).href;
+  }
+
+  async read(key: string): Promise<Uint8Array | undefined> {
+    try {
+      return new Uint8Array(await readFile(join(this.root, key)));
+    } catch (error) {
+      if (missing(error)) return undefined;
+      rethrow(key, error);
+    }
+  }
+
+  async write(key: string, bytes: Uint8Array | string): Promise<void> {
+    const file = join(this.root, key);
+    const folder = dirname(file);
+    const temporary = join(
+      folder,
+      `.${file.slice(folder.length + 1)}.${machineId()}.${process.pid}.${Bun.isMainThread ? 0 : 1}${count++}.tmp`,
+    );
+    try {
+      await mkdir(folder, { recursive: true });
+      const handle = await open(temporary, "w");
+      try {
+        await handle.writeFile(bytes);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(temporary, file);
+      const directory = await open(folder, "r");
+      try {
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
+    } catch (error) {
+      await rm(temporary, { force: true });
+      rethrow(key, error);
+    }
+  }
+
+  async list(prefix: string): Promise<string[]> {
+    const folder = prefix.slice(0, prefix.lastIndexOf("/") + 1);
+    const keys = (await this.files(folder)).map((file) => relative(this.root, file));
+    return keys.filter((key) => key.startsWith(prefix) && !TEMPORARY.test(key.slice(key.lastIndexOf("/") + 1))).sort();
+  }
+
+  async folders(prefix: string): Promise<string[]> {
+    try {
+      const entries = await readdir(join(this.root, prefix), { withFileTypes: true });
+      return entries
+        .filter((entry) => entry.isDirectory())
+        .map(({ name }) => name)
+        .sort();
+    } catch (error) {
+      if (missing(error)) return [];
+      rethrow(prefix, error);
+    }
+  }
+
+  async remove(key: string): Promise<void> {
+    await rm(join(this.root, key), { force: true });
+  }
+
+  async sweep(prefix: string): Promise<void> {
+    for (const file of await this.files(prefix)) {
+      const [, machine, pid] = file.slice(file.lastIndexOf("/") + 1).match(TEMPORARY) ?? [];
+      if (machine === undefined) continue;
+      const dead = machine === machineId() ? !isAlive(Number(pid)) : Date.now() - (await age(file)) > ABANDONED_MS;
+      if (dead) await rm(file, { force: true });
+    }
+  }
+
+  private async files(folder: string): Promise<string[]> {
+    try {
+      const entries = await readdir(join(this.root, folder), { withFileTypes: true, recursive: true });
+      return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    } catch (error) {
+      if (missing(error)) return [];
+      rethrow(folder, error);
+    }
+  }
+}
+
+async function age(file: string): Promise<number> {
+  try {
+    return (await stat(file)).mtimeMs;
+  } catch (error) {
+    if (missing(error)) return Date.now(); // renamed meanwhile: it was alive
+    throw error;
+  }
+}

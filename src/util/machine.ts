@@ -1,0 +1,33 @@
+/** Which machine this is, and whether a process of it is alive. */
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { hostname } from "node:os";
+
+let identity: string | undefined;
+
+/**
+ * 12 hex digits. Two processes have the same exactly if one can see the other's pid: the same boot of the same machine
+ * and, on Linux, the same pid namespace, so two containers of one host differ.
+ */
+export function machineId(): string {
+  if (identity === undefined) {
+    const boot = "/proc/sys/kernel/random/boot_id";
+    const namespace = "/proc/self/ns/pid";
+    const parts = [
+      hostname(),
+      existsSync(boot) ? readFileSync(boot, "utf8") : "",
+      existsSync(namespace) ? readlinkSync(namespace) : "",
+    ];
+    identity = createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 12);
+  }
+  return identity;
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // Signal 0 only asks: EPERM is somebody else's living process.
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
