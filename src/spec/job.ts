@@ -10,22 +10,11 @@ import {
   probeSpec,
   protocols,
 } from "./evaluation.ts";
+import type { JobStatus } from "./life.ts";
 import { type PresetName, presets } from "./presets.ts";
 import { type PretrainSpec, pretrainSpec } from "./pretrain.ts";
 
-export const jobStatuses = [
-  "waiting",
-  "queued",
-  "running",
-  "pausing",
-  "paused",
-  "cancelling",
-  "cancelled",
-  "succeeded",
-  "failed",
-] as const;
-export type JobStatus = (typeof jobStatuses)[number];
-export const finalStatuses: readonly JobStatus[] = ["cancelled", "succeeded", "failed"];
+export { finalStatuses, type JobStatus, jobStatuses } from "./life.ts";
 
 export interface JobSpecs {
   pretrain: PretrainSpec;
@@ -63,7 +52,7 @@ const schemas = {
 export const jobTypes = Object.keys(schemas) as JobType[];
 
 /** Fields of a preset that the request does not name are taken from it; records are merged, lists replaced. */
-function merge(base: unknown, over: unknown): unknown {
+export function merge(base: unknown, over: unknown): unknown {
   const isRecord = (v: unknown): v is Record<string, unknown> =>
     typeof v === "object" && v !== null && !Array.isArray(v);
   if (!isRecord(base) || !isRecord(over)) return over === undefined ? base : over;
@@ -146,11 +135,23 @@ export interface Progress {
   verdict: { state: string; message: string } | null;
 }
 
+/** What a forked run began with. */
+export interface ForkSource {
+  from: { id: string; step: number };
+  /** state: everything goes on behind that step; weights: the encoders alone. */
+  keep: "state" | "weights";
+}
+
 export interface Job {
   id: string;
   type: JobType;
   name: string | null;
   status: JobStatus;
+  /** -1000 to 1000; the higher goes first, and among equals the one that was submitted first. */
+  priority: number;
+  /** Why it is not running, where that is not plain: what it waits for, or when it is tried again. */
+  waitingFor: string | null;
+  forked: ForkSource | null;
   progress: Progress | null;
   spec: JobSpecs[JobType];
   /** What is allowed but doubtful about the spec. */

@@ -46,6 +46,7 @@ const imagenet: Preset = {
     solarise: 0,
   },
   monitor: { everyEpochs: 1, k: 200, temperature: 0.1, features: "backbone", bank: 50_000, holdout: 5_000 },
+  checkpoint: { everyEpochs: 1, everyMinutes: 10, keepLast: 2, keepBest: true, keepEvery: 0 },
 };
 
 /** What MoCo v1's defaults differ in, on ImageNet: linear head, T 0.07, step schedule, stronger hue and no blur. */

@@ -45,6 +45,14 @@ export const optimizerSpec = z.strictObject({
 });
 export type OptimizerSpec = z.infer<typeof optimizerSpec>;
 
+export const checkpointSpec = z.strictObject({
+  everyEpochs: z.int().min(1).describe("a checkpoint at the end of every so many epochs, and of the last one"),
+  everyMinutes: z.number().min(0).max(10_080).describe("and in between, after so much time without one; 0: never"),
+  keepLast: z.int().min(1).max(1000).describe("of those at an epoch's end, how many stay"),
+  keepBest: z.boolean().describe("the one with the best kNN stays as well"),
+  keepEvery: z.int().min(0).describe("those of every so many epochs stay as well; 0: none"),
+});
+
 type Sizes = { batchSize: number; splits: number; queueSize: number; symmetric: boolean; epochs: number };
 
 /** Keys that one step puts into the queue: with the symmetric loss those of both views. */
@@ -96,6 +104,7 @@ export const pretrainSpec = z
       bank: z.int().min(1).describe("at most so many training images vote"),
       holdout: z.int().min(1).describe("training images held out of pretraining and classified by the vote"),
     }),
+    checkpoint: checkpointSpec,
   })
   .refine((spec) => spec.batchSize % spec.splits === 0, {
     ...between("batchSize", "splits"),

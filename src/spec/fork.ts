@@ -1,0 +1,33 @@
+/** What may change when a run goes on as another one, or for longer. */
+import { type FieldError, type ForkSource, merge, parseSpec, SpecError } from "./job.ts";
+import type { PretrainSpec } from "./pretrain.ts";
+
+/** The shapes of everything that a checkpoint holds. */
+const shapes = ["encoder", "head", "dim", "queueSize"];
+/** And what gives a step its number, its images and its optimiser. */
+const counted = ["dataset", "batchSize", "symmetric", "optimizer.algorithm", "monitor.holdout"];
+const fixed: Record<ForkSource["keep"], readonly string[]> = { weights: shapes, state: [...shapes, ...counted] };
+
+const valueAt = (value: unknown, path: string): unknown =>
+  path.split(".").reduce<unknown>((v, key) => (v as Record<string, unknown>)[key], value);
+
+/** The source's spec with `changes`. Throws SpecError that names every field which may not change. */
+export function forkSpec(source: PretrainSpec, changes: object, keep: ForkSource["keep"]): PretrainSpec {
+  const spec = parseSpec("pretrain", merge(source, changes));
+  const errors = fixed[keep].flatMap((path): FieldError[] => {
+    const [was, is] = [valueAt(source, path), valueAt(spec, path)];
+    if (JSON.stringify(was) === JSON.stringify(is)) return [];
+    const allowed = `${JSON.stringify(was)}, as in the run that is forked with its ${keep}`;
+    return [{ field: `spec.${path}`, got: is, allowed }];
+  });
+  if (errors.length > 0) throw new SpecError(errors);
+  return spec;
+}
+
+/** The same spec with more epochs. Throws SpecError where they are not more. */
+export function extendSpec(spec: PretrainSpec, epochs: number): PretrainSpec {
+  if (epochs < spec.epochs) {
+    throw new SpecError([{ field: "epochs", got: epochs, allowed: `more than ${spec.epochs}, which the run has` }]);
+  }
+  return parseSpec("pretrain", { ...spec, epochs });
+}
