@@ -11,7 +11,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { parseSpec } from "../src/spec/job.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
+import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 
 const { values } = parseArgs({
@@ -42,11 +43,10 @@ try {
         augmentation: { size: number("size"), flip: 0 },
         monitor: { everyEpochs: number("epochs"), bank: 1000, holdout: 500, k: 20 },
       });
-      const folder = new RunFolder(data, `run_${device}_${precision}_${seed}`);
-      folder.create();
+      const run = new RunStore(new LocalBlobs(data), `run_${device}_${precision}_${seed}`);
       const outcome = await pretrain(
         spec,
-        folder,
+        run,
         { threads: 1, device: device as "webgpu" | "wasm" },
         {
           cache: data,

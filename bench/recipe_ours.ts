@@ -3,9 +3,11 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseSpec } from "../src/spec/job.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
-import { pretrain, type Reporter } from "../src/train/pretrain.ts";
+import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { RunStore } from "../src/store/run_store.ts";
+import { pretrain } from "../src/train/pretrain.ts";
 import { probe } from "../src/train/probe.ts";
+import type { Reporter } from "../src/train/reporter.ts";
 import type { Outcome } from "./recipe.ts";
 
 const [file, threads] = process.argv.slice(2) as [string, string];
@@ -23,13 +25,12 @@ const report: Reporter = {
 };
 const computing = { threads: Number(threads), device: "wasm" } as const;
 try {
-  const folder = new RunFolder(data, "run_recipe");
-  folder.create();
+  const folder = new RunStore(new LocalBlobs(data), "run_recipe");
   const trained = await pretrain(spec, folder, computing, report);
   const probed = await probe(parseSpec("linear-probe", { from: "run_recipe", lr: 0.1 }), {
     pretrained: spec,
     source: folder,
-    own: new RunFolder(data, "run_probe"),
+    own: new RunStore(new LocalBlobs(data), "run_probe"),
     computing,
     report,
   });

@@ -8,7 +8,8 @@ import type { HeapRecord } from "../src/backend/heap.ts";
 import { wasmDevice } from "../src/backend/wasm.ts";
 import { type HeldImages, type Images, isHeld } from "../src/data/types.ts";
 import type { PretrainSpec } from "../src/spec/pretrain.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
+import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { RunStore } from "../src/store/run_store.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { type PretrainOutcome, type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import type { Computing } from "../src/train/session.ts";
@@ -163,9 +164,7 @@ export async function runTo(
   stopAtStep?: number,
 ): Promise<PretrainOutcome> {
   let step = -1;
-  const run = new RunFolder(folder, "run_x");
-  run.create();
-  return pretrain(spec, run, computing, {
+  return pretrain(spec, new RunStore(new LocalBlobs(folder), "run_x"), computing, {
     cache: "/nonexistent",
     log: () => undefined,
     progress: (p) => {

@@ -9,7 +9,8 @@ import { openSource, PLACE } from "../src/data/source.ts";
 import { indexTar } from "../src/data/tar_index.ts";
 import { type FiledImages, isHeld } from "../src/data/types.ts";
 import { parseSpec } from "../src/spec/job.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
+import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import { temporaryFolder } from "./helpers.ts";
 
@@ -39,8 +40,7 @@ const files = (path: string, more: object = {}) => ({
 /** Runs a tiny job; returns its checkpoint's checksum, its metrics and its result. */
 async function train(spec: object, threads: number) {
   using folder = temporaryFolder();
-  const run = new RunFolder(folder.path, "run_x");
-  run.create();
+  const run = new RunStore(new LocalBlobs(folder.path), "run_x");
   const parsed = parseSpec("pretrain", {
     ...{ dim: 16, queueSize: 40, batchSize: 8, splits: 2, epochs: 2, augmentation: { size: 16 } },
     encoder: { arch: "resnet10", stem: "cifar", width: 4 },
@@ -50,7 +50,7 @@ async function train(spec: object, threads: number) {
   const report = { ...context, progress: () => undefined, stopRequested: () => undefined };
   const outcome = await pretrain(parsed, run, { threads, device: "wasm" }, report);
   if (!("result" in outcome)) throw new Error("stopped");
-  const metrics = readFileSync(join(run.path, "metrics.jsonl"), "utf8");
+  const metrics = readFileSync(join(folder.path, "runs/run_x/metrics.jsonl"), "utf8");
   return { result: outcome.result, metrics };
 }
 

@@ -50,6 +50,8 @@ export interface DataContext {
   /** Folder for downloads. */
   readonly cache: string;
   readonly log: (message: string) => void;
+  /** Called now and then while work goes on: whoever waits for a step knows that nothing hangs. */
+  readonly alive?: () => void;
 }
 
 export function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {

@@ -10,7 +10,14 @@ import { decodeSafetensors, encodeSafetensors, type StoredTensor } from "../stor
 import { FileError } from "../util/errors.ts";
 import type { Position, TrainState } from "./state.ts";
 
-const FORMAT = "mocod-checkpoint-2";
+const FORMAT = "mocod-checkpoint-3";
+
+/** How the position of an older format becomes that of this one. A format that is not here is refused. */
+const migrations: Record<string, (position: Position) => Position> = {
+  [FORMAT]: (position) => position,
+  // Had no series: an epoch that was begun by such a version has its first steps in no file.
+  "mocod-checkpoint-2": (position) => ({ ...position, series: [] }),
+};
 
 export type Tensors = Map<string, StoredTensor>;
 
@@ -88,11 +95,10 @@ export function restoreCheckpoint(
   state: TrainState,
 ): Position {
   const { tensors, metadata } = decodeSafetensors(bytes, file);
-  if (metadata.format !== FORMAT) {
-    throw new FileError(
-      file,
-      `format ${FORMAT} expected, got ${metadata.format ?? "none"}: written by another version`,
-    );
+  const migrate = migrations[metadata.format ?? ""];
+  if (!migrate) {
+    const known = Object.keys(migrations).join(" or ");
+    throw new FileError(file, `format ${known} expected, got ${metadata.format ?? "none"}: written by another version`);
   }
   for (const [prefix, layout, values] of groups(encoder, state)) readLayout(tensors, file, prefix, layout, values);
   state.queue.set(readTensor(tensors, file, "module.queue", [spec.queueSize, spec.dim]));
@@ -101,5 +107,5 @@ export function restoreCheckpoint(
     throw new FileError(file, `tensor queue_ids: expected i64 [${spec.queueSize}]`);
   }
   state.queueIds.set(Int32Array.from(ids, Number));
-  return JSON.parse(metadata.position ?? "{}") as Position;
+  return migrate(JSON.parse(metadata.position ?? "{}") as Position);
 }

@@ -4,7 +4,8 @@ import type { EmbedSpec } from "../spec/evaluation.ts";
 import { encodeNpy } from "../store/npy.ts";
 import { encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
 import { FileError } from "../util/errors.ts";
-import { Evaluation, type EvaluationContext, type Outcome, type Provenance } from "./evaluation.ts";
+import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import type { Outcome } from "./reporter.ts";
 import { dimensionOf, type Embedding, embed } from "./session.ts";
 
 export interface EmbedJobResult extends Provenance {
@@ -30,13 +31,13 @@ export function embedImages(spec: EmbedSpec, context: EvaluationContext): Promis
         ["features", { shape: [images.count, dimension], data: features }],
       ]);
       const { own } = context;
-      const files = [own.writeFile("features.npy", encodeNpy([images.count, dimension], features))];
+      const files = [await own.writeFile("features.npy", encodeNpy([images.count, dimension], features))];
       if (images.labels) {
         tensors.set("labels", { shape: [images.count], data: BigInt64Array.from(images.labels, BigInt) });
-        files.push(own.writeFile("labels.npy", encodeNpy([images.count], images.labels)));
+        files.push(await own.writeFile("labels.npy", encodeNpy([images.count], images.labels)));
       }
       const metadata = { dataset: dataset.name, split: spec.split, classes: JSON.stringify(dataset.classes) };
-      files.push(own.writeFile("features.safetensors", encodeSafetensors(tensors, metadata)));
+      files.push(await own.writeFile("features.safetensors", encodeSafetensors(tensors, metadata)));
       return { images: images.count, dimension, files, classes: dataset.classes };
     });
   });

@@ -4,10 +4,10 @@ import type { Labelled } from "../evaluate/knn.ts";
 import type { DatasetSpec } from "../spec/dataset.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { sha256 } from "../store/files.ts";
-import type { RunFolder } from "../store/run_folder.ts";
+import type { RunStore } from "../store/run_store.ts";
 import { FileError } from "../util/errors.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
-import type { Reporter } from "./pretrain.ts";
+import type { Outcome, Reporter, StopReason } from "./reporter.ts";
 import {
   type Computing,
   dimensionOf,
@@ -21,20 +21,18 @@ import {
 /** Ends an evaluation between two of its parts; it starts anew when run again. */
 export class Stopped extends Error {
   override name = "Stopped";
-  constructor(readonly why: "cancel" | "shutdown") {
+  constructor(readonly why: StopReason) {
     super(`stopped: ${why}`);
   }
 }
-
-export type Outcome<T> = { stopped: "cancel" | "shutdown" } | { result: T };
 
 /** What an evaluation is given besides its spec. */
 export interface EvaluationContext {
   readonly pretrained: PretrainSpec;
   /** The pretraining run. */
-  readonly source: RunFolder;
+  readonly source: RunStore;
   /** The evaluation's own run, for what it leaves. */
-  readonly own: RunFolder;
+  readonly own: RunStore;
   readonly computing: Computing;
   readonly report: Reporter;
 }
@@ -85,6 +83,7 @@ export class Evaluation {
 
   /** Throws Stopped where someone asked for it. */
   readonly pause = (): void => {
+    this.context.report.alive?.();
     const why = this.context.report.stopRequested();
     if (why) throw new Stopped(why);
   };
@@ -109,9 +108,9 @@ export class Evaluation {
   }
 
   /** Until this is called the encoder is the untrained one. Throws FileError where there is no checkpoint. */
-  restore(): void {
+  async restore(): Promise<void> {
     const { source, pretrained, report } = this.context;
-    const found = source.readCheckpoint(report.log);
+    const found = await source.newestCheckpoint(report.log);
     if (!found) throw new FileError(source.path, "holds no checkpoint");
     const { encoder, state } = this.session.model;
     this.step = restoreCheckpoint(found.bytes, found.record.file, pretrained, encoder, state).step;
@@ -137,7 +136,7 @@ export class Evaluation {
 
   /** Runs `judge` on the restored encoder and proves that the backbone came out as it went in. */
   async onFrozen<T>(judge: () => Promise<T>): Promise<T & Provenance> {
-    this.restore();
+    await this.restore();
     const backbone = this.fingerprint();
     const judged = await judge();
     if (this.fingerprint() !== backbone) throw new Error("the backbone changed while it was judged");

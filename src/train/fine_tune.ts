@@ -10,15 +10,8 @@ import { encodeSafetensors } from "../store/safetensors.ts";
 import { Stream } from "../util/random.ts";
 import { openBatches } from "./batches.ts";
 import { addLayout, type Tensors } from "./checkpoint.ts";
-import {
-  bestOf,
-  Evaluation,
-  type EvaluationContext,
-  fitCount,
-  gridOf,
-  type Outcome,
-  type Provenance,
-} from "./evaluation.ts";
+import { bestOf, Evaluation, type EvaluationContext, fitCount, gridOf, type Provenance } from "./evaluation.ts";
+import { DivergedError, type Outcome } from "./reporter.ts";
 import { embed, labelsOf, type Session, sessionOver } from "./session.ts";
 import type { Model, StepMetrics } from "./state.ts";
 
@@ -103,7 +96,9 @@ async function train(session: Session, indices: Int32Array, layerDecay: number, 
   const absorb = (known: readonly StepMetrics[]) => {
     for (const { loss } of known) {
       losses.push(loss);
-      if (!Number.isFinite(loss)) throw new Error(`the loss is ${loss} at step ${losses.length}: lower spec.lr`);
+      if (!Number.isFinite(loss)) {
+        throw new DivergedError(`the loss is ${loss} at step ${losses.length}: submit it again with a lower spec.lr`);
+      }
     }
   };
   engine.load();
@@ -150,7 +145,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
       }
     };
 
-    const judge = async (keep: (tuned: Session) => void): Promise<FineTuned> => {
+    const judge = async (keep: (tuned: Session) => Promise<unknown>): Promise<FineTuned> => {
       const tried: Setting[] = [];
       for (const s of settings) {
         const setting = { ...s, validation: null };
@@ -167,7 +162,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
       }
       const chosen = bestOf(tried);
       return trained(subset, chosen, async (tuned, loss) => {
-        keep(tuned);
+        await keep(tuned);
         const logits = await embed(tuned, test, everything, { what: "projection" });
         return { ...scoreOf(logits, labelsOf(dataset, test, everything), classes), chosen, tried, loss };
       });
@@ -187,15 +182,15 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
       return scored;
     };
 
-    const baselines = spec.baselines ? { untrained: await judge(() => undefined), pixels: await pixels() } : null;
+    const baselines = spec.baselines ? { untrained: await judge(async () => undefined), pixels: await pixels() } : null;
     const file = "model.safetensors";
     // Fine-tuning works on a copy: the pretrained backbone stays as it is, which `onFrozen` proves.
     const judged = await evaluation.onFrozen(() =>
-      judge(({ model }) => {
+      judge(async ({ model }) => {
         const tensors: Tensors = new Map();
         addLayout(tensors, "", model.encoder.params, model.state.queryParams, 0);
         addLayout(tensors, "", model.encoder.stats, model.state.queryStats, 0);
-        context.own.writeFile(file, encodeSafetensors(tensors, { classes: JSON.stringify(dataset.classes) }));
+        await context.own.writeFile(file, encodeSafetensors(tensors, { classes: JSON.stringify(dataset.classes) }));
       }),
     );
     const counts = { labelledImages: subset.length, testImages: everything.length };

@@ -1,9 +1,10 @@
 /** How each type of job on an encoder is run. To add one: its file, one line here. */
 import type { EvaluationType, JobSpecs } from "../spec/job.ts";
 import { embedImages } from "./embed.ts";
-import type { EvaluationContext, Outcome } from "./evaluation.ts";
+import type { EvaluationContext } from "./evaluation.ts";
 import { fineTune } from "./fine_tune.ts";
 import { probe } from "./probe.ts";
+import type { Outcome } from "./reporter.ts";
 import { vote } from "./vote.ts";
 
 type Runs = { [T in EvaluationType]: (spec: JobSpecs[T], context: EvaluationContext) => Promise<Outcome<unknown>> };

@@ -1,26 +1,25 @@
 /** The pretraining loop. State is one value: init -> file -> state is exact, so resuming is the normal path. */
-import type { DataContext } from "../data/types.ts";
 import { judge, type Verdict } from "../evaluate/verdict.ts";
 import { learningRate } from "../optim/schedule.ts";
-import type { Progress } from "../spec/job.ts";
 import { lint } from "../spec/lint.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
-import type { CheckpointRecord, RunFolder } from "../store/run_folder.ts";
+import type { CheckpointRecord, RunStore } from "../store/run_store.ts";
 import { openBatches } from "./batches.ts";
-import { encodeCheckpoint, restoreCheckpoint } from "./checkpoint.ts";
+import { restoreCheckpoint } from "./checkpoint.ts";
 import { expectMemory } from "./footprint.ts";
 import { queueAge, queueDrift, type Trainer, trainStep } from "./moco_step.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
+import { Publisher } from "./publisher.ts";
+import { DivergedError, type Outcome, type Reporter } from "./reporter.ts";
 import { type Computing, expectBatch, openSession, type Session } from "./session.ts";
-import { type Position, resetSums, type StepMetrics, startPosition } from "./state.ts";
+import { beginFrom, readStart } from "./start.ts";
+import { type Position, type StepMetrics, snapshot, startEpoch, startPosition, type TrainState } from "./state.ts";
 
-export interface Reporter extends DataContext {
-  progress(progress: Progress): void;
-  /** What is doubtful about the spec, now that the size of the dataset is known. */
-  warnings?(warnings: string[]): void;
-  /** Why to stop before the next step, or undefined. */
-  stopRequested(): "cancel" | "shutdown" | undefined;
-}
+/**
+ * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is
+ * kept, a copy of less than a hundredth of the step's own time.
+ */
+const LONG_STEP_MS = 4000;
 
 export interface PretrainResult {
   epochs: number;
@@ -39,23 +38,54 @@ export interface PretrainResult {
   checkpoint: CheckpointRecord;
 }
 
-export type PretrainOutcome = { stopped: "cancel" | "shutdown" } | { result: PretrainResult };
+export type PretrainOutcome = Outcome<PretrainResult>;
 
 export async function pretrain(
   spec: PretrainSpec,
-  folder: RunFolder,
+  store: RunStore,
   { threads, device }: Computing,
   report: Reporter,
 ): Promise<PretrainOutcome> {
   const session = await openSession(spec, { threads, device, context: report });
+  let publisher: Publisher | undefined;
   try {
     expectBatch(session, spec.batchSize);
-    if (session.engine.device === "wasm") await expectMemory(spec, session.dataset.train.channels, threads);
+    const { channels } = session.dataset.train;
+    if (session.engine.device === "wasm") await expectMemory(spec, channels, threads);
     report.warnings?.(lint(spec, session.parts.train.length).map(({ message }) => message));
-    return await new Run(session, folder, report).loop();
+    const found = await restore(session, store, report.log);
+    await store.tidy(found.record?.step ?? 0);
+    publisher = new Publisher(
+      { storeUrl: store.blobs.url, runId: store.id, spec, channels },
+      report.permit ?? (async () => undefined),
+    );
+    return await new Run(session, publisher, report, found).loop();
   } finally {
+    publisher?.close();
     session.engine.close();
   }
+}
+
+interface Found {
+  readonly position: Position;
+  /** Of the checkpoint that the run goes on from; undefined: it is at its start. */
+  readonly record: CheckpointRecord | undefined;
+}
+
+/** Puts the last good checkpoint, or what the run was forked from, into the session's model. */
+async function restore({ spec, model, engine }: Session, store: RunStore, log: Reporter["log"]): Promise<Found> {
+  const { encoder, state } = model;
+  const found = await store.newestCheckpoint(log);
+  const start = found ? undefined : await readStart(store);
+  const position = found
+    ? restoreCheckpoint(found.bytes, found.record.file, spec, encoder, state)
+    : start
+      ? beginFrom(start, spec, model)
+      : startPosition();
+  if (start) log(`starting from ${start.from.id} after step ${start.from.step}, its ${start.keep}`);
+  if (position.passes) engine.passes = position.passes;
+  engine.load();
+  return { position, record: found?.record };
 }
 
 /** One life of a run: from its last checkpoint to its end, or to where it is stopped. */
@@ -65,33 +95,33 @@ class Run {
   private readonly steps: number;
   private readonly position: Position;
   private readonly startStep: number;
-  private record: CheckpointRecord | undefined;
   /** Steps whose metrics are known. */
   private known: number;
   private trainMs = 0;
+  private savedAt = performance.now();
+  /** The state before the step in hand, where steps are long. */
+  private before: { position: Position; state: TrainState } | undefined;
+  private longStep = false;
   private watched: Watched = { knn: null, spread: null };
   private loss = Number.NaN;
   private verdict: Verdict | undefined;
 
   constructor(
     private readonly session: Session,
-    private readonly folder: RunFolder,
+    private readonly publisher: Publisher,
     private readonly report: Reporter,
+    found: Found,
   ) {
     const { spec, model, engine, dataset, parts } = session;
     this.spec = spec;
     this.trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
     this.steps = this.trainer.batches.stepsPerEpoch * spec.epochs;
-    const found = folder.readCheckpoint(report.log);
-    this.position = found
-      ? restoreCheckpoint(found.bytes, found.record.file, spec, model.encoder, model.state)
-      : startPosition();
-    if (this.position.passes) engine.passes = this.position.passes;
-    engine.load();
+    this.position = found.position;
+    publisher.record = found.record;
+    publisher.submitted = found.record?.step ?? -1;
     this.known = this.position.step;
-    this.record = found?.record;
     this.startStep = this.position.step;
-    if (found) report.log(`resuming after step ${this.startStep} of ${this.steps}`);
+    if (found.record) report.log(`resuming after step ${this.startStep} of ${this.steps}`);
   }
 
   async loop(): Promise<PretrainOutcome> {
@@ -104,16 +134,19 @@ class Run {
       while (position.step < (epoch + 1) * stepsPerEpoch) {
         const stop = report.stopRequested();
         if (stop) {
-          if (this.record?.step !== position.step) {
-            this.absorb(await this.session.engine.settle());
-            this.save();
-          }
+          await this.stopHere();
           return { stopped: stop };
         }
-        await this.step(epoch);
+        if (!(await this.step(epoch))) continue;
+        const { everyMinutes } = spec.checkpoint;
+        const due = everyMinutes > 0 && performance.now() - this.savedAt >= everyMinutes * 60_000;
+        if (due && position.step % stepsPerEpoch !== 0) await this.save(null);
       }
       await this.endEpoch(epoch);
     }
+    await this.publisher.drained();
+    const { record } = this.publisher;
+    if (!record) throw new Error("a run of no step was given");
     const result: PretrainResult = {
       epochs: spec.epochs,
       steps: this.steps,
@@ -126,7 +159,7 @@ class Run {
       imagesPerSecond: this.pace(),
       dataWait: this.dataWait(),
       seconds: (performance.now() - startedAt) / 1000,
-      checkpoint: this.record ?? this.save(),
+      checkpoint: record,
     };
     return { result };
   }
@@ -136,28 +169,54 @@ class Run {
     if (this.spec.monitor.everyEpochs === 0) return;
     const watched = await watch(this.session);
     this.position.untrainedKnn = watched.knn;
-    this.folder.appendMetrics({ epoch: 0, step: 0, ...watched } as { step: number });
+    await this.publisher.submit({ metrics: { epoch: 0, step: 0, ...watched } as { step: number } });
   }
 
-  private async step(epoch: number): Promise<void> {
-    const before = performance.now();
-    const known = await trainStep(this.trainer, this.spec, this.position);
-    this.trainMs += performance.now() - before;
+  /** False where the step was given up, because the run was stopped meanwhile and the step is a long one. */
+  private async step(epoch: number): Promise<boolean> {
+    const { session, position, report } = this;
+    if (this.longStep) this.before = { position: structuredClone(position), state: snapshot(session.model.state) };
+    const startedAt = performance.now();
+    const step = trainStep(this.trainer, this.spec, position);
+    if (this.before && report.stopping) {
+      const givenUp = await Promise.race([step.then(() => false), report.stopping.then(() => true)]);
+      if (givenUp) return false;
+    }
+    const known = await step;
+    const ms = performance.now() - startedAt;
+    this.before = undefined;
+    this.longStep = ms > LONG_STEP_MS && session.engine.device === "wasm";
+    this.trainMs += ms;
     this.absorb(known);
+    report.alive?.();
     if (known.length > 0) this.tell(epoch + 1);
+    return true;
   }
 
-  /** Takes in the metrics of the steps that follow those known. Throws where a loss is not finite. */
+  /** Takes in the metrics of the steps that follow those known. Throws DivergedError where a loss is not finite. */
   private absorb(metrics: readonly StepMetrics[]): void {
-    const { sums } = this.position;
+    const { sums, series } = this.position;
     for (const step of metrics) {
       this.known++;
-      if (!Number.isFinite(step.loss)) {
-        throw new Error(`the loss is ${step.loss} at step ${this.known}: lower spec.optimizer.lr`);
-      }
+      if (!Number.isFinite(step.loss)) throw new DivergedError(this.advice(step.loss));
       this.loss = step.loss;
+      series.push([step.loss, step.top1, step.positive, step.negative]);
       for (const name of Object.keys(sums) as (keyof StepMetrics)[]) sums[name] += step[name];
     }
+  }
+
+  private advice(loss: number): string {
+    const { optimizer, precision } = this.spec;
+    const { stepsPerEpoch } = this.trainer.batches;
+    const rate = learningRate(optimizer, (this.known - 1) / stepsPerEpoch, this.spec.epochs);
+    const tries = [
+      `a lower spec.optimizer.lr (${optimizer.lr}, at this step ${rate.toPrecision(3)})`,
+      ...(optimizer.warmup === 0 ? ["some epochs of spec.optimizer.warmup (0)"] : []),
+      ...(precision === "mixed" ? ['spec.precision "float32"'] : []),
+    ];
+    const kept = this.publisher.submitted;
+    const from = kept >= 0 ? `fork the run from its checkpoint of step ${kept} with` : "submit it again with";
+    return `the loss is ${loss} at step ${this.known} of ${this.steps}; ${from} ${tries.join(", or ")}`;
   }
 
   private async endEpoch(epoch: number): Promise<void> {
@@ -167,6 +226,7 @@ class Run {
     const before = performance.now();
     this.absorb(await session.engine.settle());
     this.trainMs += performance.now() - before;
+    const lines = this.stepLines(epoch);
     const due = everyEpochs > 0 && ((epoch + 1) % everyEpochs === 0 || epoch + 1 === spec.epochs);
     const gradient = gradientNorms(session.model.encoder.params, session.model.buffers.gradient);
     const drift = due ? await queueDrift(this.trainer, spec, position) : null;
@@ -178,7 +238,7 @@ class Run {
     const { knn, spread } = due ? this.watched : { knn: null, spread: null };
     const { step, untrainedKnn } = position;
     this.verdict = judge(spec, { step, ...mean, knn, spread, untrainedKnn });
-    this.folder.appendMetrics({
+    const metrics = {
       epoch: epoch + 1,
       step,
       ...mean,
@@ -190,19 +250,44 @@ class Run {
       knn,
       spread,
       verdict: this.verdict.state,
-    } as { step: number });
-    resetSums(position);
-    this.save();
+    };
+    startEpoch(position);
+    const steps = { epoch: epoch + 1, lines };
+    const last = epoch + 1 === spec.epochs;
+    if (last || (epoch + 1) % spec.checkpoint.everyEpochs === 0) await this.save(epoch + 1, { metrics, steps }, knn);
+    else await this.publisher.submit({ metrics, steps });
     this.tell(epoch + 1);
   }
 
-  private save(): CheckpointRecord {
-    const { encoder, state } = this.session.model;
-    const { passes } = this.session.engine;
-    if (passes) this.position.passes = passes;
-    const bytes = encodeCheckpoint(this.spec, encoder, state, this.position);
-    this.record = this.folder.writeCheckpoint(this.position.step, bytes);
-    return this.record;
+  /** One object a step of the epoch that has ended. */
+  private stepLines(epoch: number): object[] {
+    const { spec, position } = this;
+    const { stepsPerEpoch } = this.trainer.batches;
+    const first = position.step - position.series.length;
+    return position.series.map(([loss, top1, positive, negative], i) => ({
+      epoch: epoch + 1,
+      step: first + i + 1,
+      ...{ loss, top1, positive, negative },
+      lr: learningRate(spec.optimizer, (first + i) / stepsPerEpoch, spec.epochs),
+    }));
+  }
+
+  /** Hands a snapshot to the publisher, behind the metrics of the epoch if one has ended. */
+  private async save(epoch: number | null, metrics: object = {}, knn: number | null = null): Promise<void> {
+    const { engine, model } = this.session;
+    this.absorb(await engine.settle());
+    if (engine.passes) this.position.passes = engine.passes;
+    const at = this.before ?? { position: structuredClone(this.position), state: snapshot(model.state) };
+    const of = { step: at.position.step, epoch, knn };
+    await this.publisher.submit({ ...metrics, checkpoint: { of, ...at } });
+    this.savedAt = performance.now();
+  }
+
+  /** Leaves a checkpoint of where the run stands, unless there is one. */
+  private async stopHere(): Promise<void> {
+    const position = this.before?.position ?? this.position;
+    if (this.publisher.submitted !== position.step) await this.save(null);
+    await this.publisher.drained();
   }
 
   /** Images a second. */

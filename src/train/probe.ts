@@ -5,15 +5,8 @@ import { knn, type Labelled } from "../evaluate/knn.ts";
 import { type FitSettings, fitLinear, standardiser } from "../evaluate/linear_probe.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import { type ProbeSpec, protocols } from "../spec/evaluation.ts";
-import {
-  bestOf,
-  carve,
-  Evaluation,
-  type EvaluationContext,
-  gridOf,
-  type Outcome,
-  type Provenance,
-} from "./evaluation.ts";
+import { bestOf, carve, Evaluation, type EvaluationContext, gridOf, type Provenance } from "./evaluation.ts";
+import type { Outcome } from "./reporter.ts";
 import { type Embedding, embed } from "./session.ts";
 
 /** Of several settings, how each did on the validation split. */

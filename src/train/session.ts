@@ -21,6 +21,7 @@ export interface Session {
   readonly engine: Engine;
   /** Dataset indices that may be trained on, and those held out for the monitor. */
   readonly parts: { train: Int32Array; holdout: Int32Array };
+  readonly alive: () => void;
 }
 
 /** What to compute with. */
@@ -54,7 +55,8 @@ export async function sessionOver(
   const { train, mean, std } = dataset;
   const parts = partition(train, spec.monitor.holdout, images, spec.seed);
   const { model, engine } = await openEngine(spec, { channels: train.channels, mean, std }, options, options.context);
-  return { spec, dataset, model, engine, parts };
+  const { alive = () => undefined } = options.context;
+  return { spec, dataset, model, engine, parts, alive };
 }
 
 /** Throws UserError where the images do not fill one batch. */
@@ -90,7 +92,7 @@ export async function embed(
   indices: Int32Array,
   embedding: Embedding,
 ): Promise<Float32Array> {
-  const { engine, spec } = session;
+  const { engine, spec, alive } = session;
   const { what, look = WHOLE, size: side = spec.augmentation.size } = embedding;
   const dim = dimensionOf(session, embedding);
   const size = groupSize(images);
@@ -115,6 +117,7 @@ export async function embed(
     const out = shared(Float32Array, part.length * dim, 4);
     await engine.embed({ kind: "embed", what, size: side, look, pixels: source.pixels, places, indices: wanted, out });
     all.set(out, step * size * dim);
+    alive();
   }
 }
 

@@ -41,6 +41,8 @@ export interface Position {
   sums: StepMetrics;
   /** kNN accuracy of the encoder before the first step; null where it was not measured. */
   untrainedKnn: number | null;
+  /** Metrics of each step of the epoch so far: loss, top-1, positive, negative. */
+  series: [number, number, number, number][];
   /** See `Engine`. */
   passes?: number;
 }
@@ -149,8 +151,39 @@ export function allocateModel(spec: PretrainSpec, channels: number, threads: num
 
 const noSums = (): StepMetrics => ({ loss: 0, top1: 0, positive: 0, negative: 0 });
 
-export const startPosition = (): Position => ({ step: 0, queuePointer: 0, sums: noSums(), untrainedKnn: null });
+export const startPosition = (): Position => ({
+  step: 0,
+  queuePointer: 0,
+  sums: noSums(),
+  untrainedKnn: null,
+  series: [],
+});
 
-export function resetSums(position: Position): void {
+export function startEpoch(position: Position): void {
   position.sums = noSums();
+  position.series = [];
 }
+
+/** A copy that training does not touch, in shared memory. Costs a pass over the state: 140 MB take 40 ms. */
+export function snapshot(state: TrainState): TrainState {
+  const of = (values: Float32Array): Float32Array => {
+    const taken = floats(values.length);
+    taken.set(values);
+    return taken;
+  };
+  const queueIds = ints(state.queueIds.length);
+  queueIds.set(state.queueIds);
+  return {
+    queryParams: of(state.queryParams),
+    keyParams: of(state.keyParams),
+    queryStats: of(state.queryStats),
+    keyStats: of(state.keyStats),
+    velocity: of(state.velocity),
+    second: of(state.second),
+    queue: of(state.queue),
+    queueIds,
+  };
+}
+
+export const bytesOfState = (state: TrainState): number =>
+  (Object.values(state) as (Float32Array | Int32Array)[]).reduce((sum, { byteLength }) => sum + byteLength, 0);

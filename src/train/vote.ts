@@ -3,7 +3,8 @@ import type { Look } from "../data/view.ts";
 import { knnVotes, type Labelled, type Vote } from "../evaluate/knn.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import type { KnnSpec } from "../spec/evaluation.ts";
-import { bestOf, carve, Evaluation, type EvaluationContext, type Outcome, type Provenance } from "./evaluation.ts";
+import { bestOf, carve, Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import type { Outcome } from "./reporter.ts";
 import type { Embedding } from "./session.ts";
 
 interface Tried extends Vote {

@@ -1,0 +1,53 @@
+/** The thread of `Publisher`. */
+import { openBlobs } from "../store/blobs.ts";
+import { FencedError } from "../store/errors.ts";
+import { RunStore } from "../store/run_store.ts";
+import { messageOf } from "../util/errors.ts";
+import { encodeCheckpoint } from "./checkpoint.ts";
+import type { FromPublisher, Publication, PublisherInit, ToPublisher } from "./publisher.ts";
+import { encoderOf } from "./state.ts";
+
+declare const self: Worker;
+
+const send = (message: FromPublisher) => self.postMessage(message);
+
+let init: PublisherInit | undefined;
+let run: RunStore | undefined;
+let answer: ((refused: string | undefined) => void) | undefined;
+let last: Promise<void> = Promise.resolve();
+let failed = false;
+
+async function permit(): Promise<void> {
+  const refused = await new Promise<string | undefined>((resolve) => {
+    answer = resolve;
+    send({ kind: "permit" });
+  });
+  if (refused !== undefined) throw new FencedError(refused);
+}
+
+async function publish({ metrics, steps, checkpoint }: Publication): Promise<void> {
+  if (!init || !run) throw new Error("publisher: not initialised");
+  if (metrics) await run.appendMetrics(metrics);
+  if (steps) await run.writeSteps(steps.epoch, steps.lines);
+  if (!checkpoint) return send({ kind: "published", record: undefined });
+  const { of, position, state } = checkpoint;
+  const bytes = encodeCheckpoint(init.spec, encoderOf(init.spec, init.channels), state, position);
+  const record = await run.writeCheckpoint(of, bytes, init.spec.checkpoint);
+  send({ kind: "published", record });
+}
+
+self.onmessage = ({ data }: MessageEvent<ToPublisher>) => {
+  if (data.kind === "init") {
+    init = data;
+    run = new RunStore(openBlobs(data.storeUrl), data.runId, permit);
+  } else if (data.kind === "permit") answer?.(data.refused);
+  else {
+    const { publication } = data;
+    last = last
+      .then(() => (failed ? undefined : publish(publication)))
+      .catch((error: unknown) => {
+        failed = true; // what follows must not be published without what failed
+        send({ kind: "failed", name: error instanceof Error ? error.name : "Error", message: messageOf(error) });
+      });
+  }
+};
