@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Redis } from "ioredis";
 import { readJson, writeAtomic } from "../store/files.ts";
 import { UserError } from "../util/errors.ts";
+import { isAlive } from "../util/machine.ts";
 
 export interface EmbeddedRedis {
   readonly url: string;
@@ -40,14 +41,6 @@ function readRunning(dataDir: string): Running | undefined {
 
 /** The address of the embedded Redis that some process of ours runs for this data folder, if any. */
 export const embeddedRedisUrl = (dataDir: string): string | undefined => readRunning(dataDir)?.url;
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false; // signal 0 only asks; an exception is the answer "no such process"
-  }
-}
 
 async function answers(url: string): Promise<boolean> {
   const redis = new Redis(url, { lazyConnect: true, retryStrategy: null, maxRetriesPerRequest: 0 });

@@ -1,0 +1,148 @@
+/** Jobs between Redis and the store: saved after every change, found again after Redis forgot them. */
+import type { Redis } from "ioredis";
+import { finalStatuses, type JobStatus } from "../spec/life.ts";
+import type { Blobs } from "../store/blobs.ts";
+import { RUNS, RunStore } from "../store/run_store.ts";
+import { messageOf, UserError } from "../util/errors.ts";
+import { keys } from "./keys.ts";
+import { createRecord, decodeRecord, JOB_FORMAT, type JobEvent, type JobRecord, noAttempts } from "./records.ts";
+
+/** job.json: a record without what passes. */
+export type StoredJob = Omit<JobRecord, "progress" | "waitingFor">;
+
+const RUN_ID = /^run_[0-9a-z]{1,40}$/;
+
+/** Takes a job off the list of those to be saved, if it has not changed since. */
+const CLEAN = `
+local version = redis.call('HGET', KEYS[1], 'version')
+if version and version ~= ARGV[2] then return 0 end
+redis.call('SREM', KEYS[2], ARGV[1])
+return 1
+`;
+
+/** A record goes only if nothing of it is still to be saved, and if it is over. */
+const FORGET = `
+if redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1 then return 0 end
+redis.call('ZREM', KEYS[5], ARGV[1])
+return redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+`;
+
+/** What a job that was in somebody's hands becomes when nobody has it any more. */
+const atRest: Partial<Record<JobStatus, JobStatus>> = {
+  running: "queued",
+  pausing: "paused",
+  cancelling: "cancelled",
+};
+
+export class Archive {
+  constructor(
+    private readonly redis: Redis,
+    readonly blobs: Blobs,
+    /** Finished jobs whose records stay in Redis. */
+    private readonly kept: number,
+  ) {}
+
+  run(id: string): RunStore {
+    return new RunStore(this.blobs, id);
+  }
+
+  /** Undefined where the store has no such job. Throws UserError where its file is damaged or of a newer version. */
+  async load(id: string): Promise<StoredJob | undefined> {
+    if (!RUN_ID.test(id)) return undefined;
+    const job = await this.run(id).readJson<StoredJob>("job.json");
+    if (!job) return undefined;
+    if ((job.format ?? 0) > JOB_FORMAT) {
+      throw new UserError(`job ${id}: format ${job.format} is of a newer mocod; this one knows up to ${JOB_FORMAT}`);
+    }
+    // Files of before there was a format have no more than the job itself.
+    const queue = { format: JOB_FORMAT, version: 0, generation: 0, entry: "", queue: "any" as const, place: "" };
+    const blank = {
+      error: null,
+      result: null,
+      warnings: [],
+      startedAt: null,
+      finishedAt: null,
+      status: "queued" as const,
+    };
+    return {
+      ...blank,
+      ...queue,
+      ...{ priority: 0, forked: null, attempts: noAttempts, retryAt: null },
+      ...job,
+    };
+  }
+
+  write(job: StoredJob, history: readonly JobEvent[]): Promise<void> {
+    const run = this.run(job.id);
+    return run.writeLines("history.jsonl", history).then(() => run.writeJson("job.json", job));
+  }
+
+  /** Brings the store up to the record, however often that changes meanwhile. */
+  async save(id: string): Promise<void> {
+    for (;;) {
+      const [hash, history] = await Promise.all([
+        this.redis.hgetall(keys.run(id)),
+        this.redis.lrange(keys.history(id), 0, -1),
+      ]);
+      const record = decodeRecord(hash);
+      if (record) {
+        const { progress, waitingFor, ...stored } = record;
+        await this.write(
+          stored,
+          history.map((text) => JSON.parse(text) as JobEvent),
+        );
+      }
+      const version = String(record?.version ?? "");
+      if ((await this.redis.eval(CLEAN, 2, keys.run(id), keys.dirty, id, version)) === 1) return;
+    }
+  }
+
+  /** Takes the oldest finished jobs out of Redis; they stay in its index and are read from the store. */
+  async trim(): Promise<number> {
+    const old = await this.redis.zrange(keys.finished, 0, `${-(this.kept + 1)}`);
+    let gone = 0;
+    for (const id of old) {
+      const where = [keys.run(id), keys.events(id), keys.history(id), keys.dirty, keys.finished];
+      if (((await this.redis.eval(FORGET, where.length, ...where, id)) as number) > 0) gone++;
+    }
+    return gone;
+  }
+
+  /**
+   * Puts a job back into Redis, where the store has a later version of it than Redis (undefined: Redis has none). Returns
+   * it, or undefined where there was no need.
+   */
+  async restore(id: string, version: number | undefined): Promise<StoredJob | undefined> {
+    const job = await this.load(id);
+    if (!job || (version !== undefined && version >= job.version)) return undefined;
+    const status = atRest[job.status] ?? job.status;
+    const finishedAt = finalStatuses.includes(status) ? (job.finishedAt ?? new Date().toISOString()) : null;
+    // The entries of before are gone, and one that is not must not count.
+    const generation = job.generation + 1;
+    const restored = { ...job, status, finishedAt, generation, entry: `${id}_${generation}`, place: "" };
+    await createRecord(this.redis, restored, await this.run(id).readLines<JobEvent>("history.jsonl"));
+    if (status === "waiting" && "from" in job.spec) await this.redis.sadd(keys.dependents(job.spec.from), id);
+    return restored;
+  }
+
+  /** Re-creates what Redis does not know, or knows less of, from the store alone. Oldest first. */
+  async rebuild(log: (message: string) => void): Promise<StoredJob[]> {
+    const restored: StoredJob[] = [];
+    for (const id of await this.blobs.folders(RUNS)) {
+      const [score, version] = await Promise.all([
+        this.redis.zscore(keys.index, id),
+        this.redis.hget(keys.run(id), "version"),
+      ]);
+      // In the index and without a record: finished, and trimmed.
+      if (score !== null && version === null) continue;
+      try {
+        const job = await this.restore(id, version === null ? undefined : Number(version));
+        if (job) restored.push(job);
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error;
+        log(`${messageOf(error)}; it is left out`);
+      }
+    }
+    return restored;
+  }
+}

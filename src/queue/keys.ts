@@ -1,0 +1,37 @@
+/** Names in Redis, all of them. */
+import type { JobStatus } from "../spec/life.ts";
+
+/** BullMQ's queues: one for any worker, one for those with a GPU. */
+export const QUEUES = { any: "mocod", webgpu: "mocod-webgpu" } as const;
+export type QueueName = keyof typeof QUEUES;
+
+export const keys = {
+  /** The record of a job, a hash. */
+  run: (id: string) => `mocod:run:${id}`,
+  /** Everything that is said of it, a capped stream. */
+  events: (id: string) => `mocod:run:${id}:events`,
+  /** What of it is kept in the store: all but progress, a list. */
+  history: (id: string) => `mocod:run:${id}:history`,
+  /** Jobs that wait for it, a set. */
+  dependents: (id: string) => `mocod:run:${id}:dependents`,
+  /** All jobs by their time of creation, and those of a status. */
+  index: "mocod:runs",
+  status: (status: JobStatus) => `mocod:status:${status}`,
+  /** Finished jobs whose records are still here, by their end. */
+  finished: "mocod:finished",
+  /** Jobs whose file in the store is older than the record. */
+  dirty: "mocod:dirty",
+  /** Says that this Redis knows what the store holds: without it all has been lost. */
+  marker: "mocod:store",
+  /** Who does the housekeeping just now. */
+  tending: "mocod:tending",
+  workers: "mocod:workers",
+  worker: (id: string) => `mocod:worker:${id}`,
+  /** BullMQ's own: the lock on an entry, its hash, and the queue by priority. */
+  lock: (queue: QueueName, entry: string) => `bull:${QUEUES[queue]}:${entry}:lock`,
+  entry: (queue: QueueName, entry: string) => `bull:${QUEUES[queue]}:${entry}`,
+  prioritized: (queue: QueueName) => `bull:${QUEUES[queue]}:prioritized`,
+} as const;
+
+/** Nudges workers; the record's status is what counts, so a lost message only delays. */
+export const CONTROL_CHANNEL = "mocod:control";

@@ -1,0 +1,209 @@
+/** The record of a job in Redis, and the one way in which it is changed. */
+import type { Redis } from "ioredis";
+import type { ForkSource, Job, JobSpecs, JobType, Progress } from "../spec/job.ts";
+import { finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
+import { keys, type QueueName } from "./keys.ts";
+
+/** Of records and of job.json. One that is newer is left to newer workers. */
+export const JOB_FORMAT = 1;
+const EVENTS_KEPT = 5000;
+const HISTORY_KEPT = 1000;
+
+/** What attempts of a job have come to. */
+export interface Attempts {
+  /** Failures one after another without a step forward. */
+  futile: number;
+  /** Furthest step of any of them. */
+  furthest: number;
+  /** Times that a GPU has failed it. */
+  device: number;
+  /** Times one after another that the store was away or full. */
+  store: number;
+}
+export const noAttempts: Attempts = { futile: 0, furthest: -1, device: 0, store: 0 };
+
+/** A job with what only the queue needs to know of it. */
+export interface JobRecord extends Job {
+  format: number;
+  /** Counts the changes; progress is none. */
+  version: number;
+  /** Counts the times it was put into the queue. */
+  generation: number;
+  /** Its entry in BullMQ that counts; any other is of an earlier time. */
+  entry: string;
+  queue: QueueName;
+  /** BullMQ's score of its first entry: its place among those of its priority. */
+  place: string;
+  attempts: Attempts;
+  /** When the next attempt is made, ISO 8601. */
+  retryAt: string | null;
+}
+
+export interface JobEvent {
+  /** The stream's own id of the entry. */
+  id: string;
+  type: "status" | "progress" | "log" | "warnings";
+  data: unknown;
+}
+
+/** A field that is null is removed. */
+export type Fields = Partial<Omit<JobRecord, "id" | "status" | "finishedAt" | "version" | "generation" | "entry">>;
+
+const texts = new Set(["id", "type", "name", "status", "error", "createdAt", "startedAt", "finishedAt"]);
+for (const name of ["entry", "queue", "place", "retryAt"]) texts.add(name);
+
+const encode = (name: string, value: unknown): string =>
+  value === null || value === undefined ? "" : texts.has(name) ? String(value) : JSON.stringify(value);
+
+export const flatten = (fields: object): string[] =>
+  Object.entries(fields).flatMap(([name, value]) => [name, encode(name, value)]);
+
+/** Undefined for a record that is not there. */
+export function decodeRecord(hash: Record<string, string>): JobRecord | undefined {
+  if (!hash.id) return undefined;
+  const parse = (name: string): unknown => (hash[name] ? JSON.parse(hash[name]) : null);
+  return {
+    id: hash.id,
+    type: hash.type as JobType,
+    name: hash.name || null,
+    status: hash.status as JobStatus,
+    priority: (parse("priority") as number | null) ?? 0,
+    waitingFor: null,
+    forked: parse("forked") as ForkSource | null,
+    progress: parse("progress") as Progress | null,
+    spec: parse("spec") as JobSpecs[JobType],
+    warnings: (parse("warnings") as string[] | null) ?? [],
+    result: parse("result"),
+    error: hash.error || null,
+    createdAt: hash.createdAt as string,
+    startedAt: hash.startedAt || null,
+    finishedAt: hash.finishedAt || null,
+    format: (parse("format") as number | null) ?? JOB_FORMAT,
+    version: Number(hash.version ?? 0),
+    generation: Number(hash.generation ?? 0),
+    entry: hash.entry ?? "",
+    queue: (hash.queue as QueueName | undefined) ?? "any",
+    place: hash.place ?? "",
+    attempts: (parse("attempts") as Attempts | null) ?? noAttempts,
+    retryAt: hash.retryAt || null,
+  };
+}
+
+/** What others see of it. */
+export function publicJob(record: JobRecord): Job {
+  const { format, version, generation, entry, queue, place, attempts, retryAt, ...job } = record;
+  return job;
+}
+
+/**
+ * Changes a record, writes the event of it, and moves the job between the indices, all or nothing: if its status is one of
+ * those that `moves` knows (any where that is "*"), and if `entry`, where given, is still the one that counts.
+ */
+const CHANGE = `
+local id, moves, fields, kind, data = ARGV[1], ARGV[2], cjson.decode(ARGV[3]), ARGV[4], ARGV[5]
+local guard, fresh, final = ARGV[6], ARGV[7], cjson.decode(ARGV[8])
+local run = KEYS[1]
+local before = redis.call('HGET', run, 'status')
+if not before then return nil end
+local after = before
+if moves ~= '*' then after = cjson.decode(moves)[before] end
+if not after or (guard ~= '' and redis.call('HGET', run, 'entry') ~= guard) then return {before, before, 0} end
+for i = 1, #fields, 2 do redis.call('HSET', run, fields[i], fields[i + 1]) end
+if fresh == '1' then redis.call('HSET', run, 'entry', id .. '_' .. redis.call('HINCRBY', run, 'generation', 1)) end
+if after ~= before then
+  redis.call('HSET', run, 'status', after)
+  local created = redis.call('ZSCORE', KEYS[4], id)
+  redis.call('ZREM', KEYS[7] .. before, id)
+  redis.call('ZADD', KEYS[7] .. after, created, id)
+  local over = false
+  for _, s in ipairs(final) do over = over or s == after end
+  redis.call('HSET', run, 'finishedAt', over and ARGV[12] or '')
+  if over then redis.call('ZADD', KEYS[5], ARGV[9], id) else redis.call('ZREM', KEYS[5], id) end
+end
+if kind == 'status' then
+  local told = cjson.decode(data)
+  told.status = after
+  data = cjson.encode(told)
+end
+local at = redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[10], '*', 'type', kind, 'data', data)
+if kind ~= 'progress' then
+  redis.call('HINCRBY', run, 'version', 1)
+  redis.call('SADD', KEYS[6], id)
+  redis.call('RPUSH', KEYS[3], cjson.encode({id = at, type = kind, data = cjson.decode(data)}))
+  redis.call('LTRIM', KEYS[3], -ARGV[11], -1)
+end
+return {before, after, 1}
+`;
+
+export interface Change {
+  /** Status before -> after; undefined: whatever it is, it stays. */
+  readonly moves?: Moves;
+  readonly fields?: Fields;
+  readonly event: Omit<JobEvent, "id">;
+  /** The change is made only while this is the entry that counts. */
+  readonly entry?: string;
+  /** Gives the job a new entry; older ones do not count any more. */
+  readonly freshEntry?: boolean;
+}
+
+export interface Changed {
+  readonly before: JobStatus;
+  readonly after: JobStatus;
+  readonly changed: boolean;
+}
+
+/** Throws where there is no such record. */
+export async function changeRecord(redis: Redis, id: string, change: Change): Promise<Changed> {
+  const { moves, fields = {}, event, entry = "", freshEntry = false } = change;
+  const where = [
+    keys.run(id),
+    keys.events(id),
+    keys.history(id),
+    keys.index,
+    keys.finished,
+    keys.dirty,
+    "mocod:status:",
+  ];
+  const answer = (await redis.eval(
+    CHANGE,
+    where.length,
+    ...where,
+    id,
+    moves ? JSON.stringify(moves) : "*",
+    JSON.stringify(flatten(fields)),
+    event.type,
+    JSON.stringify(event.data),
+    entry,
+    freshEntry ? "1" : "0",
+    JSON.stringify(finalStatuses),
+    Date.now(),
+    EVENTS_KEPT,
+    HISTORY_KEPT,
+    new Date().toISOString(),
+  )) as [JobStatus, JobStatus, number] | null;
+  if (!answer) throw new Error(`job ${id} is not in Redis`);
+  return { before: answer[0], after: answer[1], changed: answer[2] === 1 };
+}
+
+/** Puts a record there with its place in the indices and its history. What is known already is left as it is. */
+export async function createRecord(
+  redis: Redis,
+  record: Omit<JobRecord, "progress" | "waitingFor">,
+  history: readonly JobEvent[],
+): Promise<void> {
+  const { id, status, createdAt, finishedAt } = record;
+  const score = Date.parse(createdAt);
+  const transaction = redis.multi();
+  transaction.del(keys.run(id), keys.events(id), keys.history(id));
+  transaction.hset(keys.run(id), ...flatten(record));
+  for (const { id: at, type, data } of history) {
+    transaction.xadd(keys.events(id), at, "type", type, "data", JSON.stringify(data));
+    transaction.rpush(keys.history(id), JSON.stringify({ id: at, type, data }));
+  }
+  transaction.zadd(keys.index, score, id);
+  transaction.zadd(keys.status(status), score, id);
+  if (finalStatuses.includes(status)) transaction.zadd(keys.finished, Date.parse(finishedAt ?? createdAt), id);
+  const answers = await transaction.exec();
+  const failed = answers?.find(([error]) => error);
+  if (failed?.[0]) throw failed[0];
+}
