@@ -1,55 +1,104 @@
 /** The process that computes one job. It never touches Redis, and ends when its worker does. */
 import { join } from "node:path";
+import { chooseDevice } from "../src/backend/choose.ts";
 import { DeviceLostError, DeviceMemoryError } from "../src/backend/errors.ts";
 import type { EvaluationType, JobSpecs } from "../src/spec/job.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
+import { openBlobs } from "../src/store/blobs.ts";
+import { FencedError, StoreError } from "../src/store/errors.ts";
+import { RunStore } from "../src/store/run_store.ts";
 import { evaluate } from "../src/train/index.ts";
-import { pretrain, type Reporter } from "../src/train/pretrain.ts";
+import { pretrain } from "../src/train/pretrain.ts";
+import type { Reporter, StopReason } from "../src/train/reporter.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
-import type { FromChild, StartMessage, ToChild } from "./protocol.ts";
+import { dieWithParent } from "./orphan.ts";
+import type { Ending, FromChild, StartMessage, ToChild } from "./protocol.ts";
+
+/** Signs of life that are told: at most one in so many milliseconds. */
+const ALIVE_MS = 1000;
 
 const send = (message: FromChild) => process.send?.(message);
 
-let stop: "cancel" | "shutdown" | undefined;
+let stop: StopReason | undefined;
+const stopping = Promise.withResolvers<void>();
+const questions: ((granted: boolean) => void)[] = [];
 
-async function run(start: StartMessage): Promise<void> {
-  const { dataDir, threads, device } = start;
+async function permit(): Promise<void> {
+  const granted = await new Promise<boolean>((resolve) => {
+    questions.push(resolve);
+    send({ kind: "permit" });
+  });
+  if (!granted) throw new FencedError("the job is another worker's by now");
+}
+
+let toldAlive = 0;
+function alive(): void {
+  const now = performance.now();
+  if (now - toldAlive < ALIVE_MS) return;
+  toldAlive = now;
+  send({ kind: "alive" });
+}
+
+async function run(start: StartMessage): Promise<Ending> {
+  const { dataDir, storeUrl, threads, device } = start;
   const report: Reporter = {
     cache: join(dataDir, "datasets"),
     log: (message) => send({ kind: "log", message }),
     progress: (progress) => send({ kind: "progress", progress }),
     warnings: (warnings) => send({ kind: "warnings", warnings }),
     stopRequested: () => stop,
+    stopping: stopping.promise,
+    permit,
+    alive,
   };
-  const own = new RunFolder(dataDir, start.runId);
+  const blobs = openBlobs(storeUrl);
+  const own = new RunStore(blobs, start.runId, permit);
   const outcome = start.source
     ? await evaluate(start.type as EvaluationType, start.spec as JobSpecs[EvaluationType], {
         pretrained: start.source.spec,
-        source: new RunFolder(dataDir, start.source.runId),
+        source: new RunStore(blobs, start.source.runId),
         ...{ own, computing: { threads, device }, report },
       })
     : await pretrain(start.spec as JobSpecs["pretrain"], own, { threads, device }, report);
-  if ("stopped" in outcome) send({ kind: "stopped", why: outcome.stopped });
-  else send({ kind: "done", result: outcome.result });
+  if ("stopped" in outcome) return { kind: "stopped", why: outcome.stopped };
+  await own.finish(outcome.result);
+  return { kind: "done", result: outcome.result };
+}
+
+function failure(error: unknown): Ending {
+  const message = messageOf(error);
+  if (error instanceof UserError) return { kind: "failed", cause: "final", message };
+  if (error instanceof FencedError) return { kind: "failed", cause: "fenced", message };
+  if (error instanceof StoreError) return { kind: "failed", cause: "store", message };
+  if (error instanceof DeviceLostError || error instanceof DeviceMemoryError) {
+    return { kind: "failed", cause: "device", message: `${error.name}: ${message}` };
+  }
+  return { kind: "failed", cause: "other", message: error instanceof Error ? (error.stack ?? message) : message };
+}
+
+async function probe(device: "auto" | "webgpu" | "wasm"): Promise<void> {
+  try {
+    const { found, why } = await chooseDevice(device);
+    send({ kind: "device", webgpu: found !== undefined, name: found ? `webgpu: ${found.description.name}` : why });
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    send({ kind: "device", webgpu: false, name: error.message });
+  }
 }
 
 process.on("message", (message: ToChild) => {
-  if (message.kind === "stop") {
+  if (message.kind === "permit") questions.shift()?.(message.granted);
+  else if (message.kind === "probe") probe(message.device);
+  else if (message.kind === "start") run(message).then(send, (error: unknown) => send(failure(error)));
+  else {
     stop = message.why;
-    return;
+    stopping.resolve();
   }
-  run(message).catch((error: unknown) => {
-    const final = error instanceof UserError;
-    const device = error instanceof DeviceLostError || error instanceof DeviceMemoryError;
-    let text = messageOf(error);
-    if (device) text = `${error.name}: ${text}`;
-    else if (!final && error instanceof Error) text = error.stack ?? text;
-    send({ kind: "failed", message: text, final, device });
-  });
 });
 
-// Ctrl-C reaches the whole process group; the worker is the one that decides.
+// Ctrl-C and a service manager's SIGTERM reach the whole process group; the worker is the one that decides.
 process.on("SIGINT", () => undefined);
+process.on("SIGTERM", () => undefined);
 // The worker is gone, perhaps killed: the job will be resumed elsewhere, so nothing more may be written here.
 process.on("disconnect", () => process.exit(1));
+dieWithParent();
 send({ kind: "ready" });

@@ -1,5 +1,7 @@
 /** What a worker and the child that computes for it say to each other over IPC. */
+import type { DeviceWish } from "../src/backend/choose.ts";
 import type { JobSpecs, JobType, Progress } from "../src/spec/job.ts";
+import type { StopReason } from "../src/train/reporter.ts";
 
 export interface StartMessage {
   kind: "start";
@@ -8,25 +10,41 @@ export interface StartMessage {
   spec: JobSpecs[JobType];
   /** Of a job on an encoder: the run that pretrained it. */
   source?: { runId: string; spec: JobSpecs["pretrain"] } | undefined;
+  storeUrl: string;
   dataDir: string;
   threads: number;
-  device: "auto" | "webgpu" | "wasm";
+  device: DeviceWish;
 }
 
-export type ToChild = StartMessage | { kind: "stop"; why: "cancel" | "shutdown" };
+export type ToChild =
+  | StartMessage
+  | { kind: "stop"; why: StopReason }
+  /** The answer to the oldest question that has none yet. */
+  | { kind: "permit"; granted: boolean }
+  /** What is there to compute on? */
+  | { kind: "probe"; device: DeviceWish };
 
 export type FromChild =
   | { kind: "ready" }
+  /** Work goes on. */
+  | { kind: "alive" }
   | { kind: "progress"; progress: Progress }
   | { kind: "log"; message: string }
   | { kind: "warnings"; warnings: string[] }
+  /** May what is written now be published in the run's name? */
+  | { kind: "permit" }
+  | { kind: "device"; webgpu: boolean; name: string }
+  | Ending;
+
+export type Ending =
   | { kind: "done"; result: unknown }
-  | { kind: "stopped"; why: "cancel" | "shutdown" }
-  /** `final`: the user's doing (a bad file, say), so trying again is of no use. */
+  | { kind: "stopped"; why: StopReason }
   | {
       kind: "failed";
       message: string;
-      final: boolean;
-      /** The device was lost, or had no room: another device may do. */
-      device?: boolean;
+      /**
+       * final: the user's doing (a bad file, say) or the training's, so trying again is of no use. device: a GPU was lost
+       * or had no room, so another device may do. store: away or full. fenced: the job is another worker's. other: may pass.
+       */
+      cause: "final" | "device" | "store" | "fenced" | "other";
     };

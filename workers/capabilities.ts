@@ -1,0 +1,38 @@
+/** What this worker can compute on. A child looks: a driver that crashes must not take the worker with it. */
+import { hostname, totalmem } from "node:os";
+import type { WorkerInfo } from "../src/queue/fleet.ts";
+import type { Env } from "../src/util/env.ts";
+import { machineId } from "../src/util/machine.ts";
+import { VERSION } from "../src/util/version.ts";
+import { spawnChild } from "./attempt.ts";
+
+async function device(env: Env): Promise<{ webgpu: boolean; name: string }> {
+  if (env.device === "wasm") return { webgpu: false, name: "WASM, as asked for" };
+  let found: { webgpu: boolean; name: string } | undefined;
+  const child = spawnChild((message, from) => {
+    if (message.kind === "ready") from.send({ kind: "probe", device: env.device });
+    else if (message.kind === "device") {
+      found = message;
+      from.kill("SIGKILL");
+    }
+  });
+  await child.exited;
+  return found ?? { webgpu: false, name: `looking for a GPU ended with ${child.signalCode ?? child.exitCode}` };
+}
+
+export async function capabilities(env: Env): Promise<Omit<WorkerInfo, "seenAt" | "job">> {
+  const { webgpu, name } = await device(env);
+  const startedAt = new Date().toISOString();
+  return {
+    id: `${hostname()}-${process.pid}-${Date.parse(startedAt).toString(36)}`,
+    host: hostname(),
+    pid: process.pid,
+    machine: machineId(),
+    version: VERSION,
+    device: webgpu ? name : name.startsWith("WASM") ? name : `WASM: ${name}`,
+    webgpu,
+    threads: env.threads,
+    memory: totalmem(),
+    startedAt,
+  };
+}
