@@ -1,9 +1,23 @@
 /** Errors as RFC 9457 problem+json. */
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { FieldError } from "../src/spec/job.ts";
+import { ConflictError } from "../src/queue/jobs.ts";
+import { SpecError } from "../src/spec/job.ts";
+import { StoreError } from "../src/store/errors.ts";
+import { UserError } from "../src/util/errors.ts";
 
-export function problem(c: Context, status: ContentfulStatusCode, title: string, errors?: FieldError[]): Response {
-  const body = { type: "about:blank", title, status, ...(errors && { errors }) };
+export function problem(c: Context, status: ContentfulStatusCode, title: string, more: object = {}): Response {
+  const body = { type: "about:blank", title, status, ...more };
   return c.body(JSON.stringify(body), status, { "content-type": "application/problem+json" });
+}
+
+/** What is thrown anywhere, as an answer. */
+export function problemOf(c: Context, error: Error): Response {
+  if ("getResponse" in error) return problem(c, (error as unknown as { status: 400 }).status, error.message);
+  if (error instanceof SpecError) return problem(c, 422, "the spec is not valid", { errors: error.errors });
+  if (error instanceof ConflictError) return problem(c, 409, error.message, { jobStatus: error.status });
+  if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);
+  if (error instanceof UserError) return problem(c, 422, error.message);
+  console.error(error);
+  return problem(c, 500, "internal error");
 }

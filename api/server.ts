@@ -1,6 +1,8 @@
 import type { Logger } from "pino";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
+import { startTending } from "../src/queue/tend.ts";
+import { openBlobs } from "../src/store/blobs.ts";
 import type { Env } from "../src/util/env.ts";
 import { createApp } from "./app.ts";
 
@@ -12,8 +14,10 @@ export interface RunningApi {
 /** Opens the API on `env.host:env.port` (0: any free port). */
 export async function startApi(redisUrl: string, env: Env, log: Logger): Promise<RunningApi> {
   const redis = connect(redisUrl);
-  await waitUntilReady(redis, (message) => log.warn(message));
-  const jobs = new Jobs(redis, env.dataDir);
+  const warn = (message: string) => log.warn(message);
+  await waitUntilReady(redis, warn);
+  const jobs = new Jobs(redis, openBlobs(env.storeUrl), warn, env.redisJobs);
+  const stopTending = startTending(jobs, warn);
   const app = createApp({ jobs, openReader: () => connect(redisUrl) });
   const server = Bun.serve({
     hostname: env.host,
@@ -27,6 +31,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     url,
     async stop() {
       await server.stop(true);
+      await stopTending();
       await jobs.close();
       redis.disconnect();
     },

@@ -1,5 +1,8 @@
 /** A client of the REST API. */
+import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Job, JobType, Progress } from "../src/spec/job.ts";
+import type { ActionName } from "../src/spec/life.ts";
+import type { CheckpointRecord } from "../src/store/retention.ts";
 import { UserError } from "../src/util/errors.ts";
 
 interface Problem {
@@ -10,16 +13,37 @@ interface Problem {
 export class Client {
   constructor(readonly url: string) {}
 
-  async submit(type: JobType, spec: unknown, name?: string): Promise<Job> {
-    return this.call<Job>("POST", "/v1/jobs", { type, spec, ...(name && { name }) });
+  async submit(type: JobType, spec: unknown, name?: string, priority?: number): Promise<Job> {
+    const more = { ...(name && { name }), ...(priority !== undefined && { priority }) };
+    return this.call<Job>("POST", "/v1/jobs", { type, spec, ...more });
   }
 
   job(id: string): Promise<Job> {
     return this.call<Job>("GET", `/v1/jobs/${id}`);
   }
 
+  act(id: string, name: ActionName): Promise<Job> {
+    return this.call<Job>("POST", `/v1/jobs/${id}/${name}`);
+  }
+
   cancel(id: string): Promise<Job> {
-    return this.call<Job>("POST", `/v1/jobs/${id}/cancel`);
+    return this.act(id, "cancel");
+  }
+
+  extend(id: string, epochs: number): Promise<Job> {
+    return this.call<Job>("POST", `/v1/jobs/${id}/extend`, { epochs });
+  }
+
+  fork(id: string, body: { step?: number; keep?: "state" | "weights"; spec?: object; name?: string }): Promise<Job> {
+    return this.call<Job>("POST", `/v1/jobs/${id}/fork`, body);
+  }
+
+  async checkpoints(id: string): Promise<CheckpointRecord[]> {
+    return (await this.call<{ checkpoints: CheckpointRecord[] }>("GET", `/v1/jobs/${id}/checkpoints`)).checkpoints;
+  }
+
+  async workers(): Promise<WorkerInfo[]> {
+    return (await this.call<{ workers: WorkerInfo[] }>("GET", "/v1/workers")).workers;
   }
 
   /** Follows a job to its end by SSE, reconnecting where the connection breaks. */

@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { startApi } from "../api/server.ts";
 import type { JobType } from "../src/spec/job.ts";
 import { jobTypes, SpecError } from "../src/spec/job.ts";
+import type { ActionName } from "../src/spec/life.ts";
 import { exportFormats } from "../src/train/exchange.ts";
 import { type Env, readEnv } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
@@ -13,7 +14,17 @@ import { Client } from "./client.ts";
 import { demo } from "./demo.ts";
 import { listDevices } from "./devices.ts";
 import { findRedis, openRedis, untilStopped } from "./services.ts";
-import { checkData, exportRun, importRun, listData, planRun, readSpecFile, views } from "./tools.ts";
+import {
+  checkData,
+  checkRuns,
+  exportRun,
+  importRun,
+  listData,
+  planRun,
+  readSpecFile,
+  rebuildJobs,
+  views,
+} from "./tools.ts";
 
 process.env.MSGPACKR_NATIVE_ACCELERATION_DISABLED = "true";
 
@@ -23,6 +34,7 @@ const program = new Command("mocod").description("Self-supervised pretraining as
 const settings: [flag: string, variable: string, help: string][] = [
   ["--redis-url <url>", "REDIS_URL", "Redis to use; without it an embedded one"],
   ["--data-dir <folder>", "MOCOD_DATA_DIR", "runs, datasets and the embedded Redis (.mocod)"],
+  ["--store <url>", "MOCOD_STORE", "where runs live: file:///folder (the data folder) or s3://bucket/prefix"],
   ["--host <host>", "MOCOD_HOST", "address of the API (127.0.0.1)"],
   ["--port <port>", "MOCOD_PORT", "port of the API, 0 for any (8787)"],
   ["--threads <n>", "MOCOD_THREADS", "threads that train (all cores)"],
@@ -107,6 +119,7 @@ command("export", "write an encoder for PyTorch or ONNX")
     new Option("--format <name>", "torchvision, moco: safetensors").choices(exportFormats).default("torchvision"),
   )
   .addOption(new Option("--encoder <name>", "which of the two").choices(["query", "key"]).default("query"))
+  .option("--step <n>", "of the checkpoint; unset: the newest")
   .option("--out <file>", "unset: named after the run")
   .action((id: string, options) => exportRun(envOf(options), id, options));
 
@@ -117,6 +130,26 @@ command("import", "make a finished run of a checkpoint of facebookresearch/moco;
   .option("--size <pixels>", "side of the views that it is given", "224")
   .option("--name <name>", "unset: the file's")
   .action(async (file: string, options) => importRun(envOf(options), file, options));
+
+const asked: Record<ActionName, string> = {
+  pause: "stop a job between two steps, to be resumed",
+  resume: "let a paused job go on",
+  cancel: "end a job between two steps",
+  retry: "let a failed or cancelled job go on from its last checkpoint",
+};
+for (const name of Object.keys(asked) as ActionName[]) {
+  command(name, asked[name])
+    .argument("<id>")
+    .action(async (id: string, options) => console.log((await clientOf(envOf(options)).act(id, name)).status));
+}
+
+const store = program.command("store").description("the store: every run that there is");
+addSettings(store.command("check").description("verify every file of every run"))
+  .option("--json", "as JSON")
+  .action(async (options) => checkRuns(envOf(options), options));
+addSettings(store.command("rebuild").description("re-create in Redis the jobs that only the store knows")).action(
+  async (options) => rebuildJobs(envOf(options)),
+);
 
 command("watch", "follow a job to its end")
   .argument("<id>")

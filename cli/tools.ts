@@ -6,7 +6,9 @@ import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
 import { type DatasetSpec, datasetSpec } from "../src/spec/dataset.ts";
 import { fieldErrors, type Job, parseSpec, SpecError } from "../src/spec/job.ts";
-import { RunFolder } from "../src/store/run_folder.ts";
+import { openBlobs } from "../src/store/blobs.ts";
+import { checkStore } from "../src/store/check.ts";
+import { RunStore } from "../src/store/run_store.ts";
 import { type ExportFormat, exportCheckpoint, importMoco } from "../src/train/exchange.ts";
 import { gigabytes } from "../src/train/footprint.ts";
 import { plan } from "../src/train/plan.ts";
@@ -148,16 +150,18 @@ export function listData(env: Env): void {
   console.log('folder, tar    any images, class = folder         {"kind":"folder","path":"…"}');
 }
 
-export function exportRun(
+export async function exportRun(
   env: Env,
   id: string,
-  options: { format: ExportFormat; encoder: "query" | "key"; out?: string },
-): void {
-  const folder = new RunFolder(env.dataDir, id);
-  if (!existsSync(folder.path)) throw new UserError(`there is no run ${id} in ${env.dataDir}`);
-  const spec = parseSpec("pretrain", folder.readJob<Job>().spec);
-  const found = folder.readCheckpoint((message) => console.error(message));
-  if (!found) throw new UserError(`run ${id} has no checkpoint yet`);
+  options: { format: ExportFormat; encoder: "query" | "key"; step?: string; out?: string },
+): Promise<void> {
+  const run = new RunStore(openBlobs(env.storeUrl), id);
+  const job = await run.readJson<Job>("job.json");
+  if (!job) throw new UserError(`there is no run ${id} in ${env.storeUrl}`);
+  const spec = parseSpec("pretrain", job.spec);
+  const at = options.step === undefined ? undefined : wholeNumbers(options.step)[0];
+  const found = await run.newestCheckpoint((message) => console.error(message), at);
+  if (!found) throw new UserError(`run ${id} has no checkpoint${at === undefined ? " yet" : ` of step ${at}`}`);
   const { file, step } = found.record;
   const bytes = exportCheckpoint(found.bytes, file, spec, options.format, options.encoder);
   const out = options.out ?? `${id}.${options.format === "onnx" ? "onnx" : `${options.format}.safetensors`}`;
@@ -174,15 +178,39 @@ export async function importRun(
   if (!existsSync(file)) throw new UserError(`${file}: is not there`);
   const given = { dataset: datasetOf(options.dataset, options.test), augmentation: { size: Number(options.size) } };
   const { spec, epochs, checkpoint } = importMoco(new Uint8Array(readFileSync(file)), file, given);
-  const redis = connect(findRedis(env));
-  const jobs = new Jobs(redis, env.dataDir);
-  try {
-    const job = await jobs.adopt(options.name ?? basename(file), spec, epochs, (folder) =>
-      folder.writeCheckpoint(0, checkpoint),
+  await withJobs(env, async (jobs) => {
+    const job = await jobs.adopt(options.name ?? basename(file), spec, epochs, (run) =>
+      run.writeCheckpoint({ step: 0, epoch: null, knn: null }, checkpoint, spec.checkpoint),
     );
     console.log(job.id);
+  });
+}
+
+async function withJobs(env: Env, work: (jobs: Jobs) => Promise<void>): Promise<void> {
+  const redis = connect(findRedis(env));
+  const jobs = new Jobs(redis, openBlobs(env.storeUrl), (message) => console.error(message), env.redisJobs);
+  try {
+    await work(jobs);
   } finally {
     await jobs.close();
     redis.disconnect();
   }
+}
+
+/** Verifies every file of every run. Exits with 1 where one is damaged. */
+export async function checkRuns(env: Env, options: { json?: boolean }): Promise<void> {
+  const report = await checkStore(openBlobs(env.storeUrl));
+  if (options.json) console.log(JSON.stringify(report, null, 2));
+  else {
+    for (const { run, file, problem } of report.damaged) console.log(`${run}/${file}: ${problem}`);
+    console.log(`${env.storeUrl}: ${report.runs} runs, ${report.files} files, ${report.damaged.length} damaged`);
+  }
+  if (report.damaged.length > 0) process.exitCode = 1;
+}
+
+/** Re-creates in Redis what only the store knows. */
+export async function rebuildJobs(env: Env): Promise<void> {
+  await withJobs(env, async (jobs) =>
+    console.log(`${await jobs.rebuild()} jobs of ${env.storeUrl} are in Redis again`),
+  );
 }

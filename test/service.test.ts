@@ -255,7 +255,14 @@ describe("the API", () => {
       "/v1/jobs",
       "/v1/jobs/{id}",
       "/v1/jobs/{id}/cancel",
+      "/v1/jobs/{id}/checkpoints",
       "/v1/jobs/{id}/events",
+      "/v1/jobs/{id}/extend",
+      "/v1/jobs/{id}/fork",
+      "/v1/jobs/{id}/pause",
+      "/v1/jobs/{id}/resume",
+      "/v1/jobs/{id}/retry",
+      "/v1/workers",
     ]);
   });
 });
