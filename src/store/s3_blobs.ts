@@ -31,6 +31,19 @@ export interface S3Timing {
   readonly retries: typeof RETRIES;
 }
 
+/** S3_* or AWS_*, as Bun's client takes them; given here because it reads them once, at the start of the process. */
+function credentials(env = process.env): Bun.S3Options {
+  const of = (name: string) => env[`S3_${name}`] ?? env[`AWS_${name}`];
+  const given = {
+    accessKeyId: of("ACCESS_KEY_ID"),
+    secretAccessKey: of("SECRET_ACCESS_KEY"),
+    sessionToken: of("SESSION_TOKEN"),
+    region: of("REGION"),
+    endpoint: of("ENDPOINT"),
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
 export class S3Blobs implements Blobs {
   private readonly client: S3Client;
   private readonly prefix: string;
@@ -41,7 +54,7 @@ export class S3Blobs implements Blobs {
   ) {
     const [, bucket, folder = ""] = url.match(/^s3:\/\/([^/]+)\/?(.*?)\/?$/) ?? [];
     if (!bucket) throw new UserError(`MOCOD_STORE: got "${url}", allowed: s3://bucket/prefix`);
-    this.client = new S3Client({ bucket });
+    this.client = new S3Client({ bucket, ...credentials() });
     this.prefix = folder && `${folder}/`;
   }
 
