@@ -12,7 +12,8 @@ import { eventually, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 export type Service = Awaited<ReturnType<typeof startService>>;
 
-export async function startService() {
+/** `more`: variables of the environment, of the API and of the worker. */
+export async function startService(more: Record<string, string> = {}) {
   const folder = temporaryFolder();
   const images = join(folder.path, "images");
   writeFashionLike(images, 260, 40);
@@ -21,6 +22,7 @@ export async function startService() {
     MOCOD_PORT: "0",
     MOCOD_THREADS: "2",
     MOCOD_LOCK_SECONDS: "1",
+    ...more,
   };
   const env = readEnv(settings);
   const redis = await startEmbeddedRedis(env.dataDir);
@@ -37,6 +39,7 @@ export async function startService() {
   return {
     folder: folder.path,
     dataDir: env.dataDir,
+    redisUrl: redis.url,
     url: api.url,
     client,
 
@@ -70,6 +73,13 @@ export async function startService() {
         readFileSync(join(path, "metrics.jsonl"), "utf8"),
       ];
     },
+
+    /** Pids of the processes that the worker has started. */
+    children: (): number[] => {
+      const listed = Bun.spawnSync(["pgrep", "-P", String(worker.pid)]).stdout.toString();
+      return listed.split("\n").filter(Boolean).map(Number);
+    },
+    worker: () => worker,
 
     /** Resolves to the worker's exit code. */
     stopWorker: (signal: "SIGTERM" | "SIGKILL"): Promise<number> => {
