@@ -111,7 +111,7 @@ export class Evaluation {
   async restore(): Promise<void> {
     const { source, pretrained, report } = this.context;
     const found = await source.newestCheckpoint(report.log);
-    if (!found) throw new FileError(source.path, "holds no checkpoint");
+    if (!found) throw new FileError(source.path, "holds no good checkpoint");
     const { encoder, state } = this.session.model;
     this.step = restoreCheckpoint(found.bytes, found.record.file, pretrained, encoder, state).step;
     if (this.common.encoder === "key") {

@@ -1,0 +1,210 @@
+/**
+ * `npm run test:soak [-- --faults 200 --jobs 24 --seed 1 --minutes 60]`: random faults over many jobs on two workers. Each
+ * job ends `succeeded`, each run in the bytes of one that was left in peace. The seed gives the same faults in the same
+ * order. `npm test` runs it for two minutes.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { Job } from "../../src/spec/job.ts";
+import { checkStore } from "../../src/store/check.ts";
+import { LocalBlobs } from "../../src/store/local_blobs.ts";
+import { Stream } from "../../src/util/random.ts";
+import { eventually } from "../helpers.ts";
+import { type Cluster, startCluster } from "./cluster.ts";
+import { faults } from "./faults.ts";
+
+export interface StormOptions {
+  faults: number;
+  jobs: number;
+  seed: number;
+  minutes: number;
+  /** Of the log of all processes. */
+  logFile: string;
+  say: (line: string) => void;
+}
+
+export interface StormReport {
+  injected: Record<string, number>;
+  jobs: number;
+  /** What is not as it should be; empty is what we want. */
+  wrong: string[];
+  seconds: number;
+}
+
+/** Seconds of peace between two faults, at most. */
+const PEACE = 6;
+
+/** Asks until the API answers: it may be dead, or the store full, and nothing was accepted then. */
+const insist = <T>(ask: () => Promise<T>): Promise<T> =>
+  eventually(async () => {
+    try {
+      return await ask();
+    } catch {
+      return undefined; // the storm: the next try tells
+    }
+  }, 120);
+
+/** Names and bytes of what a run leaves that must not depend on what happened to it. */
+function filesOf({ storePath }: Cluster, id: string): Map<string, Buffer> {
+  const folder = join(storePath, "runs", id);
+  const names = ["metrics.jsonl"];
+  for (const part of ["checkpoints", "steps"]) {
+    for (const name of readdirSync(join(folder, part)).sort()) names.push(join(part, name));
+  }
+  return new Map(names.map((name) => [name, readFileSync(join(folder, name))]));
+}
+
+function differences(got: Map<string, Buffer>, expected: Map<string, Buffer>): string[] {
+  const names = new Set([...got.keys(), ...expected.keys()]);
+  return [...names].flatMap((name) => {
+    const [a, b] = [got.get(name), expected.get(name)];
+    if (a === undefined) return [`${name} is missing`];
+    if (b === undefined) return [`${name} is left over`];
+    return a.equals(b) ? [] : [`${name} differs`];
+  });
+}
+
+/** Each epoch once in metrics.jsonl, each step once in steps/. */
+function lines(files: Map<string, Buffer>): string[] {
+  const read = (name: string) =>
+    (files.get(name) ?? "")
+      .toString()
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as { epoch: number; step: number });
+  const epochs = read("metrics.jsonl").map(({ epoch }) => epoch);
+  const steps = [...files.keys()].filter((name) => name.startsWith("steps/")).flatMap(read);
+  const inOrder = (numbers: number[], from: number) => numbers.every((n, i) => n === from + i);
+  return [
+    ...(inOrder(epochs, 0) ? [] : [`epochs of metrics.jsonl: ${epochs.join()}`]),
+    ...(inOrder(
+      steps.map(({ step }) => step),
+      1,
+    )
+      ? []
+      : ["steps are lost or doubled"]),
+  ];
+}
+
+export async function storm(options: StormOptions): Promise<StormReport> {
+  const { seed, say } = options;
+  const startedAt = performance.now();
+  const draws = new Stream(seed, "probe");
+  const draw = () => draws.uniform();
+  const cluster = await startCluster(options.logFile);
+  const injected: Record<string, number> = Object.fromEntries(Object.keys(faults).map((name) => [name, 0]));
+  const wrong: string[] = [];
+  try {
+    const { client } = cluster;
+    // In peace, one run of each kind.
+    const kinds = [{}, { symmetric: true, epochs: 8 }, { optimizer: { algorithm: "lars", lr: 0.3 } }].map(cluster.spec);
+    const calm = await Promise.all(kinds.map((spec) => client.submit("pretrain", spec)));
+    const succeeded = (id: string, seconds: number) =>
+      eventually(async () => {
+        const job = await insist(() => client.job(id));
+        if (job.status === "failed") throw new Error(`${id} failed: ${job.error}`);
+        return job.status === "succeeded" && job;
+      }, seconds);
+    for (const { id } of calm) await succeeded(id, 600);
+    const expected = calm.map(({ id }) => filesOf(cluster, id));
+    say(`${kinds.length} runs in peace: ${Math.round((performance.now() - startedAt) / 1000)} s`);
+
+    const runs: { id: string; kind: number }[] = [];
+    const others: string[] = [];
+    for (let i = 0; i < options.jobs; i++) {
+      const kind = i % kinds.length;
+      const { id } = await insist(() => client.submit("pretrain", kinds[kind]));
+      runs.push({ id, kind });
+      if (i % 4 === 0) others.push((await insist(() => client.submit("linear-probe", { from: id, epochs: 2 }))).id);
+    }
+
+    const names = Object.keys(faults);
+    const deadline = startedAt + options.minutes * 60_000;
+    let count = 0;
+    while (count < options.faults && performance.now() < deadline) {
+      await Bun.sleep(draw() * PEACE * 1000);
+      const name = names[Math.floor(draw() * names.length)] as string;
+      const hit = await faults[name]?.(cluster, draw).catch((error: Error) => {
+        // The API may be dead or Redis away when a fault looks for its victim.
+        if (/SIGTERM/.test(error.message)) wrong.push(error.message);
+        return false;
+      });
+      if (!hit) continue;
+      injected[name] = (injected[name] as number) + 1;
+      count++;
+      if (count % 10 === 0) {
+        const jobs = await insist(async () => Promise.all(runs.map(({ id }) => client.job(id))));
+        const done = jobs.filter(({ status }) => status === "succeeded").length;
+        say(
+          `${count} faults, ${done} of ${jobs.length} runs done, ${Math.round((performance.now() - startedAt) / 1000)} s`,
+        );
+        // A storm over finished jobs proves nothing: the next ones come.
+        if (done === jobs.length) {
+          for (let kind = 0; kind < kinds.length; kind++) {
+            const { id } = await insist(() => client.submit("pretrain", kinds[kind]));
+            runs.push({ id, kind });
+          }
+        }
+      }
+    }
+    say(`the storm is over after ${count} faults; ${runs.length + others.length} jobs`);
+
+    const outcome = async (id: string): Promise<Job | undefined> => {
+      try {
+        return await succeeded(id, 900);
+      } catch (error) {
+        wrong.push(`${id}: ${(error as Error).message}`);
+        return undefined;
+      }
+    };
+    for (const { id, kind } of runs) {
+      if (!(await outcome(id))) continue;
+      const files = filesOf(cluster, id);
+      for (const problem of [...differences(files, expected[kind] as Map<string, Buffer>), ...lines(files)]) {
+        wrong.push(`${id}: ${problem}`);
+      }
+    }
+    for (const id of others) await outcome(id);
+    const report = await checkStore(new LocalBlobs(cluster.storePath));
+    for (const { run, file, problem } of report.damaged) wrong.push(`${run}/${file}: ${problem}`);
+    const leftovers = readdirSync(cluster.storePath, { recursive: true }).filter((name) =>
+      String(name).endsWith(".tmp"),
+    );
+    for (const name of leftovers) wrong.push(`left over: ${String(name)}`);
+    await eventually(async () => cluster.orphans().length === 0, 20).catch(() => {
+      for (const pid of cluster.orphans()) wrong.push(`orphan process ${pid}`);
+    });
+    return { injected, jobs: runs.length + others.length, wrong, seconds: (performance.now() - startedAt) / 1000 };
+  } finally {
+    await cluster.stop();
+  }
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: {
+      faults: { type: "string", default: "200" },
+      jobs: { type: "string", default: "24" },
+      seed: { type: "string", default: "1" },
+      minutes: { type: "string", default: "55" },
+      log: { type: "string", default: "/tmp/mocod-storm.log" },
+    },
+  });
+  const report = await storm({
+    faults: Number(values.faults),
+    jobs: Number(values.jobs),
+    seed: Number(values.seed),
+    minutes: Number(values.minutes),
+    logFile: values.log,
+    say: (line) => console.log(line),
+  });
+  for (const [name, count] of Object.entries(report.injected)) console.log(`  ${String(count).padStart(4)}  ${name}`);
+  const total = Object.values(report.injected).reduce((a, b) => a + b, 0);
+  console.log(`${total} faults, ${report.jobs} jobs, ${Math.round(report.seconds)} s, seed ${values.seed}`);
+  for (const problem of report.wrong) console.log(`WRONG ${problem}`);
+  console.log(
+    report.wrong.length === 0 ? "every job succeeded, every byte as in peace" : `${report.wrong.length} wrong`,
+  );
+  process.exit(report.wrong.length === 0 ? 0 : 1);
+}
