@@ -68,8 +68,9 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
         connection: connect(redisUrl),
         concurrency: 1,
         lockDuration: lockMs,
-        lockRenewTime: lockMs / RENEWALS,
-        stalledInterval: Math.min(5000, Math.max(500, lockMs / 3)),
+        // Whole milliseconds: Redis refuses others, and nothing would ever be found stalled.
+        lockRenewTime: Math.round(lockMs / RENEWALS),
+        stalledInterval: Math.round(Math.min(5000, Math.max(500, lockMs / 3))),
         // BullMQ counts stalls over a job's whole life and never resets them; a long job may see many crashes.
         maxStalledCount: 1_000_000,
       },

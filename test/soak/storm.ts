@@ -122,9 +122,12 @@ export async function storm(options: StormOptions): Promise<StormReport> {
     const names = Object.keys(faults);
     const deadline = startedAt + options.minutes * 60_000;
     let count = 0;
+    let deck: string[] = [];
     while (count < options.faults && performance.now() < deadline) {
       await Bun.sleep(draw() * PEACE * 1000);
-      const name = names[Math.floor(draw() * names.length)] as string;
+      // Each kind once before any comes again, in an order of its own.
+      if (deck.length === 0) deck = [...draws.permutation(names.length)].map((i) => names[i] as string);
+      const name = deck.pop() as string;
       const hit = await faults[name]?.(cluster, draw).catch((error: Error) => {
         // The API may be dead or Redis away when a fault looks for its victim.
         if (/SIGTERM/.test(error.message)) wrong.push(error.message);
