@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { checkDataset, type PartReport } from "../src/data/check.ts";
 import { Jobs } from "../src/queue/jobs.ts";
+import { rebuild } from "../src/queue/mend.ts";
 import { connect } from "../src/queue/redis.ts";
 import { type DatasetSpec, datasetSpec } from "../src/spec/dataset.ts";
 import { fieldErrors, type Job, parseSpec, SpecError } from "../src/spec/job.ts";
@@ -211,6 +212,6 @@ export async function checkRuns(env: Env, options: { json?: boolean }): Promise<
 /** Re-creates in Redis what only the store knows. */
 export async function rebuildJobs(env: Env): Promise<void> {
   await withJobs(env, async (jobs) =>
-    console.log(`${await jobs.rebuild()} jobs of ${env.storeUrl} are in Redis again`),
+    console.log(`${await rebuild(jobs, (m) => console.error(m))} jobs of ${env.storeUrl} are in Redis again`),
   );
 }

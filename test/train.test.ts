@@ -3,8 +3,12 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseSpec } from "../src/spec/job.ts";
+import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { RunStore } from "../src/store/run_store.ts";
+import { decodeSafetensors, encodeSafetensors } from "../src/store/safetensors.ts";
 import { openBatches } from "../src/train/batches.ts";
 import { queueDrift, trainStep } from "../src/train/moco_step.ts";
+import { pretrain } from "../src/train/pretrain.ts";
 import { openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
 import type { Threads } from "../src/train/threads.ts";
@@ -77,6 +81,93 @@ test("a damaged newest checkpoint is passed over for the one before, and the run
   if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
   expect(outcome.result.checkpoint).toEqual(expected.result.checkpoint);
 }, 120_000);
+
+test("a stop in the middle of a long step leaves the state before it, and the run ends in the same bytes", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  const spec = specFor(data.path);
+  using calm = temporaryFolder();
+  const expected = await run(spec, calm.path, 2);
+  using folder = temporaryFolder();
+  const store = new RunStore(new LocalBlobs(folder.path), "run_x");
+  const computing = { threads: 2, device: "wasm" } as const;
+  for (const stopAt of [4, 10]) {
+    let stop: "shutdown" | undefined;
+    const stopping = Promise.withResolvers<void>();
+    // Any step is a long one here. The stop comes while the step after `stopAt` is under way.
+    const report = {
+      ...quiet,
+      stopRequested: () => stop,
+      stopping: stopping.promise,
+      progress: ({ step }: { step: number }) => {
+        if (step !== stopAt) return;
+        setTimeout(() => {
+          stop = "shutdown";
+          stopping.resolve();
+        });
+      },
+    };
+    expect(await pretrain(spec, store, computing, report, 0)).toEqual({ stopped: "shutdown" });
+    const [newest] = await store.checkpoints();
+    expect(Math.abs((newest?.step as number) - stopAt)).toBeLessThanOrEqual(1);
+  }
+  const outcome = await run(spec, folder.path, 2);
+  if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
+  expect(finalFiles(folder.path, outcome.result)).toEqual(finalFiles(calm.path, expected.result));
+}, 120_000);
+
+test("a checkpoint of the format before goes on; one of another is refused, naming both", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  const spec = specFor(data.path);
+  using whole = temporaryFolder();
+  const expected = await run(spec, whole.path, 2);
+  using folder = temporaryFolder();
+  await run(spec, folder.path, 2, 12);
+  const store = new RunStore(new LocalBlobs(folder.path), "run_x");
+  const found = await store.newestCheckpoint(() => undefined);
+  if (!found) throw new Error("no checkpoint");
+  const { tensors, metadata } = decodeSafetensors(found.bytes, "x");
+  const rewrite = async (format: string) => {
+    const { series, ...position } = JSON.parse(metadata.position as string);
+    const old = encodeSafetensors(tensors, { ...metadata, format, position: JSON.stringify(position) });
+    await store.writeCheckpoint({ step: 12, epoch: 2, knn: null }, old, spec.checkpoint);
+  };
+  await rewrite("mocod-checkpoint-1");
+  await expect(run(spec, folder.path, 2)).rejects.toThrow(
+    "format mocod-checkpoint-3 or mocod-checkpoint-2 expected, got mocod-checkpoint-1",
+  );
+  await rewrite("mocod-checkpoint-2");
+  const outcome = await run(spec, folder.path, 2);
+  if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
+  expect(outcome.result.checkpoint).toEqual(expected.result.checkpoint);
+}, 120_000);
+
+test("checkpoints by time come between epochs, and leave no trace at the end; one line a step", async () => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 120, 20);
+  using folder = temporaryFolder();
+  const everyMinutes = 0.0001; // 6 ms: after every step
+  const spec = specFor(data.path, { epochs: 2, checkpoint: { everyMinutes } });
+  const seen: number[] = [];
+  const store = new RunStore(new LocalBlobs(folder.path), "run_x");
+  const computing = { threads: 2, device: "wasm" } as const;
+  const permit = async () => {
+    seen.push((await store.checkpoints()).length);
+  };
+  await pretrain(spec, store, computing, { ...quiet, permit, stopRequested: () => undefined });
+  expect((await store.checkpoints()).map(({ step, epoch }) => [step, epoch])).toEqual([
+    [12, 2],
+    [6, 1],
+  ]);
+  expect(seen.length).toBeGreaterThan(12); // two for each checkpoint
+  const lines = [
+    ...(await store.readLines("steps/epoch-000001.jsonl")),
+    ...(await store.readLines("steps/epoch-000002.jsonl")),
+  ];
+  expect(lines.map((line) => (line as { step: number }).step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+  expect(Object.keys(lines[3] as object)).toEqual(["epoch", "step", "loss", "top1", "positive", "negative", "lr"]);
+}, 60_000);
 
 test.each([false, true])(
   "drift of the queue: none where the key encoder stands still, some where it moves (symmetric: %p)",

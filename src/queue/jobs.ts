@@ -333,31 +333,8 @@ export class Jobs {
     return this.record(id);
   }
 
-  /**
-   * Mends what a process that died in the middle has left: changes that are not in the store, jobs that are queued and in
-   * no queue, or running and in nobody's hands, or waiting for what is over. Safe at any time, by anyone.
-   */
-  async mend(): Promise<void> {
-    for (const id of await this.redis.smembers(keys.dirty)) await this.saveOrLater(id);
-    for (const status of ["queued", "running", "pausing", "cancelling"] as const) {
-      for (const record of await this.withoutEntry(await this.redis.zrange(keys.status(status), 0, "-1"))) {
-        if (record.status !== status) continue;
-        if (status === "queued") await this.enqueue(record.id);
-        else await this.letGo(record);
-      }
-    }
-    for (const id of await this.redis.zrange(keys.status("waiting"), 0, "-1")) {
-      const record = await this.record(id);
-      if (record?.status !== "waiting" || !("from" in record.spec)) continue;
-      const source = await this.record(record.spec.from);
-      if (!source || !finalStatuses.includes(source.status)) continue;
-      await this.redis.sadd(keys.dependents(source.id), id);
-      await this.releaseDependents(source);
-    }
-  }
-
-  /** Those whose entry BullMQ does not have. */
-  private async withoutEntry(ids: readonly string[]): Promise<JobRecord[]> {
+  /** Of those, the ones whose entry BullMQ does not have. */
+  async withoutEntry(ids: readonly string[]): Promise<JobRecord[]> {
     const missing: JobRecord[] = [];
     for (let from = 0; from < ids.length; from += 1000) {
       const some = ids.slice(from, from + 1000);
@@ -375,31 +352,6 @@ export class Jobs {
       }
     }
     return missing;
-  }
-
-  /** Of a job that a worker had in hand and nobody has any more. */
-  private async letGo({ id, entry }: JobRecord): Promise<void> {
-    const moves: Moves = { running: "queued", pausing: "paused" };
-    const { after, changed } = await this.move(
-      id,
-      moves,
-      {},
-      { entry, freshEntry: true, reason: "its worker is gone" },
-    );
-    if (changed && after === "queued") await this.enqueue(id);
-    if (!changed) await this.move(id, { cancelling: "cancelled" }, {}, { entry });
-  }
-
-  /** Re-creates from the store what Redis does not know. Returns how many jobs that were. */
-  async rebuild(): Promise<number> {
-    const restored = await this.archive.rebuild(this.log);
-    const byPlace = [...restored].sort((a, b) => Date.parse(a.createdAt) - Date.parse(b.createdAt));
-    for (const { id } of byPlace) {
-      await this.redis.sadd(keys.dirty, id);
-      await this.enqueue(id);
-    }
-    await this.mend();
-    return restored.length;
   }
 
   async close(): Promise<void> {

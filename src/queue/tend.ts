@@ -3,6 +3,7 @@ import { messageOf } from "../util/errors.ts";
 import { HEARTBEAT_MS } from "./fleet.ts";
 import type { Jobs } from "./jobs.ts";
 import { keys } from "./keys.ts";
+import { mend, rebuild } from "./mend.ts";
 
 /** Nobody else mends for so long after someone did. */
 const MEND_MS = 10_000;
@@ -30,7 +31,7 @@ export async function tend(jobs: Jobs, log: (message: string) => void): Promise<
     if (!(await redis.set(keys.tending, process.pid, "PX", REBUILD_MS, "NX"))) return;
     const renewal = setInterval(() => redis.pexpire(keys.tending, REBUILD_MS), REBUILD_MS / 3);
     try {
-      const count = await jobs.rebuild();
+      const count = await rebuild(jobs, log);
       if (count > 0) log(`Redis did not know ${count} jobs of ${jobs.archive.blobs.url}; they are back`);
       await redis.set(keys.marker, mark);
     } finally {
@@ -40,7 +41,7 @@ export async function tend(jobs: Jobs, log: (message: string) => void): Promise<
     return;
   }
   for (const { id, host, pid } of await jobs.fleet.bury()) log(`worker ${id} (${host}, process ${pid}) is gone`);
-  if (await redis.set(keys.tending, process.pid, "PX", MEND_MS, "NX")) await jobs.mend();
+  if (await redis.set(keys.tending, process.pid, "PX", MEND_MS, "NX")) await mend(jobs);
 }
 
 /** Tends again and again until stopped. An error is told, and the next round comes. */

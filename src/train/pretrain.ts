@@ -45,6 +45,7 @@ export async function pretrain(
   store: RunStore,
   { threads, device }: Computing,
   report: Reporter,
+  longStepMs = LONG_STEP_MS,
 ): Promise<PretrainOutcome> {
   const session = await openSession(spec, { threads, device, context: report });
   let publisher: Publisher | undefined;
@@ -59,7 +60,7 @@ export async function pretrain(
       { storeUrl: store.blobs.url, runId: store.id, spec, channels },
       report.permit ?? (async () => undefined),
     );
-    return await new Run(session, publisher, report, found).loop();
+    return await new Run(session, publisher, report, found, longStepMs).loop();
   } finally {
     publisher?.close();
     session.engine.close();
@@ -111,6 +112,7 @@ class Run {
     private readonly publisher: Publisher,
     private readonly report: Reporter,
     found: Found,
+    private readonly longStepMs: number,
   ) {
     const { spec, model, engine, dataset, parts } = session;
     this.spec = spec;
@@ -185,7 +187,7 @@ class Run {
     const known = await step;
     const ms = performance.now() - startedAt;
     this.before = undefined;
-    this.longStep = ms > LONG_STEP_MS && session.engine.device === "wasm";
+    this.longStep = ms > this.longStepMs && session.engine.device === "wasm";
     this.trainMs += ms;
     this.absorb(known);
     report.alive?.();
