@@ -53,7 +53,11 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
       case "ready":
         return say(from, start);
       case "permit":
-        return void listener.permit().then((granted) => say(from, { kind: "permit", granted }));
+        // No answer (the worker is closing its connections) is no leave.
+        return void listener.permit().then(
+          (granted) => say(from, { kind: "permit", granted }),
+          () => say(from, { kind: "permit", granted: false }),
+        );
       case "log":
         return listener.log(message.message);
       case "warnings":

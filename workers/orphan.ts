@@ -16,5 +16,5 @@ export function dieWithParent(): void {
   });
   if (libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) !== 0) throw new Error("prctl(PR_SET_PDEATHSIG) failed");
   // It may have died before the kernel was asked.
-  if (process.ppid !== parent || parent === 1) process.exit(1);
+  if (process.ppid !== parent) process.exit(1);
 }

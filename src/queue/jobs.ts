@@ -269,6 +269,9 @@ export class Jobs {
     if (!record) return undefined;
     const source = "from" in record.spec ? await this.record(record.spec.from) : undefined;
     const waits = source !== undefined && !finalStatuses.includes(source.status);
+    if (source && !waits && source.status !== "succeeded" && (name === "retry" || name === "resume")) {
+      throw new ConflictError(record.status, `the job that it works on, ${source.id}, is ${source.status}`);
+    }
     const queued: JobStatus = waits ? "waiting" : "queued";
     const moves = Object.fromEntries(
       Object.entries(actions[name].moves).map(([from, to]) => [from, to === "queued" ? queued : to]),

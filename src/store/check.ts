@@ -10,27 +10,39 @@ export interface StoreReport {
   damaged: { run: string; file: string; problem: string }[];
 }
 
-/** Reads every file once. Says of each damaged one what is wrong with it. */
+/** Reads every file. Says of each damaged one what is wrong with it. */
 export async function checkStore(blobs: Blobs): Promise<StoreReport> {
   const report: StoreReport = { runs: 0, files: 0, damaged: [] };
   for (const id of await blobs.folders(RUNS)) {
-    report.runs++;
     const run = new RunStore(blobs, id);
-    const names = await run.names();
-    report.files += names.length;
-    const blame = (file: string, problem: string) => report.damaged.push({ run: id, file, problem });
-    const sums = await expectedSums(run, names, blame);
-    for (const name of names) {
-      const bytes = await run.read(name);
-      const expected = sums.get(name);
-      if (!bytes) continue; // removed meanwhile, by the run itself
-      if (expected !== undefined && sha256(bytes) !== expected) blame(name, `SHA-256 ${expected} expected`);
-      else if (expected === undefined) parse(name, bytes, blame);
-    }
-    for (const name of sums.keys()) if (!names.includes(name)) blame(name, "is not there");
-    if (!names.includes("job.json")) blame("job.json", "is not there");
+    report.runs++;
+    report.files += (await run.names()).length;
+    const problems = await checkRun(run);
+    if (problems.size === 0) continue;
+    // A run that is being computed changes while it is read: what is damaged is so twice.
+    const again = await checkRun(run);
+    for (const [file, problem] of again)
+      if (problems.get(file) === problem) report.damaged.push({ run: id, file, problem });
   }
   return report;
+}
+
+/** File -> what is wrong with it. */
+async function checkRun(run: RunStore): Promise<Map<string, string>> {
+  const problems = new Map<string, string>();
+  const blame = (file: string, problem: string) => void problems.set(file, problem);
+  const names = await run.names();
+  const sums = await expectedSums(run, names, blame);
+  for (const name of names) {
+    const bytes = await run.read(name);
+    const expected = sums.get(name);
+    if (!bytes) continue; // removed meanwhile, by the run itself
+    if (expected !== undefined && sha256(bytes) !== expected) blame(name, `SHA-256 ${expected} expected`);
+    else if (expected === undefined) parse(name, bytes, blame);
+  }
+  for (const name of sums.keys()) if (!names.includes(name)) blame(name, "is not there");
+  if (!names.includes("job.json")) blame("job.json", "is not there");
+  return problems;
 }
 
 type Blame = (file: string, problem: string) => void;

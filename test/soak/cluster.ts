@@ -28,7 +28,8 @@ const succeeds = (...command: string[]) => Bun.spawnSync(command, { stdio: quiet
 
 export type Cluster = Awaited<ReturnType<typeof startCluster>>;
 
-export async function startCluster(logFile: string) {
+/** `more`: variables of every process's environment. */
+export async function startCluster(logFile: string, more: Record<string, string> = {}) {
   const folder = temporaryFolder();
   const images = join(folder.path, "images");
   writeFashionLike(images, 260, 40);
@@ -84,11 +85,12 @@ export async function startCluster(logFile: string) {
     MOCOD_STALL_MINUTES: "0.2",
     MOCOD_REDIS_JOBS: "8",
     MOCOD_DEVICE: "wasm",
+    ...more,
   };
-  const spawn = (args: string[], more: Record<string, string>): Subprocess =>
+  const spawn = (args: string[], own: Record<string, string>): Subprocess =>
     Bun.spawn(["bash", "-c", `exec "$@" 2>>${logFile}`, "mocod", process.execPath, MAIN, ...args], {
       stdio: ["ignore", "ignore", "inherit"],
-      env: { ...process.env, ...settings, ...more },
+      env: { ...process.env, ...settings, ...own },
     });
   const startApi = () => spawn(["serve", "--no-worker"], { MOCOD_DATA_DIR: join(folder.path, "api") });
   const startWorker = (i: number) =>
