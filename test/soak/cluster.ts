@@ -12,7 +12,7 @@ import { eventually, temporaryFolder, writeFashionLike } from "../helpers.ts";
 
 const MAIN = join(import.meta.dir, "../../cli/main.ts");
 const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-const STORE_MEGABYTES = 64;
+const STORE_MEGABYTES = 400;
 /** Shorter than a user's, so that a stop for longer than it takes seconds. */
 export const LOCK_SECONDS = 4;
 
