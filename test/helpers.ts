@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -83,6 +83,26 @@ export function writeFashionLike(folder: string, train: number, test: number): v
     writeFileSync(join(folder, `${prefix}-labels-idx1-ubyte.gz`), idx([count], labels));
   }
 }
+
+/** What runs on this machine, from /proc. */
+export function processes(): { pid: number; parent: number; state: string; args: string }[] {
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, "utf8");
+      const [state = "", parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      const args = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+      return [{ pid: Number(name), parent: Number(parent), state, args }];
+    } catch {
+      return []; // it has ended while we were looking
+    }
+  });
+}
+
+export const childrenOf = (pid: number): number[] =>
+  processes()
+    .filter(({ parent, state }) => parent === pid && state !== "Z")
+    .map((child) => child.pid);
 
 /** Polls until `look` gives a value. Rejects after `seconds`, so that a broken test ends. */
 export async function eventually<T>(look: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {

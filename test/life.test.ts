@@ -7,7 +7,7 @@ import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
 import type { Job } from "../src/spec/job.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
-import { eventually, writeFashionLike } from "./helpers.ts";
+import { eventually, processes, writeFashionLike } from "./helpers.ts";
 import { type Service, startService } from "./service.ts";
 
 let service: Service;
@@ -244,12 +244,7 @@ describe("workers", () => {
     expect(children.length).toBe(1);
     process.kill(children[0] as number, "SIGSTOP");
     await service.stopWorker("SIGKILL");
-    await eventually(
-      async () =>
-        !Bun.spawnSync(["ps", "-o", "stat=", "-p", String(children[0])])
-          .stdout.toString()
-          .match(/^[TRS]/),
-    );
+    await eventually(async () => !processes().some(({ pid, state }) => pid === children[0] && state !== "Z"));
     service.startWorker();
     await until(job.id, (j) => j.status === "running");
     await client.cancel(job.id);

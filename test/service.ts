@@ -8,7 +8,7 @@ import { startEmbeddedRedis } from "../src/queue/redis.ts";
 import type { Job } from "../src/spec/job.ts";
 import { readEnv } from "../src/util/env.ts";
 import { createLogger } from "../src/util/logger.ts";
-import { eventually, temporaryFolder, writeFashionLike } from "./helpers.ts";
+import { childrenOf, eventually, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 export type Service = Awaited<ReturnType<typeof startService>>;
 
@@ -75,10 +75,7 @@ export async function startService(more: Record<string, string> = {}) {
     },
 
     /** Pids of the processes that the worker has started. */
-    children: (): number[] => {
-      const listed = Bun.spawnSync(["pgrep", "-P", String(worker.pid)]).stdout.toString();
-      return listed.split("\n").filter(Boolean).map(Number);
-    },
+    children: () => childrenOf(worker.pid),
     worker: () => worker,
 
     /** Resolves to the worker's exit code. */

@@ -11,6 +11,9 @@ const TEMPORARY = /^\..*\.([0-9a-f]+)\.(\d+)\.\d+\.tmp$/;
 /** Of another machine nobody here can tell; a file is not written for so long. */
 const ABANDONED_MS = 24 * 3600 * 1000;
 
+/** Bun copies what it writes: so much at a time. */
+const CHUNK = 8 * 2 ** 20;
+
 let count = 0;
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "";
@@ -52,7 +55,10 @@ export class LocalBlobs implements Blobs {
       await mkdir(folder, { recursive: true });
       const handle = await open(temporary, "w");
       try {
-        await handle.writeFile(bytes);
+        const all = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
+        for (let at = 0; at < all.length; ) {
+          at += (await handle.write(all, at, Math.min(CHUNK, all.length - at))).bytesWritten;
+        }
         await handle.sync();
       } finally {
         await handle.close();

@@ -14,22 +14,40 @@ export interface Stored {
 const ALIGN = 8;
 const HEADER_LIMIT = 100 * 2 ** 20;
 
-/** Tensors in the order given; metadata under `__metadata__`. The same input gives the same bytes. */
-export function encodeSafetensors(tensors: Map<string, StoredTensor>, metadata: Record<string, string>): Uint8Array {
+/** F32 whose values are made when it is their turn to be written: one tensor at a time is in memory. */
+export interface LazyTensor {
+  readonly shape: readonly number[];
+  readonly make: () => Float32Array;
+}
+
+export type ToStore = Map<string, StoredTensor | LazyTensor>;
+
+const sizeOf = (tensor: StoredTensor | LazyTensor): number =>
+  "make" in tensor ? 4 * tensor.shape.reduce((a, b) => a * b, 1) : tensor.data.byteLength;
+
+/**
+ * Tensors in the order given; metadata under `__metadata__`. The same input gives the same bytes. `into`: memory to write
+ * to, where it is large enough; what is returned is a view of it then.
+ */
+export function encodeSafetensors(tensors: ToStore, metadata: Record<string, string>, into?: Uint8Array): Uint8Array {
   const header: Record<string, unknown> = { __metadata__: metadata };
   let offset = 0;
-  for (const [name, { shape, data }] of tensors) {
-    const dtype = data instanceof Float32Array ? "F32" : "I64";
-    header[name] = { dtype, shape, data_offsets: [offset, offset + data.byteLength] };
-    offset += data.byteLength;
+  for (const [name, tensor] of tensors) {
+    const dtype = "make" in tensor || tensor.data instanceof Float32Array ? "F32" : "I64";
+    const size = sizeOf(tensor);
+    header[name] = { dtype, shape: tensor.shape, data_offsets: [offset, offset + size] };
+    offset += size;
   }
   const text = Buffer.from(JSON.stringify(header));
   const padded = Math.ceil(text.length / ALIGN) * ALIGN;
-  const bytes = new Uint8Array(8 + padded + offset).fill(0x20, 8, 8 + padded);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
+  const length = 8 + padded + offset;
+  const bytes = into && into.length >= length ? into.subarray(0, length) : new Uint8Array(length);
+  bytes.fill(0x20, 8, 8 + padded);
+  new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(0, BigInt(padded), true);
   bytes.set(text, 8);
   let at = 8 + padded;
-  for (const { data } of tensors.values()) {
+  for (const tensor of tensors.values()) {
+    const data = "make" in tensor ? tensor.make() : tensor.data;
     bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
     at += data.byteLength;
   }

@@ -6,7 +6,7 @@
 import { fromTorch, type Layout, torchShape, toTorch } from "../nn/layout.ts";
 import type { Encoder } from "../nn/resnet.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
-import { decodeSafetensors, encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
+import { decodeSafetensors, encodeSafetensors, type StoredTensor, type ToStore } from "../store/safetensors.ts";
 import { FileError } from "../util/errors.ts";
 import type { Position, TrainState } from "./state.ts";
 
@@ -36,9 +36,10 @@ function groups(encoder: Encoder, state: TrainState): [prefix: string, layout: L
 }
 
 /** Adds a layout's tensors in PyTorch's order of axes, and the step counter that its batch norms keep. */
-export function addLayout(to: Tensors, prefix: string, layout: Layout, values: Float32Array, step: number): void {
+export function addLayout(to: ToStore, prefix: string, layout: Layout, values: Float32Array, step: number): void {
   for (const { name, shape, offset, size } of layout.entries) {
-    to.set(prefix + name, { shape: torchShape(shape), data: toTorch(shape, values.subarray(offset, offset + size)) });
+    const make = () => toTorch(shape, values.subarray(offset, offset + size));
+    to.set(prefix + name, { shape: torchShape(shape), make });
     if (!name.endsWith("running_var")) continue;
     const counter = prefix + name.replace("running_var", "num_batches_tracked");
     to.set(counter, { shape: [], data: BigInt64Array.of(BigInt(step)) });
@@ -64,26 +65,25 @@ export function readLayout(tensors: Tensors, file: string, prefix: string, layou
   }
 }
 
+/** `into`: see `encodeSafetensors`. */
 export function encodeCheckpoint(
   spec: PretrainSpec,
   encoder: Encoder,
   state: TrainState,
   position: Position,
+  into?: Uint8Array,
 ): Uint8Array {
-  const tensors: Tensors = new Map();
+  const tensors: ToStore = new Map();
   for (const [prefix, layout, values] of groups(encoder, state)) {
     addLayout(tensors, prefix, layout, values, position.step);
   }
   const queueShape = [spec.queueSize, spec.dim];
-  tensors.set("module.queue", { shape: torchShape(queueShape), data: toTorch(queueShape, state.queue) });
+  tensors.set("module.queue", { shape: torchShape(queueShape), make: () => toTorch(queueShape, state.queue) });
   tensors.set("module.queue_ptr", { shape: [1], data: BigInt64Array.of(BigInt(position.queuePointer)) });
   const ids = BigInt64Array.from(state.queueIds, BigInt);
   tensors.set("queue_ids", { shape: [spec.queueSize], data: ids });
-  return encodeSafetensors(tensors, {
-    format: FORMAT,
-    spec: JSON.stringify(spec),
-    position: JSON.stringify(position),
-  });
+  const metadata = { format: FORMAT, spec: JSON.stringify(spec), position: JSON.stringify(position) };
+  return encodeSafetensors(tensors, metadata, into);
 }
 
 /** Fills `state` and returns where the run stands. Throws FileError when a tensor is missing or misshapen. */

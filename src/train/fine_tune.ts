@@ -6,10 +6,10 @@ import type { Encoder } from "../nn/resnet.ts";
 import { learningRate } from "../optim/schedule.ts";
 import { type FineTuneSpec, protocols } from "../spec/evaluation.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
-import { encodeSafetensors } from "../store/safetensors.ts";
+import { encodeSafetensors, type ToStore } from "../store/safetensors.ts";
 import { Stream } from "../util/random.ts";
 import { openBatches } from "./batches.ts";
-import { addLayout, type Tensors } from "./checkpoint.ts";
+import { addLayout } from "./checkpoint.ts";
 import { bestOf, Evaluation, type EvaluationContext, fitCount, gridOf, type Provenance } from "./evaluation.ts";
 import { DivergedError, type Outcome } from "./reporter.ts";
 import { embed, labelsOf, type Session, sessionOver } from "./session.ts";
@@ -187,7 +187,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
     // Fine-tuning works on a copy: the pretrained backbone stays as it is, which `onFrozen` proves.
     const judged = await evaluation.onFrozen(() =>
       judge(async ({ model }) => {
-        const tensors: Tensors = new Map();
+        const tensors: ToStore = new Map();
         addLayout(tensors, "", model.encoder.params, model.state.queryParams, 0);
         addLayout(tensors, "", model.encoder.stats, model.state.queryStats, 0);
         await context.own.writeFile(file, encodeSafetensors(tensors, { classes: JSON.stringify(dataset.classes) }));

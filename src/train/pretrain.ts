@@ -13,7 +13,7 @@ import { Publisher } from "./publisher.ts";
 import { DivergedError, type Outcome, type Reporter } from "./reporter.ts";
 import { type Computing, expectBatch, openSession, type Session } from "./session.ts";
 import { beginFrom, readStart } from "./start.ts";
-import { type Position, type StepMetrics, snapshot, startEpoch, startPosition, type TrainState } from "./state.ts";
+import { type Position, type StepMetrics, startEpoch, startPosition, type TrainState } from "./state.ts";
 
 /**
  * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is
@@ -177,7 +177,10 @@ class Run {
   /** False where the step was given up, because the run was stopped meanwhile and the step is a long one. */
   private async step(epoch: number): Promise<boolean> {
     const { session, position, report } = this;
-    if (this.longStep) this.before = { position: structuredClone(position), state: snapshot(session.model.state) };
+    if (this.longStep) {
+      const state = this.publisher.snapshot(session.model.state);
+      this.before = { position: structuredClone(position), state };
+    }
     const startedAt = performance.now();
     const step = trainStep(this.trainer, this.spec, position);
     if (this.before && report.stopping) {
@@ -186,6 +189,7 @@ class Run {
     }
     const known = await step;
     const ms = performance.now() - startedAt;
+    if (this.before) this.publisher.recycle(this.before.state);
     this.before = undefined;
     this.longStep = ms > this.longStepMs && session.engine.device === "wasm";
     this.trainMs += ms;
@@ -279,7 +283,7 @@ class Run {
     const { engine, model } = this.session;
     this.absorb(await engine.settle());
     if (engine.passes) this.position.passes = engine.passes;
-    const at = this.before ?? { position: structuredClone(this.position), state: snapshot(model.state) };
+    const at = this.before ?? { position: structuredClone(this.position), state: this.publisher.snapshot(model.state) };
     const of = { step: at.position.step, epoch, knn };
     await this.publisher.submit({ ...metrics, checkpoint: { of, ...at } });
     this.savedAt = performance.now();

@@ -6,7 +6,7 @@ import type { PretrainSpec } from "../spec/pretrain.ts";
 import { FencedError, StoreError } from "../store/errors.ts";
 import type { CheckpointRecord, Permit } from "../store/run_store.ts";
 import { messageOf, UserError } from "../util/errors.ts";
-import { bytesOfState, type Position, type TrainState } from "./state.ts";
+import { bytesOfState, type Position, snapshot, type TrainState } from "./state.ts";
 
 /** Published in the order of its fields. */
 export interface Publication {
@@ -36,7 +36,8 @@ export type ToPublisher =
 
 export type FromPublisher =
   | { kind: "permit" }
-  | { kind: "published"; record: CheckpointRecord | undefined }
+  /** `state`: the snapshot that is not needed any more. */
+  | { kind: "published"; record: CheckpointRecord | undefined; state: TrainState | undefined }
   | { kind: "failed"; name: string; message: string };
 
 /** Snapshots that may wait while the store is slow or leave is not to be had; training waits when there are more. */
@@ -54,6 +55,8 @@ export class Publisher {
   private readonly pending: number[] = [];
   private failure: Error | undefined;
   private waiting: (() => void)[] = [];
+  /** A snapshot whose memory can be used again. */
+  private spare: TrainState | undefined;
   /** Of the newest checkpoint that is safely in the store. */
   record: CheckpointRecord | undefined;
   /** Step of the newest checkpoint that was submitted. */
@@ -66,6 +69,7 @@ export class Publisher {
       if (data.kind === "failed") this.fail(new (errors[data.name] ?? Error)(data.message));
       else if (data.kind === "published") {
         this.record = data.record ?? this.record;
+        this.spare = data.state ?? this.spare;
         this.pending.shift();
         this.wake();
       } else {
@@ -76,6 +80,18 @@ export class Publisher {
       }
     };
     this.send({ kind: "init", ...init });
+  }
+
+  /** A copy of the state, in memory that was used before where there is some. */
+  snapshot(state: TrainState): TrainState {
+    const { spare } = this;
+    this.spare = undefined;
+    return snapshot(state, spare);
+  }
+
+  /** The memory of a snapshot that was not submitted after all. */
+  recycle(state: TrainState): void {
+    this.spare = state;
   }
 
   /** Resolves when training may go on, which is at once unless too much waits. Throws what an earlier one failed with. */

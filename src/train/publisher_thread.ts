@@ -16,6 +16,8 @@ let run: RunStore | undefined;
 let answer: ((refused: string | undefined) => void) | undefined;
 let last: Promise<void> = Promise.resolve();
 let failed = false;
+/** Of the last encoded checkpoint, for the next one. */
+let memory: Uint8Array | undefined;
 
 async function permit(): Promise<void> {
   const refused = await new Promise<string | undefined>((resolve) => {
@@ -29,11 +31,13 @@ async function publish({ metrics, steps, checkpoint }: Publication): Promise<voi
   if (!init || !run) throw new Error("publisher: not initialised");
   if (metrics) await run.appendMetrics(metrics);
   if (steps) await run.writeSteps(steps.epoch, steps.lines);
-  if (!checkpoint) return send({ kind: "published", record: undefined });
+  if (!checkpoint) return send({ kind: "published", record: undefined, state: undefined });
   const { of, position, state } = checkpoint;
-  const bytes = encodeCheckpoint(init.spec, encoderOf(init.spec, init.channels), state, position);
-  const record = await run.writeCheckpoint(of, bytes, init.spec.checkpoint);
-  send({ kind: "published", record });
+  const { spec, channels } = init;
+  const bytes = encodeCheckpoint(spec, encoderOf(spec, channels), state, position, memory);
+  if (bytes.buffer !== memory?.buffer) memory = new Uint8Array(bytes.buffer);
+  const record = await run.writeCheckpoint(of, bytes, spec.checkpoint);
+  send({ kind: "published", record, state });
 }
 
 self.onmessage = ({ data }: MessageEvent<ToPublisher>) => {

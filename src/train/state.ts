@@ -164,24 +164,22 @@ export function startEpoch(position: Position): void {
   position.series = [];
 }
 
-/** A copy that training does not touch, in shared memory. Costs a pass over the state: 140 MB take 40 ms. */
-export function snapshot(state: TrainState): TrainState {
-  const of = (values: Float32Array): Float32Array => {
-    const taken = floats(values.length);
-    taken.set(values);
-    return taken;
-  };
-  const queueIds = ints(state.queueIds.length);
-  queueIds.set(state.queueIds);
+/** A copy that training does not touch, in shared memory: that of `into`, an earlier copy. 140 MB take 40 ms. */
+export function snapshot(state: TrainState, into: TrainState = blankLike(state)): TrainState {
+  for (const name of Object.keys(state) as (keyof TrainState)[]) into[name].set(state[name]);
+  return into;
+}
+
+function blankLike(state: TrainState): TrainState {
   return {
-    queryParams: of(state.queryParams),
-    keyParams: of(state.keyParams),
-    queryStats: of(state.queryStats),
-    keyStats: of(state.keyStats),
-    velocity: of(state.velocity),
-    second: of(state.second),
-    queue: of(state.queue),
-    queueIds,
+    queryParams: floats(state.queryParams.length),
+    keyParams: floats(state.keyParams.length),
+    queryStats: floats(state.queryStats.length),
+    keyStats: floats(state.keyStats.length),
+    velocity: floats(state.velocity.length),
+    second: floats(state.second.length),
+    queue: floats(state.queue.length),
+    queueIds: ints(state.queueIds.length),
   };
 }
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { Client } from "../../cli/client.ts";
 import { connect } from "../../src/queue/redis.ts";
-import { eventually, temporaryFolder, writeFashionLike } from "../helpers.ts";
+import { childrenOf, eventually, processes, temporaryFolder, writeFashionLike } from "../helpers.ts";
 
 const MAIN = join(import.meta.dir, "../../cli/main.ts");
 const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -143,10 +143,7 @@ export async function startCluster(logFile: string, more: Record<string, string>
     worker: {
       pid: (i: number) => (workers[i] as Subprocess).pid,
       /** Its child's pid, where it has a job in hand. */
-      child: (i: number): number | undefined => {
-        const listed = Bun.spawnSync(["pgrep", "-P", String((workers[i] as Subprocess).pid)]).stdout.toString();
-        return listed.split("\n").filter(Boolean).map(Number)[0];
-      },
+      child: (i: number): number | undefined => childrenOf((workers[i] as Subprocess).pid)[0],
       restart: async (i: number, signal: "SIGKILL" | "SIGTERM"): Promise<number> => {
         const worker = workers[i] as Subprocess;
         worker.kill(signal);
@@ -186,13 +183,10 @@ export async function startCluster(logFile: string, more: Record<string, string>
     /** Pids of children of nobody: the processes that compute and whose worker is gone. */
     orphans: (): number[] => {
       const own = new Set([...workers.map(({ pid }) => pid), api.pid]);
-      const listed = Bun.spawnSync(["ps", "-eo", "pid=,ppid=,args="]).stdout.toString();
-      return listed
-        .split("\n")
-        .filter((line) => line.includes("workers/child.ts") && line.includes(process.execPath))
-        .map((line) => line.trim().split(/\s+/).map(Number))
-        .filter(([, parent]) => !own.has(parent as number))
-        .map(([pid]) => pid as number);
+      const child = join(import.meta.dir, "../../workers/child.ts");
+      return processes()
+        .filter(({ args, parent, state }) => args.includes(child) && state !== "Z" && !own.has(parent))
+        .map(({ pid }) => pid);
     },
     stop: async () => {
       for (const process of [...workers, api]) process.kill("SIGTERM");
