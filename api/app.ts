@@ -4,9 +4,12 @@ import type { Redis } from "ioredis";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { fieldErrors } from "../src/spec/job.ts";
 import { VERSION } from "../src/util/version.ts";
+import { addActions } from "./actions.ts";
 import { events } from "./events.ts";
-import { addJobs, failure, params, unknownJob } from "./jobs.ts";
+import { addJobs } from "./jobs.ts";
+import { addOutputs } from "./outputs.ts";
 import { problem, problemOf } from "./problem.ts";
+import { failure, params, unknownJob } from "./routes.ts";
 
 export interface AppDeps {
   jobs: Jobs;
@@ -28,6 +31,8 @@ export function createApp({ jobs, openReader }: AppDeps) {
 
   app.get("/livez", (c) => c.text("ok"));
   addJobs(app, jobs);
+  addActions(app, jobs);
+  addOutputs(app, jobs);
 
   app.get("/v1/jobs/:id/events", async (c) => {
     const id = c.req.param("id");

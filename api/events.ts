@@ -28,7 +28,7 @@ const before = (a: string, b: string): boolean => {
 
 async function later(jobs: Jobs, id: string, last: string): Promise<JobEvent[]> {
   if ((await jobs.redis.exists(keys.events(id))) === 1) return [];
-  return (await jobs.run(id).readLines<JobEvent>("history.jsonl")).filter((event) => before(last, event.id));
+  return (await jobs.history(id)).filter((event) => before(last, event.id));
 }
 
 export function events(c: Context, jobs: Jobs, reader: Redis, id: string): Response {

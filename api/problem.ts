@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { ConflictError } from "../src/queue/jobs.ts";
+import { KeyReusedError } from "../src/queue/submit.ts";
 import { SpecError } from "../src/spec/job.ts";
 import { StoreError } from "../src/store/errors.ts";
 import { UserError } from "../src/util/errors.ts";
@@ -16,6 +17,7 @@ export function problemOf(c: Context, error: Error): Response {
   if ("getResponse" in error) return problem(c, (error as unknown as { status: 400 }).status, error.message);
   if (error instanceof SpecError) return problem(c, 422, "the spec is not valid", { errors: error.errors });
   if (error instanceof ConflictError) return problem(c, 409, error.message, { jobStatus: error.status });
+  if (error instanceof KeyReusedError) return problem(c, 422, error.message);
   if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);
   if (error instanceof UserError) return problem(c, 422, error.message);
   console.error(error);

@@ -2,15 +2,20 @@
 import { z } from "@hono/zod-openapi";
 import { jobStatuses, jobTypes } from "../src/spec/job.ts";
 
-const type = z.enum(jobTypes as [string, ...string[]]);
+export const type = z.enum(jobTypes as [string, ...string[]]);
 const name = z.string().min(1).max(200);
 const priority = z.int().min(-1000).max(1000).describe("the higher goes first; 0 unless given");
+const metadata = z
+  .record(z.string().min(1).max(64), z.string().max(512))
+  .refine((pairs) => Object.keys(pairs).length <= 16, "at most 16 pairs")
+  .describe("free, to find jobs by");
 const keep = z.enum(["state", "weights"]);
 
 export const submission = z.strictObject({
   type,
   name: name.optional(),
   priority: priority.optional(),
+  metadata: metadata.optional(),
   spec: z.record(z.string(), z.unknown()),
 });
 
@@ -21,6 +26,7 @@ export const extension = z.strictObject({
 export const fork = z.strictObject({
   name: name.optional(),
   priority: priority.optional(),
+  metadata: metadata.optional(),
   step: z.int().min(0).optional().describe("of the checkpoint; unset: the newest"),
   keep: keep.default("state").describe("state: go on behind that step; weights: both encoders, all else is new"),
   spec: z.record(z.string(), z.unknown()).default({}).describe("what differs from the run that is forked"),
@@ -34,6 +40,7 @@ export const job = z
     status: z.enum(jobStatuses),
     priority,
     waitingFor: z.string().nullable().describe("why it is not running, where that is not plain"),
+    metadata: z.record(z.string(), z.string()),
     forked: z.object({ from: z.object({ id: z.string(), step: z.int() }), keep }).nullable(),
     progress: z.record(z.string(), z.unknown()).nullable(),
     spec: z.record(z.string(), z.unknown()),

@@ -5,6 +5,7 @@ import { checkDataset, type PartReport } from "../src/data/check.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { rebuild } from "../src/queue/mend.ts";
 import { connect } from "../src/queue/redis.ts";
+import { adopt } from "../src/queue/submit.ts";
 import { type DatasetSpec, datasetSpec } from "../src/spec/dataset.ts";
 import { fieldErrors, type Job, parseSpec, SpecError } from "../src/spec/job.ts";
 import { openBlobs } from "../src/store/blobs.ts";
@@ -180,7 +181,7 @@ export async function importRun(
   const given = { dataset: datasetOf(options.dataset, options.test), augmentation: { size: Number(options.size) } };
   const { spec, epochs, checkpoint } = importMoco(new Uint8Array(readFileSync(file)), file, given);
   await withJobs(env, async (jobs) => {
-    const job = await jobs.adopt(options.name ?? basename(file), spec, epochs, (run) =>
+    const job = await adopt(jobs, options.name ?? basename(file), spec, epochs, (run) =>
       run.writeCheckpoint({ step: 0, epoch: null, knn: null }, checkpoint, spec.checkpoint),
     );
     console.log(job.id);

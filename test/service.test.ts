@@ -248,23 +248,6 @@ describe("the API", () => {
     const rest = (await read(id)).split("\n\n").filter((block) => block.includes("id:"));
     expect(rest).toEqual(all.slice(2));
   });
-
-  test("the OpenAPI document names every path", async () => {
-    const document = (await (await fetch(`${service.url}/openapi.json`)).json()) as { paths: object };
-    expect(Object.keys(document.paths).sort()).toEqual([
-      "/v1/jobs",
-      "/v1/jobs/{id}",
-      "/v1/jobs/{id}/cancel",
-      "/v1/jobs/{id}/checkpoints",
-      "/v1/jobs/{id}/events",
-      "/v1/jobs/{id}/extend",
-      "/v1/jobs/{id}/fork",
-      "/v1/jobs/{id}/pause",
-      "/v1/jobs/{id}/resume",
-      "/v1/jobs/{id}/retry",
-      "/v1/workers",
-    ]);
-  });
 });
 
 describe("a GPU that fails", () => {

@@ -67,7 +67,7 @@ export class Archive {
     return {
       ...blank,
       ...queue,
-      ...{ priority: 0, forked: null, attempts: noAttempts, retryAt: null },
+      ...{ priority: 0, forked: null, metadata: {}, attempts: noAttempts, retryAt: null, request: null },
       ...job,
     };
   }

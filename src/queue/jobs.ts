@@ -5,28 +5,26 @@
  */
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import type { ForkSource, Job, JobSpecs, JobType } from "../spec/job.ts";
+import type { Job, JobSpecs } from "../spec/job.ts";
 import { type ActionName, actions, allowedFrom, finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
-import { lint } from "../spec/lint.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { StoreError } from "../store/errors.ts";
 import type { RunStore } from "../store/run_store.ts";
-import { newRunId } from "../util/id.ts";
-import { Archive, type StoredJob } from "./archive.ts";
+import { Archive } from "./archive.ts";
 import { Fleet } from "./fleet.ts";
 import { CONTROL_CHANNEL, keys, QUEUES, type QueueName } from "./keys.ts";
+import { type Filter, page } from "./list.ts";
 import {
   type Change,
   type Changed,
   changeRecord,
-  createRecord,
   decodeRecord,
   type Fields,
-  JOB_FORMAT,
   type JobEvent,
   type JobRecord,
   noAttempts,
   publicJob,
+  removeRecord,
 } from "./records.ts";
 
 /** What was asked for does not fit the status that the job has. */
@@ -44,16 +42,6 @@ export class ConflictError extends Error {
 const HIGHEST = 1000;
 /** Finished jobs whose records stay in Redis, unless told otherwise. */
 const KEPT = 500;
-
-export interface Submission<T extends JobType = JobType> {
-  readonly type: T;
-  readonly name?: string | null;
-  readonly spec: JobSpecs[T];
-  readonly priority?: number;
-  readonly forked?: ForkSource | null;
-  /** Fills the run's folder before anyone can see the job. */
-  readonly fill?: (run: RunStore) => Promise<unknown>;
-}
 
 export class Jobs {
   readonly archive: Archive;
@@ -78,68 +66,6 @@ export class Jobs {
 
   run(id: string): RunStore {
     return this.archive.run(id);
-  }
-
-  /** Accepts a job with a valid spec: it is in the store when this resolves. A job on an unfinished run waits for it. */
-  async submit<T extends JobType>(submission: Submission<T>): Promise<Job> {
-    const { type, name = null, spec, priority = 0, forked = null, fill } = submission;
-    const awaited = "from" in spec ? spec.from : undefined;
-    const record = this.blank({ type, name, spec, priority, forked, status: awaited ? "waiting" : "queued" });
-    record.warnings = type === "pretrain" ? lint(spec as JobSpecs["pretrain"]).map(({ message }) => message) : [];
-    const source = awaited ? await this.record(awaited) : undefined;
-    record.queue = this.queueFor(source ? source.spec : spec);
-    await this.create(record, fill);
-    if (source) {
-      await this.redis.sadd(keys.dependents(source.id), record.id);
-      const now = await this.record(source.id);
-      if (now && finalStatuses.includes(now.status)) await this.releaseDependents(now);
-    } else {
-      await this.enqueue(record.id);
-    }
-    return (await this.get(record.id)) as Job;
-  }
-
-  /** Puts a run that was pretrained elsewhere among the finished ones. `fill` writes its checkpoint. */
-  async adopt(
-    name: string,
-    spec: JobSpecs["pretrain"],
-    epochs: number,
-    fill: (run: RunStore) => Promise<unknown>,
-  ): Promise<Job> {
-    const record = this.blank({ type: "pretrain", name, spec, priority: 0, forked: null, status: "succeeded" });
-    record.startedAt = record.createdAt;
-    record.finishedAt = record.createdAt;
-    await this.create(record, async (run) => {
-      const checkpoint = await fill(run);
-      record.result = { imported: true, epochs, checkpoint };
-      await run.finish(record.result);
-    });
-    return (await this.get(record.id)) as Job;
-  }
-
-  private blank(of: Pick<StoredJob, "type" | "name" | "spec" | "priority" | "forked" | "status">): StoredJob {
-    const id = newRunId();
-    return {
-      ...{ id, warnings: [], result: null, error: null },
-      ...{ createdAt: new Date().toISOString(), startedAt: null, finishedAt: null, retryAt: null },
-      ...{ format: JOB_FORMAT, version: 1, generation: 1, entry: `${id}_1`, queue: "any", place: "" },
-      attempts: noAttempts,
-      ...of,
-    };
-  }
-
-  /** The store first: what Redis knows and the store does not would be lost with Redis. */
-  private async create(record: StoredJob, fill?: (run: RunStore) => Promise<unknown>): Promise<void> {
-    await fill?.(this.run(record.id));
-    const history: JobEvent[] = [
-      { id: `${Date.parse(record.createdAt)}-0`, type: "status", data: { status: record.status } },
-    ];
-    await this.archive.write(record, history);
-    await createRecord(this.redis, record, history);
-  }
-
-  private queueFor(spec: JobSpecs[JobType]): QueueName {
-    return "device" in spec && spec.device === "webgpu" ? "webgpu" : "any";
   }
 
   /** Hands the job's entry to BullMQ, at its own place among those of its priority. Safe to repeat. */
@@ -171,10 +97,10 @@ export class Jobs {
     return record && (await this.described([record]))[0];
   }
 
-  /** Newest first. */
-  async list(limit: number): Promise<Job[]> {
-    const ids = await this.redis.zrevrange(keys.index, 0, limit - 1);
-    if (ids.length === 0) return [];
+  /** A page of jobs. Throws UserError where its cursor is none. */
+  async list(filter: Filter): Promise<{ jobs: Job[]; next: string | null }> {
+    const { ids, next } = await page(this.redis, filter);
+    if (ids.length === 0) return { jobs: [], next };
     const pipeline = this.redis.pipeline();
     for (const id of ids) pipeline.hgetall(keys.run(id));
     const answers = (await pipeline.exec()) ?? [];
@@ -185,7 +111,14 @@ export class Jobs {
         return decodeRecord(hash as Record<string, string>) ?? this.record(ids[i] as string);
       }),
     );
-    return this.described(records.filter((record) => record !== undefined));
+    return { jobs: await this.described(records.filter((record) => record !== undefined)), next };
+  }
+
+  /** Everything that was said of a job but its progress, oldest first. */
+  async history(id: string): Promise<JobEvent[]> {
+    const texts = await this.redis.lrange(keys.history(id), 0, -1);
+    if (texts.length > 0) return texts.map((text) => JSON.parse(text) as JobEvent);
+    return this.run(id).readLines<JobEvent>("history.jsonl");
   }
 
   /** How many jobs there are of each status. */
@@ -355,6 +288,28 @@ export class Jobs {
       }
     }
     return missing;
+  }
+
+  /**
+   * Removes a job that is over, from Redis and from the store. False where there is no such job; throws ConflictError where
+   * it is not over, or another job still needs it.
+   */
+  async remove(id: string): Promise<boolean> {
+    const record = await this.revive(id);
+    if (!record) return false;
+    if (!finalStatuses.includes(record.status)) {
+      throw new ConflictError(record.status, `the job is ${record.status}; cancel it before it is deleted`);
+    }
+    for (const user of await this.redis.smembers(keys.users(id))) {
+      const job = await this.record(user);
+      if (job && !finalStatuses.includes(job.status)) {
+        throw new ConflictError(record.status, `job ${user} works on this one and is ${job.status}`);
+      }
+    }
+    // The store last but for Redis's own record: what is half deleted can be deleted again.
+    await this.run(id).removeAll();
+    await removeRecord(this.redis, record);
+    return true;
   }
 
   async close(): Promise<void> {

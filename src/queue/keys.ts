@@ -14,6 +14,12 @@ export const keys = {
   history: (id: string) => `mocod:run:${id}:history`,
   /** Jobs that wait for it, a set. */
   dependents: (id: string) => `mocod:run:${id}:dependents`,
+  /** Jobs on its encoder, whatever their status, a set. */
+  users: (id: string) => `mocod:run:${id}:users`,
+  /** Job -> what lists are filtered by, a hash. */
+  briefs: "mocod:briefs",
+  /** Held while a request with an Idempotency-Key is being accepted. */
+  accepting: (id: string) => `mocod:accepting:${id}`,
   /** All jobs by their time of creation, and those of a status. */
   index: "mocod:runs",
   status: (status: JobStatus) => `mocod:status:${status}`,

@@ -37,6 +37,8 @@ export interface JobRecord extends Job {
   attempts: Attempts;
   /** When the next attempt is made, ISO 8601. */
   retryAt: string | null;
+  /** SHA-256 of the request that it was accepted by, where that had an Idempotency-Key. */
+  request: string | null;
 }
 
 export interface JobEvent {
@@ -50,7 +52,7 @@ export interface JobEvent {
 export type Fields = Partial<Omit<JobRecord, "id" | "status" | "finishedAt" | "version" | "generation" | "entry">>;
 
 const texts = new Set(["id", "type", "name", "status", "error", "createdAt", "startedAt", "finishedAt"]);
-for (const name of ["entry", "queue", "place", "retryAt"]) texts.add(name);
+for (const name of ["entry", "queue", "place", "retryAt", "request"]) texts.add(name);
 
 const encode = (name: string, value: unknown): string =>
   value === null || value === undefined ? "" : texts.has(name) ? String(value) : JSON.stringify(value);
@@ -70,6 +72,8 @@ export function decodeRecord(hash: Record<string, string>): JobRecord | undefine
     priority: (parse("priority") as number | null) ?? 0,
     waitingFor: null,
     forked: parse("forked") as ForkSource | null,
+    metadata: (parse("metadata") as Record<string, string> | null) ?? {},
+    request: hash.request || null,
     progress: parse("progress") as Progress | null,
     spec: parse("spec") as JobSpecs[JobType],
     warnings: (parse("warnings") as string[] | null) ?? [],
@@ -91,7 +95,7 @@ export function decodeRecord(hash: Record<string, string>): JobRecord | undefine
 
 /** What others see of it. */
 export function publicJob(record: JobRecord): Job {
-  const { format, version, generation, entry, queue, place, attempts, retryAt, ...job } = record;
+  const { format, version, generation, entry, queue, place, attempts, retryAt, request, ...job } = record;
   return job;
 }
 
@@ -185,6 +189,29 @@ export async function changeRecord(redis: Redis, id: string, change: Change): Pr
   return { before: answer[0], after: answer[1], changed: answer[2] === 1 };
 }
 
+/** What lists are filtered by, of jobs whose records were trimmed as well. It never changes. */
+export interface Brief {
+  type: JobType;
+  name?: string;
+  metadata?: Record<string, string>;
+}
+
+function briefOf({ type, name, metadata }: Pick<JobRecord, "type" | "name" | "metadata">): Brief {
+  return { type, ...(name !== null && { name }), ...(Object.keys(metadata).length > 0 && { metadata }) };
+}
+
+/** Removes every trace of a job from Redis. */
+export async function removeRecord(redis: Redis, { id, status, spec }: JobRecord): Promise<void> {
+  const transaction = redis.multi();
+  transaction.del(keys.run(id), keys.events(id), keys.history(id), keys.dependents(id), keys.users(id));
+  for (const index of [keys.index, keys.status(status), keys.finished]) transaction.zrem(index, id);
+  transaction.srem(keys.dirty, id);
+  transaction.hdel(keys.briefs, id);
+  if ("from" in spec) transaction.srem(keys.users(spec.from), id);
+  const failed = (await transaction.exec())?.find(([error]) => error);
+  if (failed?.[0]) throw failed[0];
+}
+
 /** Puts a record there with its place in the indices and its history. What is known already is left as it is. */
 export async function createRecord(
   redis: Redis,
@@ -201,6 +228,8 @@ export async function createRecord(
     transaction.rpush(keys.history(id), JSON.stringify({ id: at, type, data }));
   }
   transaction.zadd(keys.index, score, id);
+  transaction.hset(keys.briefs, id, JSON.stringify(briefOf(record)));
+  if ("from" in record.spec) transaction.sadd(keys.users(record.spec.from), id);
   transaction.zadd(keys.status(status), score, id);
   if (finalStatuses.includes(status)) transaction.zadd(keys.finished, Date.parse(finishedAt ?? createdAt), id);
   const answers = await transaction.exec();

@@ -152,6 +152,8 @@ export interface Job {
   /** Why it is not running, where that is not plain: what it waits for, or when it is tried again. */
   waitingFor: string | null;
   forked: ForkSource | null;
+  /** The submitter's own, free: up to 16 pairs. */
+  metadata: Record<string, string>;
   progress: Progress | null;
   spec: JobSpecs[JobType];
   /** What is allowed but doubtful about the spec. */

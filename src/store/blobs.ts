@@ -11,6 +11,8 @@ export interface Blobs {
   readonly url: string;
   /** Undefined where there is nothing by that key. */
   read(key: string): Promise<Uint8Array | undefined>;
+  /** The same without its bytes: for ranges of it, streamed. */
+  open(key: string): Promise<{ body: Blob; size: number } | undefined>;
   /** Whole or not at all, and durable when it resolves. */
   write(key: string, bytes: Uint8Array | string): Promise<void>;
   /** Keys that begin with `prefix`, sorted; never one that is half-written. */

@@ -44,6 +44,11 @@ export class LocalBlobs implements Blobs {
     }
   }
 
+  async open(key: string): Promise<{ body: Blob; size: number } | undefined> {
+    const body = Bun.file(join(this.root, key));
+    return (await body.exists()) ? { body, size: body.size } : undefined;
+  }
+
   async write(key: string, bytes: Uint8Array | string): Promise<void> {
     const file = join(this.root, key);
     const folder = dirname(file);

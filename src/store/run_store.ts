@@ -77,6 +77,10 @@ export class RunStore {
     return this.blobs.read(this.prefix + name);
   }
 
+  open(name: string): Promise<{ body: Blob; size: number } | undefined> {
+    return this.blobs.open(this.prefix + name);
+  }
+
   /** Writes a file beside the job's own. Returns its name. Throws where the run is another worker's by now. */
   async writeFile(name: string, bytes: Uint8Array): Promise<string> {
     await this.permit();

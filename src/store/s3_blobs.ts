@@ -69,6 +69,18 @@ export class S3Blobs implements Blobs {
     });
   }
 
+  open(key: string): Promise<{ body: Blob; size: number } | undefined> {
+    return this.attempt(`head ${key}`, this.timing.timeoutMs, async () => {
+      const body = this.client.file(this.prefix + key);
+      try {
+        return { body, size: (await body.stat()).size };
+      } catch (error) {
+        if (missing(error)) return undefined;
+        throw error;
+      }
+    });
+  }
+
   async write(key: string, bytes: Uint8Array | string): Promise<void> {
     const size = bytes.length;
     const limit = this.timing.timeoutMs + size / BYTES_PER_MS;

@@ -1,0 +1,196 @@
+/** What a job leaves: metrics, steps, logs, checkpoints, files. */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { Jobs } from "../src/queue/jobs.ts";
+import type { JobEvent } from "../src/queue/records.ts";
+import type { Manifest, RunStore } from "../src/store/run_store.ts";
+import { downsample, type Step, toCsv } from "../src/store/series.ts";
+import { problem } from "./problem.ts";
+import { failure, invalid, json, missing, params, unknownJob } from "./routes.ts";
+import * as schemas from "./schemas.ts";
+
+const format = z.enum(["json", "csv"]).default("json");
+const lines = z.object({ lines: z.array(z.record(z.string(), z.unknown())) });
+
+/** As JSON, or as CSV where that is asked for. */
+const series = (description: string) => ({
+  200: {
+    description,
+    content: { "application/json": { schema: lines }, "text/csv": { schema: z.string() } },
+  },
+  ...missing,
+  ...invalid,
+});
+const answer = (c: Context, of: "json" | "csv", list: readonly object[]): Response =>
+  of === "csv" ? c.body(toCsv(list), 200, { "content-type": "text/csv; charset=utf-8" }) : c.json({ lines: list });
+
+const metricsRoute = createRoute({
+  method: "get",
+  path: "/v1/jobs/{id}/metrics",
+  request: { params, query: z.object({ format }) },
+  responses: series("one line an epoch"),
+});
+const stepsRoute = createRoute({
+  method: "get",
+  path: "/v1/jobs/{id}/steps",
+  request: {
+    params,
+    query: z.object({
+      format,
+      points: z.coerce.number().int().min(1).max(100_000).default(1000).describe("at most so many lines, of means"),
+    }),
+  },
+  responses: series("one line a step of the epochs that have ended, or the means of some"),
+});
+const logsRoute = createRoute({
+  method: "get",
+  path: "/v1/jobs/{id}/logs",
+  request: { params },
+  responses: {
+    200: json(
+      z.object({ lines: z.array(z.object({ at: z.string(), event: z.string(), message: z.string() })) }),
+      "what was said of the job, and how its status changed; oldest first",
+    ),
+    ...missing,
+  },
+});
+const checkpointsRoute = createRoute({
+  method: "get",
+  path: "/v1/jobs/{id}/checkpoints",
+  request: { params },
+  responses: { 200: json(z.object({ checkpoints: z.array(schemas.checkpoint) }), "newest first"), ...missing },
+});
+const filesRoute = createRoute({
+  method: "get",
+  path: "/v1/jobs/{id}/files",
+  request: { params },
+  responses: { 200: json(z.object({ files: z.array(z.string()) }), "names, to be downloaded below this"), ...missing },
+});
+const workersRoute = createRoute({
+  method: "get",
+  path: "/v1/workers",
+  responses: { 200: json(z.object({ workers: z.array(schemas.worker) }), "those that are alive") },
+});
+
+async function stepsOf(run: RunStore): Promise<Step[]> {
+  const names = (await run.names()).filter((name) => name.startsWith("steps/"));
+  return (await Promise.all(names.map((name) => run.readLines<Step>(name)))).flat();
+}
+
+/** A stream's entry id begins with its time in milliseconds. */
+const timeOf = (id: string): string => new Date(Number(id.split("-")[0])).toISOString();
+
+function logLine({ id, type, data }: JobEvent) {
+  if (type !== "status") {
+    return { at: timeOf(id), event: type, message: Array.isArray(data) ? data.join("; ") : String(data) };
+  }
+  const { status, reason } = data as { status: string; reason?: string };
+  return { at: timeOf(id), event: type, message: reason === undefined ? status : `${status}: ${reason}` };
+}
+
+/** The SHA-256 of a file, where one is written down. */
+async function sumOf(run: RunStore, name: string): Promise<string | undefined> {
+  const checkpoint = name.match(/^checkpoints\/(.+\.safetensors)$/)?.[1];
+  if (checkpoint) return (await run.checkpoints()).find(({ file }) => file === checkpoint)?.sha256;
+  return (await run.readJson<Manifest>("manifest.json"))?.files[name]?.sha256;
+}
+
+/** `bytes=from-to`, `bytes=from-`, `bytes=-last`; undefined: the whole; null: no such bytes. */
+function rangeOf(header: string | undefined, size: number): { from: number; to: number } | undefined | null {
+  const [, first = "", last = ""] = header?.match(/^bytes=(\d*)-(\d*)$/) ?? [];
+  if (first === "" && last === "") return undefined; // none, or one that may be ignored (RFC 9110, 14.2)
+  const from = first === "" ? Math.max(0, size - Number(last)) : Number(first);
+  const to = first === "" || last === "" ? size - 1 : Math.min(size - 1, Number(last));
+  return from <= to && from < size ? { from, to } : null;
+}
+
+async function download(c: Context, run: RunStore, name: string): Promise<Response> {
+  // Only what a list would name: nothing above the run's own folder can be meant.
+  const file = (await run.names()).includes(name) ? await run.open(name) : undefined;
+  if (!file) return problem(c, 404, `run ${run.id} has no file ${name}`);
+  const sum = await sumOf(run, name);
+  const headers: Record<string, string> = {
+    "content-type": "application/octet-stream",
+    "content-disposition": `attachment; filename="${name.slice(name.lastIndexOf("/") + 1)}"`,
+    "accept-ranges": "bytes",
+    ...(sum && { etag: `"${sum}"` }),
+  };
+  if (sum && c.req.header("if-none-match")?.includes(`"${sum}"`)) return c.body(null, 304, headers);
+  const condition = c.req.header("if-range");
+  const wanted = condition === undefined || condition === headers.etag ? c.req.header("range") : undefined;
+  const range = rangeOf(wanted, file.size);
+  if (range === null) {
+    const response = problem(c, 416, `the file has ${file.size} bytes`);
+    response.headers.set("content-range", `bytes */${file.size}`);
+    return response;
+  }
+  if (range === undefined) return new Response(file.body, { headers });
+  const { from, to } = range;
+  const partial = { ...headers, "content-range": `bytes ${from}-${to}/${file.size}` };
+  return new Response(file.body.slice(from, to + 1), { status: 206, headers: partial });
+}
+
+export function addOutputs(app: OpenAPIHono, jobs: Jobs): void {
+  /** The run of a job that exists. */
+  const runOf = async (id: string): Promise<RunStore | undefined> => ((await jobs.get(id)) ? jobs.run(id) : undefined);
+
+  app.openapi(metricsRoute, async (c) => {
+    const { id } = c.req.valid("param");
+    const run = await runOf(id);
+    if (!run) return unknownJob(c, id) as never;
+    return answer(c, c.req.valid("query").format, await run.readLines<object>("metrics.jsonl")) as never;
+  });
+
+  app.openapi(stepsRoute, async (c) => {
+    const { id } = c.req.valid("param");
+    const run = await runOf(id);
+    if (!run) return unknownJob(c, id) as never;
+    const { format: of, points } = c.req.valid("query");
+    return answer(c, of, downsample(await stepsOf(run), points)) as never;
+  });
+
+  app.openapi(logsRoute, async (c) => {
+    const { id } = c.req.valid("param");
+    const run = await runOf(id);
+    if (!run) return unknownJob(c, id) as never;
+    return c.json({ lines: (await jobs.history(id)).map(logLine) } as never, 200);
+  });
+
+  app.openapi(checkpointsRoute, async (c) => {
+    const { id } = c.req.valid("param");
+    const run = await runOf(id);
+    if (!run) return unknownJob(c, id) as never;
+    return c.json({ checkpoints: await run.checkpoints() } as never, 200);
+  });
+
+  app.openapi(filesRoute, async (c) => {
+    const { id } = c.req.valid("param");
+    const run = await runOf(id);
+    if (!run) return unknownJob(c, id) as never;
+    return c.json({ files: await run.names() } as never, 200);
+  });
+
+  app.get("/v1/jobs/:id/files/:name{.+}", async (c) => {
+    const { id, name } = c.req.param();
+    const run = await runOf(id);
+    return run ? download(c, run, name) : unknownJob(c, id);
+  });
+  // Registered apart: a name has slashes, and bytes are no JSON for the typed handlers to check.
+  app.openAPIRegistry.registerPath({
+    method: "get",
+    path: "/v1/jobs/{id}/files/{name}",
+    request: {
+      params: params.extend({ name: z.string().describe("as the list names it, slashes included") }),
+      headers: z.object({ range: z.string().optional(), "if-none-match": z.string().optional() }),
+    },
+    responses: {
+      200: { description: "the file", content: { "application/octet-stream": { schema: z.string() } } },
+      206: { description: "the bytes asked for", content: { "application/octet-stream": { schema: z.string() } } },
+      304: { description: "the ETag, its SHA-256, is the one that was given" },
+      404: failure("no such job or file"),
+      416: failure("it has fewer bytes"),
+    },
+  });
+
+  app.openapi(workersRoute, async (c) => c.json({ workers: await jobs.fleet.list() } as never, 200));
+}

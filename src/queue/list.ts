@@ -1,0 +1,99 @@
+/** Lists of jobs: filtered, in order, page by page. */
+import type { Redis } from "ioredis";
+import type { JobType } from "../spec/job.ts";
+import type { JobStatus } from "../spec/life.ts";
+import { UserError } from "../util/errors.ts";
+import { keys } from "./keys.ts";
+import type { Brief } from "./records.ts";
+
+export interface Filter {
+  readonly type?: JobType | undefined;
+  readonly status?: JobStatus | undefined;
+  /** Part of the name, in any case. */
+  readonly name?: string | undefined;
+  /** All of these. */
+  readonly metadata?: Record<string, string> | undefined;
+  /** desc: newest first. */
+  readonly order?: "asc" | "desc" | undefined;
+  readonly limit: number;
+  /** The `next` of the page before. */
+  readonly after?: string | undefined;
+}
+
+export interface Page {
+  readonly ids: string[];
+  /** Of the next page; null: this is the last one. */
+  readonly next: string | null;
+}
+
+/** Ids that are looked at in one go. */
+const STRIDE = 500;
+
+/** Where a page ends: the time of creation and the id of its last job. */
+function decodeCursor(after: string): { score: number; id: string } {
+  const [, score, id] =
+    Buffer.from(after, "base64url")
+      .toString()
+      .match(/^(\d+) (\S+)$/) ?? [];
+  if (score === undefined || id === undefined)
+    throw new UserError(`after: got "${after}", allowed: the next of a page`);
+  return { score: Number(score), id };
+}
+
+const encodeCursor = (score: string, id: string): string => Buffer.from(`${score} ${id}`).toString("base64url");
+
+const has = (metadata: Record<string, string>, wanted: Record<string, string>): boolean =>
+  Object.entries(wanted).every(([key, value]) => metadata[key] === value);
+
+function fits({ type, name = "", metadata = {} }: Brief, filter: Filter): boolean {
+  if (filter.type && type !== filter.type) return false;
+  if (filter.name && !name.toLowerCase().includes(filter.name.toLowerCase())) return false;
+  return !filter.metadata || has(metadata, filter.metadata);
+}
+
+/**
+ * Ids of a page. Jobs that come in or change meanwhile shift nothing: a page goes on behind the last job of the one before.
+ * Throws UserError where `after` is no cursor.
+ */
+export async function page(redis: Redis, filter: Filter): Promise<Page> {
+  const { limit, order = "desc" } = filter;
+  const index = filter.status ? keys.status(filter.status) : keys.index;
+  const plain = !filter.type && !filter.name && !filter.metadata;
+  const from = filter.after === undefined ? undefined : decodeCursor(filter.after);
+  const found: [id: string, score: string][] = [];
+  for (let offset = 0; ; offset += STRIDE) {
+    const range = ["LIMIT", offset, STRIDE] as const;
+    const flat =
+      order === "desc"
+        ? await redis.zrevrangebyscore(index, from?.score ?? "+inf", "-inf", "WITHSCORES", ...range)
+        : await redis.zrangebyscore(index, from?.score ?? "-inf", "+inf", "WITHSCORES", ...range);
+    const pairs = pairsOf(flat);
+    const rest = from ? pairs.filter(([id, score]) => isBehind(id, Number(score), from, order)) : pairs;
+    const briefs = plain || rest.length === 0 ? [] : await redis.hmget(keys.briefs, ...rest.map(([id]) => id));
+    for (const [i, pair] of rest.entries()) {
+      const brief = briefs[i];
+      if (!plain && !(brief && fits(JSON.parse(brief) as Brief, filter))) continue;
+      // One more than asked for: there is a next page.
+      if (found.length === limit) return { ids: found.map(([id]) => id), next: cursorOf(found) };
+      found.push(pair);
+    }
+    if (pairs.length < STRIDE) return { ids: found.map(([id]) => id), next: null };
+  }
+}
+
+function cursorOf(found: readonly [id: string, score: string][]): string {
+  const [id, score] = found.at(-1) as [string, string];
+  return encodeCursor(score, id);
+}
+
+/** RESP2 answers a flat list, RESP3 pairs. */
+function pairsOf(answer: unknown[]): [id: string, score: string][] {
+  if (Array.isArray(answer[0])) return (answer as [string, unknown][]).map(([id, score]) => [id, String(score)]);
+  return Array.from({ length: answer.length / 2 }, (_, i) => [String(answer[2 * i]), String(answer[2 * i + 1])]);
+}
+
+/** Equal scores are in the order of ids. */
+function isBehind(id: string, score: number, from: { score: number; id: string }, order: "asc" | "desc"): boolean {
+  if (score !== from.score) return true;
+  return order === "desc" ? id < from.id : id > from.id;
+}

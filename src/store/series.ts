@@ -1,0 +1,48 @@
+/** Lines of numbers, as others want them: fewer, or as a table. */
+
+export interface Step {
+  epoch: number;
+  step: number;
+  loss: number;
+  [name: string]: number;
+}
+
+/** At most `points` lines: each the mean of as many steps as it takes, with the lowest and the highest loss of them. */
+export function downsample(lines: readonly Step[], points: number): Step[] {
+  const width = Math.ceil(lines.length / points);
+  if (width <= 1) return [...lines];
+  return Array.from({ length: Math.ceil(lines.length / width) }, (_, i) => {
+    const some = lines.slice(i * width, (i + 1) * width);
+    const last = some.at(-1) as Step;
+    const means = Object.keys(last).map((name) => [
+      name,
+      some.reduce((sum, line) => sum + (line[name] as number), 0) / some.length,
+    ]);
+    const losses = some.map(({ loss }) => loss);
+    const { epoch, step } = last;
+    return {
+      ...(Object.fromEntries(means) as Step),
+      ...{ epoch, step, lowest: Math.min(...losses), highest: Math.max(...losses) },
+    };
+  });
+}
+
+/** `{ queue: { age: 1 } }` becomes `{ "queue.age": 1 }`. */
+function flat(value: object, prefix = ""): [name: string, value: unknown][] {
+  return Object.entries(value).flatMap(([name, inner]) =>
+    typeof inner === "object" && inner !== null ? flat(inner, `${prefix}${name}.`) : [[prefix + name, inner] as const],
+  ) as [string, unknown][];
+}
+
+const cell = (value: unknown): string => {
+  const text = value === null || value === undefined ? "" : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
+/** RFC 4180, a column for every name in any line, in the order of appearance. */
+export function toCsv(lines: readonly object[]): string {
+  const rows = lines.map((line) => new Map(flat(line)));
+  const names = [...new Set(rows.flatMap((row) => [...row.keys()]))];
+  const text = [names, ...rows.map((row) => names.map((name) => row.get(name)))];
+  return text.map((cells) => `${cells.map(cell).join(",")}\r\n`).join("");
+}
