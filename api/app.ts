@@ -1,11 +1,13 @@
 /** HTTP into queue entries. Loads no tensor library and opens no port. */
 import { OpenAPIHono, z } from "@hono/zod-openapi";
+import { secureHeaders } from "hono/secure-headers";
 import type { Redis } from "ioredis";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { fieldErrors } from "../src/spec/job.ts";
 import { VERSION } from "../src/util/version.ts";
 import { addActions } from "./actions.ts";
 import { events } from "./events.ts";
+import { addHealth } from "./health.ts";
 import { addJobs } from "./jobs.ts";
 import { addOutputs } from "./outputs.ts";
 import { problem, problemOf } from "./problem.ts";
@@ -29,7 +31,8 @@ export function createApp({ jobs, openReader }: AppDeps) {
   app.onError((error, c) => problemOf(c, error));
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
 
-  app.get("/livez", (c) => c.text("ok"));
+  app.use(secureHeaders());
+  addHealth(app, jobs);
   addJobs(app, jobs);
   addActions(app, jobs);
   addOutputs(app, jobs);

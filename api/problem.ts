@@ -9,7 +9,8 @@ import { UserError } from "../src/util/errors.ts";
 
 export function problem(c: Context, status: ContentfulStatusCode, title: string, more: object = {}): Response {
   const body = { type: "about:blank", title, status, ...more };
-  return c.body(JSON.stringify(body), status, { "content-type": "application/problem+json" });
+  const headers = { "content-type": "application/problem+json", ...(status === 503 && { "retry-after": "5" }) };
+  return c.body(JSON.stringify(body), status, headers);
 }
 
 /** What is thrown anywhere, as an answer. */
@@ -20,6 +21,8 @@ export function problemOf(c: Context, error: Error): Response {
   if (error instanceof KeyReusedError) return problem(c, 422, error.message);
   if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);
   if (error instanceof UserError) return problem(c, 422, error.message);
+  // ioredis's own words for a command that had no answer in time.
+  if (error.message === "Command timed out") return problem(c, 503, "Redis does not answer; try again");
   console.error(error);
   return problem(c, 500, "internal error");
 }

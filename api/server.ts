@@ -6,6 +6,9 @@ import { openBlobs } from "../src/store/blobs.ts";
 import type { Env } from "../src/util/env.ts";
 import { createApp } from "./app.ts";
 
+/** Longer than anything that Redis is asked for takes. */
+const ANSWER_MS = 5000;
+
 export interface RunningApi {
   readonly url: string;
   stop(): Promise<void>;
@@ -13,9 +16,12 @@ export interface RunningApi {
 
 /** Opens the API on `env.host:env.port` (0: any free port). */
 export async function startApi(redisUrl: string, env: Env, log: Logger): Promise<RunningApi> {
-  const redis = connect(redisUrl);
+  const patient = connect(redisUrl);
+  await waitUntilReady(patient, (message) => log.warn(message));
+  patient.disconnect();
+  // A request is answered with 503 rather than kept waiting while Redis is away.
+  const redis = connect(redisUrl, { commandTimeout: ANSWER_MS });
   const warn = (message: string) => log.warn(message);
-  await waitUntilReady(redis, warn);
   const jobs = new Jobs(redis, openBlobs(env.storeUrl), warn, env.redisJobs);
   const stopTending = startTending(jobs, warn);
   const app = createApp({ jobs, openReader: () => connect(redisUrl) });

@@ -203,6 +203,29 @@ describe("what a job leaves", () => {
   });
 });
 
+test("alive, ready, measured; Redis away is 503, not a wait", async () => {
+  expect(await (await fetch(`${url}/livez`)).text()).toBe("ok");
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  const text = await (await fetch(`${url}/metrics`)).text();
+  expect(text).toContain('mocod_jobs{status="succeeded"} 1');
+  expect(text).toMatch(/mocod_info\{version="\d/);
+  expect(text).toContain('mocod_workers{device="wasm"} 0');
+  const redis = connect(service.redisUrl);
+  await redis.config("SET", "maxmemory-policy", "allkeys-lru");
+  const evicting = await fetch(`${url}/readyz`);
+  expect([evicting.status, evicting.headers.get("retry-after")]).toEqual([503, "5"]);
+  await redis.config("SET", "maxmemory-policy", "noeviction");
+  // Nobody is answered for six seconds.
+  await redis.call("CLIENT", "PAUSE", "6000", "ALL");
+  const late = await fetch(`${url}/v1/jobs`);
+  expect(late.status).toBe(503);
+  expect(await late.json()).toMatchObject({ title: "Redis does not answer; try again" });
+  expect((await fetch(`${url}/livez`)).status).toBe(200);
+  await redis.ping();
+  expect((await fetch(`${url}/v1/jobs`)).status).toBe(200);
+  redis.disconnect();
+}, 30_000);
+
 test("every route is in the OpenAPI document, with its answers, and the document has no other", async () => {
   const redis = connect(service.redisUrl);
   const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);

@@ -122,9 +122,13 @@ function own(dataDir: string, url: string): EmbeddedRedis {
   };
 }
 
-/** A connection that retries for ever; commands wait while Redis is away. BullMQ's workers need it so. */
-export function connect(url: string): Redis {
-  const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: (times) => Math.min(times * 100, 2000) });
+/**
+ * A connection that retries for ever. Commands wait while Redis is away, as BullMQ's workers need it, or for
+ * `commandTimeout` milliseconds.
+ */
+export function connect(url: string, options: { commandTimeout?: number } = {}): Redis {
+  const retryStrategy = (times: number) => Math.min(times * 100, 2000);
+  const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy, ...options });
   // ioredis throws an 'error' event that nobody hears; every failed attempt is one, and retrying is the answer.
   redis.on("error", () => undefined);
   return redis;

@@ -1,0 +1,24 @@
+/** For whoever watches over the service: alive, ready, measured. */
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { Jobs } from "../src/queue/jobs.ts";
+import { createMetrics } from "./metrics.ts";
+import { problem } from "./problem.ts";
+
+export function addHealth(app: OpenAPIHono, jobs: Jobs): void {
+  const metrics = createMetrics(jobs);
+  // The process answers; nothing else is asked.
+  for (const path of ["/livez", "/healthz"]) app.get(path, (c) => c.text("ok"));
+
+  /** Redis and the store can be used. Errors are answered as they are anywhere: 503, with what is away. */
+  app.get("/readyz", async (c) => {
+    await jobs.redis.ping();
+    await jobs.archive.blobs.folders("ready/");
+    const policy = (await jobs.redis.info("memory")).match(/maxmemory_policy:(\S+)/)?.[1];
+    if (policy !== undefined && policy !== "noeviction") {
+      return problem(c, 503, `Redis has maxmemory-policy ${policy} and may evict jobs; set it to noeviction`);
+    }
+    return c.text("ok");
+  });
+
+  app.get("/metrics", async (c) => c.body(await metrics.metrics(), 200, { "content-type": metrics.contentType }));
+}
