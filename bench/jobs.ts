@@ -75,7 +75,11 @@ try {
   const whole = (await bytes(keys.run(done))) + (await bytes(keys.events(done))) + (await bytes(keys.history(done)));
   row("Redis, a finished job with its record and events", `${whole} bytes`);
   const index = (await bytes(keys.index)) / (await redis.zcard(keys.index));
-  row("Redis, a finished job that was trimmed", `${Math.round(2 * index)} bytes (two places in an index)`);
+  const brief = (await bytes(keys.briefs)) / (await redis.hlen(keys.briefs));
+  row(
+    "Redis, a finished job that was trimmed",
+    `${Math.round(2 * index + brief)} bytes (two indices, what lists need)`,
+  );
 } finally {
   await jobs.close();
   redis.disconnect();
