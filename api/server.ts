@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { startTending } from "../src/queue/tend.ts";
-import { openBlobs } from "../src/store/blobs.ts";
+import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
 import { createApp } from "./app.ts";
 

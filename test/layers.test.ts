@@ -7,6 +7,7 @@ const root = resolve(import.meta.dir, "..");
 
 /** Folder -> layer. The API may not reach above layer 2: it never loads a tensor library. */
 const layers: Record<string, number> = {
+  "package.json": -1,
   "src/util": 0,
   "src/spec": 1,
   "src/store": 2,

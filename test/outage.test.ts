@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { openBlobs } from "../src/store/blobs.ts";
+import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { eventually, temporaryFolder } from "./helpers.ts";
 import { type Fault, startS3 } from "./s3.ts";

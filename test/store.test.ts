@@ -3,11 +3,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { type Blobs, openBlobs } from "../src/store/blobs.ts";
+import type { Blobs } from "../src/store/blobs.ts";
 import { checkStore } from "../src/store/check.ts";
 import { FencedError, StoreError } from "../src/store/errors.ts";
 import { sha256 } from "../src/store/files.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { openBlobs } from "../src/store/open_blobs.ts";
 import { type CheckpointRecord, expendable } from "../src/store/retention.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { S3Blobs } from "../src/store/s3_blobs.ts";
@@ -184,7 +185,9 @@ describe("S3, when the way there fails", () => {
   }, 60_000);
 
   test("a hundred checkpoints through a proxy that fails at a third of the requests: each is there, and right", async () => {
-    const run = new RunStore(new S3Blobs("s3://runs/storm", fast), "run_s");
+    // A third of the requests fail: seven tries are not enough once in two thousand.
+    const patient = { ...fast, retries: { ...fast.retries, retries: 20 } };
+    const run = new RunStore(new S3Blobs("s3://runs/storm", patient), "run_s");
     let seed = 1;
     s3.faults(() => {
       seed = (seed * 48271) % 2147483647;

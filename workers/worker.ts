@@ -9,7 +9,7 @@ import { Jobs } from "../src/queue/jobs.ts";
 import { CONTROL_CHANNEL, QUEUES, type QueueName } from "../src/queue/keys.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { startTending } from "../src/queue/tend.ts";
-import { openBlobs } from "../src/store/blobs.ts";
+import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
 import { capabilities } from "./capabilities.ts";
 import { type QueueEntry, Supervisor } from "./supervisor.ts";

@@ -1,11 +1,7 @@
 /**
  * Where runs live: a folder or a bucket, behind the few verbs that both can keep whole. Keys are relative paths with `/`.
- * To add a kind of store: one file, one line in `openBlobs`.
+ * To add a kind of store: one file, one line in `open_blobs.ts`.
  */
-import { fileURLToPath } from "node:url";
-import { UserError } from "../util/errors.ts";
-import { LocalBlobs } from "./local_blobs.ts";
-import { S3Blobs } from "./s3_blobs.ts";
 
 export interface Blobs {
   readonly url: string;
@@ -23,11 +19,4 @@ export interface Blobs {
   remove(key: string): Promise<void>;
   /** Removes what writers that died have left half-written under `prefix`. */
   sweep(prefix: string): Promise<void>;
-}
-
-/** `file:///folder` or `s3://bucket/prefix` (credentials and endpoint by the usual AWS_* or S3_* variables). */
-export function openBlobs(url: string): Blobs {
-  if (url.startsWith("file:///")) return new LocalBlobs(fileURLToPath(url));
-  if (url.startsWith("s3://")) return new S3Blobs(url);
-  throw new UserError(`MOCOD_STORE: got "${url}", allowed: file:///folder or s3://bucket/prefix`);
 }

@@ -1,6 +1,7 @@
 /** The thread of `Publisher`. */
-import { openBlobs } from "../store/blobs.ts";
+
 import { FencedError } from "../store/errors.ts";
+import { openBlobs } from "../store/open_blobs.ts";
 import { RunStore } from "../store/run_store.ts";
 import { messageOf } from "../util/errors.ts";
 import { encodeCheckpoint } from "./checkpoint.ts";
