@@ -61,8 +61,6 @@ export const actions = {
 } as const satisfies Record<string, Action>;
 export type ActionName = keyof typeof actions;
 
-/** Statuses from which something can be asked for. */
-export const allowedFrom = (name: ActionName): JobStatus[] => {
-  const { moves, already }: Action = actions[name];
-  return jobStatuses.filter((status) => status in moves || already.includes(status));
-};
+/** Statuses in which it changes something. */
+export const allowedFrom = (name: ActionName): JobStatus[] =>
+  jobStatuses.filter((status) => status in actions[name].moves);
