@@ -1,12 +1,13 @@
 /** HTTP into queue entries. Loads no tensor library and opens no port. */
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import { secureHeaders } from "hono/secure-headers";
 import type { Redis } from "ioredis";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { fieldErrors } from "../src/spec/job.ts";
+import type { ApiKeys } from "../src/store/api_keys.ts";
 import { VERSION } from "../src/util/version.ts";
 import { addActions } from "./actions.ts";
 import { events } from "./events.ts";
+import { addGuard, type GuardOptions } from "./guard.ts";
 import { addHealth } from "./health.ts";
 import { addJobs } from "./jobs.ts";
 import { addOutputs } from "./outputs.ts";
@@ -17,9 +18,11 @@ export interface AppDeps {
   jobs: Jobs;
   /** A connection of its own for a blocking read. */
   openReader: () => Redis;
+  apiKeys: ApiKeys;
+  guard: GuardOptions;
 }
 
-export function createApp({ jobs, openReader }: AppDeps) {
+export function createApp({ jobs, openReader, apiKeys, guard }: AppDeps) {
   const app = new OpenAPIHono({
     defaultHook: (result, c) => {
       if (result.success) return;
@@ -31,7 +34,7 @@ export function createApp({ jobs, openReader }: AppDeps) {
   app.onError((error, c) => problemOf(c, error));
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
 
-  app.use(secureHeaders());
+  addGuard(app, apiKeys, guard);
   addHealth(app, jobs);
   addJobs(app, jobs);
   addActions(app, jobs);

@@ -2,10 +2,13 @@ import type { Logger } from "pino";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { startTending } from "../src/queue/tend.ts";
+import { ApiKeys } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
+import { UserError } from "../src/util/errors.ts";
 import { createApp } from "./app.ts";
 
+const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1", "[::1]"]);
 /** Longer than anything that Redis is asked for takes. */
 const ANSWER_MS = 5000;
 
@@ -24,11 +27,20 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const warn = (message: string) => log.warn(message);
   const jobs = new Jobs(redis, openBlobs(env.storeUrl), warn, env.redisJobs);
   const stopTending = startTending(jobs, warn);
-  const app = createApp({ jobs, openReader: () => connect(redisUrl) });
+  const { blobs } = jobs.archive;
+  const apiKeys = new ApiKeys(blobs);
+  const loopback = LOOPBACK.has(env.host);
+  if (!loopback && !(await apiKeys.exist())) {
+    throw new UserError(
+      `MOCOD_HOST: got ${env.host}, which others can reach, and there is no key: make one with \`mocod keys create\``,
+    );
+  }
+  const guard = { requestsPerSecond: env.requestsPerSecond, loopback };
+  const app = createApp({ jobs, openReader: () => connect(redisUrl), apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
-    maxRequestBodySize: 2 ** 20,
+    maxRequestBodySize: 2 ** 21, // the app's own limit is lower, and says so
     fetch: (request, bun) => app.fetch(request, { server: bun }),
   });
   const url = `http://${env.host}:${server.port}`;

@@ -11,7 +11,14 @@ interface Problem {
 }
 
 export class Client {
-  constructor(readonly url: string) {}
+  constructor(
+    readonly url: string,
+    private readonly apiKey?: string,
+  ) {}
+
+  private get authorization(): Record<string, string> {
+    return this.apiKey === undefined ? {} : { authorization: `Bearer ${this.apiKey}` };
+  }
 
   async submit(type: JobType, spec: unknown, name?: string, priority?: number): Promise<Job> {
     const more = { ...(name && { name }), ...(priority !== undefined && { priority }) };
@@ -54,7 +61,9 @@ export class Client {
   ): Promise<Job> {
     let last = "0";
     for (;;) {
-      const response = await fetch(`${this.url}/v1/jobs/${id}/events`, { headers: { "last-event-id": last } });
+      const response = await fetch(`${this.url}/v1/jobs/${id}/events`, {
+        headers: { "last-event-id": last, ...this.authorization },
+      });
       let buffer = "";
       for await (const chunk of (response.body as ReadableStream<Uint8Array>).pipeThrough(
         new TextDecoderStream() as never,
@@ -78,7 +87,8 @@ export class Client {
   private async call<T>(method: string, path: string, body?: unknown): Promise<T> {
     const response = await fetch(this.url + path, {
       method,
-      ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      headers: { ...this.authorization, ...(body !== undefined && { "content-type": "application/json" }) },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
     });
     const answer = (await response.json()) as T & Problem;
     if (response.ok) return answer;

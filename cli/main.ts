@@ -4,6 +4,7 @@ import { startApi } from "../api/server.ts";
 import type { JobType } from "../src/spec/job.ts";
 import { jobTypes, SpecError } from "../src/spec/job.ts";
 import type { ActionName } from "../src/spec/life.ts";
+import { scopes } from "../src/store/api_keys.ts";
 import { exportFormats } from "../src/train/exchange.ts";
 import { type Env, readEnv } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
@@ -13,6 +14,7 @@ import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
 import { demo } from "./demo.ts";
 import { listDevices } from "./devices.ts";
+import { createKey, listKeys, revokeKey } from "./keys.ts";
 import { findRedis, openRedis, untilStopped } from "./services.ts";
 import {
   checkData,
@@ -37,6 +39,7 @@ const settings: [flag: string, variable: string, help: string][] = [
   ["--store <url>", "MOCOD_STORE", "where runs live: file:///folder (the data folder) or s3://bucket/prefix"],
   ["--host <host>", "MOCOD_HOST", "address of the API (127.0.0.1)"],
   ["--port <port>", "MOCOD_PORT", "port of the API, 0 for any (8787)"],
+  ["--api-key <key>", "MOCOD_API_KEY", "for an API that has keys"],
   ["--threads <n>", "MOCOD_THREADS", "threads that train (all cores)"],
   ["--device <name>", "MOCOD_DEVICE", "auto, webgpu or wasm (auto: a GPU where there is a real one)"],
 ];
@@ -77,7 +80,7 @@ command("worker", "a worker for the jobs of a running service").action(async (op
   await worker.stop();
 });
 
-const clientOf = (env: Env) => new Client(`http://${env.host}:${env.port}`);
+const clientOf = (env: Env) => new Client(`http://${env.host}:${env.port}`, env.apiKey);
 
 command("submit", "submit a job; the spec is a JSON file, - for stdin")
   .argument("<type>", jobTypes.join(", "))
@@ -150,6 +153,18 @@ addSettings(store.command("check").description("verify every file of every run")
 addSettings(store.command("rebuild").description("re-create in Redis the jobs that only the store knows")).action(
   async (options) => rebuildJobs(envOf(options)),
 );
+
+const keys = program.command("keys").description("keys to the API; as soon as there is one, the API asks for it");
+addSettings(keys.command("create").description("make a key; prints it once"))
+  .argument("<name>", "for whom or what")
+  .addOption(new Option("--scope <scope>", "each may do what those before it may").choices(scopes).default("submit"))
+  .action(async (name: string, options) => createKey(envOf(options), name, options.scope));
+addSettings(keys.command("list").description("all keys, without their secrets"))
+  .option("--json", "as JSON")
+  .action(async (options) => listKeys(envOf(options), options));
+addSettings(keys.command("revoke").description("a key opens nothing any more, within seconds"))
+  .argument("<id>")
+  .action(async (id: string, options) => revokeKey(envOf(options), id));
 
 command("watch", "follow a job to its end")
   .argument("<id>")

@@ -3,12 +3,18 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createApp } from "../api/app.ts";
-import type { Client } from "../cli/client.ts";
+import { depthOf } from "../api/guard.ts";
+import { startApi } from "../api/server.ts";
+import { Client } from "../cli/client.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
 import type { Job } from "../src/spec/job.ts";
+import { ApiKeys } from "../src/store/api_keys.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { downsample, toCsv } from "../src/store/series.ts";
+import { readEnv } from "../src/util/env.ts";
+import { createLogger } from "../src/util/logger.ts";
+import { eventually, temporaryFolder } from "./helpers.ts";
 import { type Service, startService } from "./service.ts";
 
 let service: Service;
@@ -229,7 +235,8 @@ test("alive, ready, measured; Redis away is 503, not a wait", async () => {
 test("every route is in the OpenAPI document, with its answers, and the document has no other", async () => {
   const redis = connect(service.redisUrl);
   const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);
-  const app = createApp({ jobs, openReader: () => redis });
+  const apiKeys = new ApiKeys(jobs.archive.blobs);
+  const app = createApp({ jobs, openReader: () => redis, apiKeys, guard: { requestsPerSecond: 0, loopback: true } });
   const document = (await get("/openapi.json")) as unknown as {
     paths: Record<string, Record<string, { responses: object }>>;
   };
@@ -267,5 +274,102 @@ describe("series", () => {
         { a: null, d: true },
       ]),
     ).toBe('a,b.c,d\r\n1,"say ""x"", y",\r\n,,true\r\n');
+  });
+});
+
+describe("keys", () => {
+  test("as soon as there is one it is asked for; each scope may what it may; one that is revoked opens nothing", async () => {
+    const keys = new ApiKeys(new LocalBlobs(service.dataDir));
+    expect((await fetch(`${url}/v1/jobs`)).status).toBe(200);
+    const made = await Promise.all((["read", "submit", "admin"] as const).map((scope) => keys.create(scope, scope)));
+    const [read, submit] = made.map(({ token }) => token) as [string, string, string];
+    const ask = (path: string, token?: string, init: RequestInit = {}) =>
+      fetch(url + path, { ...init, headers: { ...init.headers, ...(token && { authorization: `Bearer ${token}` }) } });
+    const refused = await eventually(async () => {
+      const response = await ask("/v1/jobs");
+      return response.status === 401 && response;
+    });
+    expect(refused.headers.get("www-authenticate")).toContain("Bearer");
+    expect(await refused.json()).toMatchObject({ title: expect.stringContaining("give a key") });
+    for (const path of ["/livez", "/readyz", "/openapi.json"]) expect((await ask(path)).status).toBe(200);
+    expect((await ask("/metrics")).status).toBe(401);
+    expect((await ask("/v1/jobs", read)).status).toBe(200);
+    const body = { method: "POST", headers: { "content-type": "application/json" }, body: "{}" };
+    expect((await ask("/v1/jobs", read, body)).status).toBe(403);
+    expect((await ask(`/v1/jobs/${run.id}`, read, { method: "DELETE" })).status).toBe(403);
+    expect((await ask("/v1/jobs", submit, body)).status).toBe(422);
+    // Another secret, another id, half of it, none.
+    for (const token of [
+      `${read.slice(0, -1)}x`,
+      read.replace(/_[0-9a-f]{16}_/, "_0123456789abcdef_"),
+      read.slice(0, 30),
+      "x",
+    ]) {
+      expect((await ask("/v1/jobs", token)).status).toBe(401);
+    }
+    // What is stored does not open anything.
+    const file = readFileSync(join(service.dataDir, "keys", `${made[0]?.key.id}.json`), "utf8");
+    expect(file).not.toContain(read.split("_")[2] as string);
+    const client = new Client(url, submit);
+    const job = await client.submit("pretrain", service.spec());
+    expect((await client.cancel(job.id)).status).toBe("cancelled");
+    for (const { key } of made) await keys.revoke(key.id);
+    await eventually(async () => (await ask("/v1/jobs")).status === 200); // no key is left: none is asked for
+    await expect(keys.revoke("0123456789abcdef")).rejects.toThrow("there is no key 0123456789abcdef");
+    expect(await keys.list()).toEqual([]);
+  }, 30_000);
+
+  test("without a key the API opens on loopback alone", async () => {
+    using folder = temporaryFolder();
+    const env = readEnv({ MOCOD_DATA_DIR: folder.path, MOCOD_HOST: "0.0.0.0", MOCOD_PORT: "0" });
+    const log = createLogger("test");
+    await expect(startApi(service.redisUrl, env, log)).rejects.toThrow(
+      /MOCOD_HOST: got 0\.0\.0\.0, .*mocod keys create/,
+    );
+    const keys = new ApiKeys(new LocalBlobs(folder.path));
+    const { key, token } = await keys.create("first", "admin");
+    const api = await startApi(service.redisUrl, env, log);
+    const path = `${api.url.replace("0.0.0.0", "127.0.0.1")}/v1/jobs`;
+    expect((await fetch(path, { headers: { authorization: `Bearer ${token}` } })).status).toBe(200);
+    // Without its last key it is closed, not open.
+    await keys.revoke(key.id);
+    await eventually(async () => (await fetch(path, { headers: { authorization: `Bearer ${token}` } })).status === 401);
+    expect((await fetch(path)).status).toBe(401);
+    await api.stop();
+  });
+});
+
+describe("what is too much", () => {
+  const send = (body: string) =>
+    fetch(`${url}/v1/jobs`, { method: "POST", headers: { "content-type": "application/json" }, body });
+
+  test("a large body, a deep one, a broken one, another type", async () => {
+    expect((await send(`{"type":"${"x".repeat(2 ** 20)}"}`)).status).toBe(413);
+    const deep = await send(`{"type":"pretrain","spec":${'{"a":'.repeat(50_000)}1${"}".repeat(50_000)}}`);
+    expect(deep.status).toBe(422);
+    expect(await deep.json()).toMatchObject({ title: "JSON may nest 32 deep" });
+    expect((await send("[".repeat(500_000))).status).toBe(422);
+    expect((await send('{"type":')).status).toBe(400);
+    expect((await fetch(`${url}/v1/jobs`, { method: "POST", body: "type=pretrain" })).status).toBe(415);
+    expect(depthOf('{"a[[[": ["\\"]]]", {"b": []}]}')).toBe(4);
+  });
+
+  test("too many requests of one client, and headers that say how many are left", async () => {
+    const env = readEnv({ MOCOD_DATA_DIR: service.dataDir, MOCOD_PORT: "0", MOCOD_RATE_LIMIT: "2" });
+    const api = await startApi(service.redisUrl, env, createLogger("test"));
+    const first = await fetch(`${api.url}/v1/jobs`);
+    expect([first.status, first.headers.get("ratelimit-remaining")]).toEqual([200, "19"]);
+    const answers = await Promise.all(Array.from({ length: 25 }, () => fetch(`${api.url}/v1/jobs`)));
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused.length).toBe(6);
+    expect(Number(refused[0]?.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect((await fetch(`${api.url}/livez`)).status).toBe(200);
+    await api.stop();
+  });
+
+  test("headers of every answer keep a browser from doing anything with it", async () => {
+    const { headers } = await fetch(`${url}/v1/jobs`);
+    expect(headers.get("content-security-policy")).toContain("default-src 'none'");
+    expect(headers.get("x-content-type-options")).toBe("nosniff");
   });
 });

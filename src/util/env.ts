@@ -21,6 +21,11 @@ const schema = z.object({
     .regex(/^(file:\/\/\/|s3:\/\/.)/, "file:///folder or s3://bucket/prefix")
     .optional(),
   MOCOD_STALL_MINUTES: z.coerce.number().gt(0).max(10_000).default(20),
+  MOCOD_RATE_LIMIT: integer(0, 1_000_000).default(1000),
+  MOCOD_API_KEY: z
+    .string()
+    .regex(/^mocod_/, "mocod_…, as `mocod keys create` printed it")
+    .optional(),
   MOCOD_REDIS_JOBS: integer(0, 1_000_000).default(500),
 });
 
@@ -39,6 +44,10 @@ export interface Env {
   storeUrl: string;
   /** A job that makes no step for so long is killed and goes on from its checkpoint. */
   stallMinutes: number;
+  /** Requests a second that one client may make; 0: any number. */
+  requestsPerSecond: number;
+  /** What the command line shows to the API. */
+  apiKey: string | undefined;
   /** Finished jobs whose records stay in Redis; older ones are read from the store. */
   redisJobs: number;
 }
@@ -61,6 +70,8 @@ export function readEnv(source: Record<string, string | undefined> = process.env
     dataDir,
     storeUrl: env.MOCOD_STORE ?? pathToFileURL(dataDir).href,
     stallMinutes: env.MOCOD_STALL_MINUTES,
+    requestsPerSecond: env.MOCOD_RATE_LIMIT,
+    apiKey: env.MOCOD_API_KEY,
     redisJobs: env.MOCOD_REDIS_JOBS,
     host: env.MOCOD_HOST,
     port: env.MOCOD_PORT,

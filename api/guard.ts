@@ -1,0 +1,104 @@
+/** What a request has to pass before anything looks at it: size, depth, rate, key. */
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context, MiddlewareHandler } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { getConnInfo } from "hono/bun";
+import { secureHeaders } from "hono/secure-headers";
+import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
+import { type ApiKeys, covers, type Scope } from "../src/store/api_keys.ts";
+import { problem } from "./problem.ts";
+
+const BODY_BYTES = 2 ** 20;
+/** No spec is half as deep; a parser and whatever walks the value after it use the stack. */
+const DEPTH = 32;
+
+/** Open to anyone who can reach the port: they say nothing about jobs. */
+const open = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
+
+const scopeOf = (c: Context): Scope => (["GET", "HEAD", "OPTIONS"].includes(c.req.method) ? "read" : "submit");
+
+/** How deep arrays and objects of a JSON text nest, strings left out. */
+export function depthOf(text: string): number {
+  let [depth, deepest, quoted] = [0, 0, false];
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i];
+    if (quoted) {
+      if (char === "\\") i++;
+      else if (char === '"') quoted = false;
+    } else if (char === '"') quoted = true;
+    else if (char === "{" || char === "[") deepest = Math.max(deepest, ++depth);
+    else if (char === "}" || char === "]") depth--;
+  }
+  return deepest;
+}
+
+/** Whose requests are counted together: those of a key, else of an address. */
+function clientOf(c: Context): string {
+  const token = c.req.header("authorization")?.match(/^Bearer mocod_([0-9a-f]{16})_/)?.[1];
+  if (token) return `key ${token}`;
+  // Without a server underneath, as in tests of the app alone, there is no address.
+  return c.env?.server ? `address ${getConnInfo(c).remote.address}` : "address unknown";
+}
+
+/** `perSecond`: requests of one client; bursts of ten times as many are fine. 0: no limit. */
+function rateLimit(perSecond: number): MiddlewareHandler {
+  const limiter = new RateLimiterMemory({ points: perSecond * 10, duration: 10 });
+  return async (c, next) => {
+    if (perSecond === 0 || open.has(c.req.path)) return next();
+    try {
+      const { remainingPoints, msBeforeNext } = await limiter.consume(clientOf(c));
+      c.header("ratelimit-limit", String(perSecond * 10));
+      c.header("ratelimit-remaining", String(remainingPoints));
+      c.header("ratelimit-reset", String(Math.ceil(msBeforeNext / 1000)));
+    } catch (refused) {
+      if (!(refused instanceof RateLimiterRes)) throw refused;
+      const seconds = Math.ceil(refused.msBeforeNext / 1000);
+      const response = problem(c, 429, `more than ${perSecond} requests a second: try again in ${seconds} s`);
+      response.headers.set("retry-after", String(seconds));
+      return response;
+    }
+    return next();
+  };
+}
+
+/** On loopback none is asked for as long as there is none at all. Elsewhere, revoking the last one closes the API. */
+function authenticate(keys: ApiKeys, loopback: boolean): MiddlewareHandler {
+  return async (c, next) => {
+    if (open.has(c.req.path) || (loopback && !(await keys.exist()))) return next();
+    const token = c.req.header("authorization")?.match(/^Bearer (\S+)$/)?.[1];
+    const key = token === undefined ? undefined : await keys.verify(token);
+    if (!key) {
+      const why = token === undefined ? "give a key: Authorization: Bearer mocod_…" : "the key is not valid";
+      const response = problem(c, 401, `${why}; \`mocod keys create\` makes one`);
+      response.headers.set("www-authenticate", 'Bearer realm="mocod"');
+      return response;
+    }
+    const needed = scopeOf(c);
+    if (!covers(key.scope, needed)) return problem(c, 403, `this key may ${key.scope}; ${needed} is needed`);
+    return next();
+  };
+}
+
+export interface GuardOptions {
+  /** Requests of one client; 0: no limit. */
+  readonly requestsPerSecond: number;
+  /** Only this machine can reach the API. */
+  readonly loopback: boolean;
+}
+
+export function addGuard(app: OpenAPIHono, keys: ApiKeys, { requestsPerSecond, loopback }: GuardOptions): void {
+  app.use(secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }));
+  app.use(rateLimit(requestsPerSecond));
+  app.use(authenticate(keys, loopback));
+  app.use(
+    bodyLimit({
+      maxSize: BODY_BYTES,
+      onError: (c) => problem(c, 413, `the body may have ${BODY_BYTES} bytes`),
+    }),
+  );
+  app.use(async (c, next) => {
+    if (c.req.method !== "POST" || !c.req.header("content-type")?.includes("json")) return next();
+    if (depthOf(await c.req.text()) > DEPTH) return problem(c, 422, `JSON may nest ${DEPTH} deep`);
+    return next();
+  });
+}

@@ -1,0 +1,24 @@
+/** `mocod keys`: works on the store alone, so the first key can be made before there is an API. */
+import { ApiKeys, type Scope } from "../src/store/api_keys.ts";
+import { openBlobs } from "../src/store/open_blobs.ts";
+import type { Env } from "../src/util/env.ts";
+
+const keysOf = (env: Env) => new ApiKeys(openBlobs(env.storeUrl));
+
+export async function createKey(env: Env, name: string, scope: Scope): Promise<void> {
+  const { key, token } = await keysOf(env).create(name, scope);
+  console.error(`key ${key.id}, scope ${scope}; it is not shown again:`);
+  console.log(token);
+}
+
+export async function listKeys(env: Env, options: { json?: boolean }): Promise<void> {
+  const keys = await keysOf(env).list();
+  if (options.json) console.log(JSON.stringify(keys, null, 2));
+  else
+    for (const { id, scope, createdAt, name } of keys) console.log(`${id}  ${scope.padEnd(6)}  ${createdAt}  ${name}`);
+}
+
+export async function revokeKey(env: Env, id: string): Promise<void> {
+  await keysOf(env).revoke(id);
+  console.log(`${id} is revoked`);
+}
