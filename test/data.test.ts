@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import tar from "tar-stream";
@@ -9,6 +9,7 @@ import { download } from "../src/data/download.ts";
 import { loadFashionMnist } from "../src/data/fashion_mnist.ts";
 import { loadImageFiles } from "../src/data/image_files.ts";
 import { loadDataset, partition } from "../src/data/index.ts";
+import { expectWithin } from "../src/data/roots.ts";
 import { held, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const context = { cache: "/nonexistent", log: () => undefined };
@@ -245,4 +246,33 @@ test("held-out, trained and left-over images never overlap", () => {
   const { holdout, train } = partition(images, 15, 50, 3);
   expect([holdout.length, train.length, new Set([...holdout, ...train]).size]).toEqual([15, 50, 65]);
   expect(partition(images, 15, 50, 3)).toEqual({ holdout, train });
+});
+
+test("paths of datasets stay within the roots, through links and dots, and what is outside is not told apart", async () => {
+  using folder = temporaryFolder();
+  const [root, outside] = [join(folder.path, "root"), join(folder.path, "root-other")];
+  mkdirSync(join(root, "in"), { recursive: true });
+  mkdirSync(outside);
+  symlinkSync(outside, join(root, "link"));
+  symlinkSync(root, join(folder.path, "alias"));
+  for (const path of [root, join(root, "in"), join(root, "not-yet"), join(folder.path, "alias/in")]) {
+    expectWithin(path, [root]);
+  }
+  const refused = [
+    join(root, "link"),
+    join(root, "link/x"),
+    join(root, "../root-other"),
+    outside,
+    "/etc",
+    "/no/such",
+    `${root}x`,
+  ];
+  for (const path of refused) {
+    expect(() => expectWithin(path, [root])).toThrow(`datasets may lie below ${root} only (MOCOD_DATASET_ROOTS)`);
+  }
+  expectWithin("/etc", undefined);
+  const spec = { kind: "folder", path: outside, size: 16, access: "held", maxSkipped: 0 } as const;
+  const limited = { cache: folder.path, log: () => undefined, roots: [root] };
+  await expect(loadDataset(spec, limited)).rejects.toThrow("MOCOD_DATASET_ROOTS");
+  await expect(loadDataset({ ...spec, path: root, test: outside }, limited)).rejects.toThrow(outside);
 });

@@ -39,9 +39,10 @@ function alive(): void {
 }
 
 async function run(start: StartMessage): Promise<Ending> {
-  const { dataDir, storeUrl, threads, device } = start;
+  const { dataDir, datasetRoots, storeUrl, threads, device } = start;
   const report: Reporter = {
     cache: join(dataDir, "datasets"),
+    roots: datasetRoots,
     log: (message) => send({ kind: "log", message }),
     progress: (progress) => send({ kind: "progress", progress }),
     warnings: (warnings) => send({ kind: "warnings", warnings }),

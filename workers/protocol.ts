@@ -12,6 +12,7 @@ export interface StartMessage {
   source?: { runId: string; spec: JobSpecs["pretrain"] } | undefined;
   storeUrl: string;
   dataDir: string;
+  datasetRoots: readonly string[] | undefined;
   threads: number;
   device: DeviceWish;
 }

@@ -133,10 +133,11 @@ export class Supervisor {
         if (!run) return { kind: "failed", cause: "final", message: `the run ${runId} is not there any more` };
         source = { runId, spec: parseSpec("pretrain", run.spec) };
       }
-      const { dataDir, threads, storeUrl } = this.env;
+      const { dataDir, datasetRoots, threads, storeUrl } = this.env;
       const free = (source?.spec ?? (spec as JobSpecs["pretrain"])).device === "auto";
       const device = free && prefersWasm(record.attempts) ? "wasm" : this.env.device;
-      return { kind: "start", runId: record.id, type: record.type, spec, source, storeUrl, dataDir, threads, device };
+      const where = { storeUrl, dataDir, datasetRoots, threads, device };
+      return { kind: "start", runId: record.id, type: record.type, spec, source, ...where };
     } catch (error) {
       if (error instanceof SpecError) return { kind: "failed", cause: "final", message: error.message };
       throw error;

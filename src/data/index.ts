@@ -3,6 +3,7 @@ import { Stream } from "../util/random.ts";
 import { loadCifar } from "./cifar.ts";
 import { loadFashionMnist } from "./fashion_mnist.ts";
 import { loadImageFiles } from "./image_files.ts";
+import { expectWithin } from "./roots.ts";
 import type { DataContext, Dataset, Images } from "./types.ts";
 
 type Loaders = {
@@ -18,7 +19,11 @@ const loaders = {
   tar: loadImageFiles,
 } satisfies Loaders;
 
-export function loadDataset(spec: DatasetSpec, context: DataContext): Promise<Dataset> {
+/** Throws FileError for a path outside of where the context allows it. */
+export async function loadDataset(spec: DatasetSpec, context: DataContext): Promise<Dataset> {
+  for (const path of [spec.path, "test" in spec ? spec.test : undefined]) {
+    if (path !== undefined) expectWithin(path, context.roots);
+  }
   return (loaders[spec.kind] as (s: DatasetSpec, c: DataContext) => Promise<Dataset>)(spec, context);
 }
 

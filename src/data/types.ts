@@ -50,6 +50,8 @@ export interface DataContext {
   /** Folder for downloads. */
   readonly cache: string;
   readonly log: (message: string) => void;
+  /** Folders that a dataset's paths must lie in; undefined: anywhere. */
+  readonly roots?: readonly string[] | undefined;
   /** Called now and then while work goes on: whoever waits for a step knows that nothing hangs. */
   readonly alive?: () => void;
 }

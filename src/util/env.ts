@@ -1,6 +1,6 @@
 /** The process's configuration: validated environment variables; CLI flags set the same names. */
 import { availableParallelism, homedir } from "node:os";
-import { resolve } from "node:path";
+import { delimiter, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { UserError } from "./errors.ts";
@@ -20,6 +20,7 @@ const schema = z.object({
     .string()
     .regex(/^(file:\/\/\/|s3:\/\/.)/, "file:///folder or s3://bucket/prefix")
     .optional(),
+  MOCOD_DATASET_ROOTS: z.string().optional(),
   MOCOD_STALL_MINUTES: z.coerce.number().gt(0).max(10_000).default(20),
   MOCOD_RATE_LIMIT: integer(0, 1_000_000).default(1000),
   MOCOD_API_KEY: z
@@ -42,6 +43,8 @@ export interface Env {
   lockSeconds: number;
   /** Where runs live: file:///… (unset: the data folder) or s3://bucket/prefix. */
   storeUrl: string;
+  /** Folders that datasets must lie in; undefined: anywhere that the worker may read. */
+  datasetRoots: readonly string[] | undefined;
   /** A job that makes no step for so long is killed and goes on from its checkpoint. */
   stallMinutes: number;
   /** Requests a second that one client may make; 0: any number. */
@@ -69,6 +72,9 @@ export function readEnv(source: Record<string, string | undefined> = process.env
     redisUrl: env.REDIS_URL,
     dataDir,
     storeUrl: env.MOCOD_STORE ?? pathToFileURL(dataDir).href,
+    datasetRoots: env.MOCOD_DATASET_ROOTS?.split(delimiter)
+      .filter(Boolean)
+      .map((root) => resolve(root)),
     stallMinutes: env.MOCOD_STALL_MINUTES,
     requestsPerSecond: env.MOCOD_RATE_LIMIT,
     apiKey: env.MOCOD_API_KEY,
