@@ -21,6 +21,8 @@ export function problemOf(c: Context, error: Error): Response {
   if (error instanceof KeyReusedError) return problem(c, 422, error.message);
   if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);
   if (error instanceof UserError) return problem(c, 422, error.message);
+  // Whoever sent it has gone: nobody reads this.
+  if (error.name === "AbortError") return problem(c, 400, "the connection was closed before the request was whole");
   // ioredis's own words for a command that had no answer in time.
   if (error.message === "Command timed out") return problem(c, 503, "Redis does not answer; try again");
   console.error(error);
