@@ -10,6 +10,18 @@ interface Problem {
   errors?: { field: string; got: unknown; allowed: string }[];
 }
 
+/** Throws UserError where nobody listens. */
+async function reach(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, init);
+  } catch (error) {
+    const { origin } = new URL(url);
+    throw new UserError(`no API at ${origin}: start one with \`mocod serve\`, or set MOCOD_HOST and MOCOD_PORT`, {
+      cause: error,
+    });
+  }
+}
+
 export class Client {
   constructor(
     readonly url: string,
@@ -27,6 +39,30 @@ export class Client {
 
   job(id: string): Promise<Job> {
     return this.call<Job>("GET", `/v1/jobs/${id}`);
+  }
+
+  list(query: Record<string, string>): Promise<{ jobs: Job[]; next: string | null }> {
+    return this.call("GET", `/v1/jobs?${new URLSearchParams(query)}`);
+  }
+
+  async logs(id: string): Promise<{ at: string; event: string; message: string }[]> {
+    return (await this.call<{ lines: { at: string; event: string; message: string }[] }>("GET", `/v1/jobs/${id}/logs`))
+      .lines;
+  }
+
+  async files(id: string): Promise<string[]> {
+    return (await this.call<{ files: string[] }>("GET", `/v1/jobs/${id}/files`)).files;
+  }
+
+  /** The body of a file of a run, as it comes. Throws UserError where there is none. */
+  async download(id: string, name: string): Promise<Response> {
+    const response = await fetch(`${this.url}/v1/jobs/${id}/files/${name}`, { headers: this.authorization });
+    if (!response.ok) throw new UserError(((await response.json()) as Problem).title);
+    return response;
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.call("DELETE", `/v1/jobs/${id}`);
   }
 
   act(id: string, name: ActionName): Promise<Job> {
@@ -85,11 +121,12 @@ export class Client {
   }
 
   private async call<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const response = await fetch(this.url + path, {
+    const response = await reach(this.url + path, {
       method,
       headers: { ...this.authorization, ...(body !== undefined && { "content-type": "application/json" }) },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
+    if (response.status === 204) return undefined as T;
     const answer = (await response.json()) as T & Problem;
     if (response.ok) return answer;
     const details = (answer.errors ?? []).map(

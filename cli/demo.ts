@@ -31,7 +31,7 @@ export async function demo(env: Env, fast: boolean): Promise<void> {
     stderr: "inherit",
     env: { ...process.env, REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_LOG: log.level },
   });
-  const client = new Client(api.url);
+  const client = new Client(api.url, env.apiKey);
   const submitted: Job[] = [];
   try {
     const finished = story(client, submitted, fast ? recipes.fast : recipes.full, startedAt);

@@ -3,7 +3,7 @@ import { Command, Option } from "commander";
 import { startApi } from "../api/server.ts";
 import type { JobType } from "../src/spec/job.ts";
 import { jobTypes, SpecError } from "../src/spec/job.ts";
-import type { ActionName } from "../src/spec/life.ts";
+import { type ActionName, jobStatuses } from "../src/spec/life.ts";
 import { scopes } from "../src/store/api_keys.ts";
 import { exportFormats } from "../src/train/exchange.ts";
 import { type Env, readEnv } from "../src/util/env.ts";
@@ -14,6 +14,7 @@ import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
 import { demo } from "./demo.ts";
 import { listDevices } from "./devices.ts";
+import { listJobs, listWorkers, printJson, pull, showLogs } from "./jobs.ts";
 import { createKey, listKeys, revokeKey } from "./keys.ts";
 import { findRedis, openRedis, untilStopped } from "./services.ts";
 import {
@@ -30,7 +31,12 @@ import {
 
 process.env.MSGPACKR_NATIVE_ACCELERATION_DISABLED = "true";
 
-const program = new Command("mocod").description("Self-supervised pretraining as a service.");
+const program = new Command("mocod")
+  .description("Self-supervised pretraining as a service.")
+  .addHelpText(
+    "after",
+    "\nExit codes: 0 done; 1 what was asked for is not possible, or the job did not succeed; 130 stopped.",
+  );
 
 /** Flags of the same meaning as the variables; a flag wins. */
 const settings: [flag: string, variable: string, help: string][] = [
@@ -145,6 +151,39 @@ for (const name of Object.keys(asked) as ActionName[]) {
     .argument("<id>")
     .action(async (id: string, options) => console.log((await clientOf(envOf(options)).act(id, name)).status));
 }
+
+command("jobs", "list jobs, newest first")
+  .option("--status <status>", jobStatuses.join(", "))
+  .option("--type <type>", jobTypes.join(", "))
+  .option("--name <text>", "part of the name")
+  .option("--limit <n>", "at most so many", "20")
+  .option("--json", "as JSON")
+  .addHelpText("after", "\nExample: mocod jobs --status running")
+  .action(async (options) => listJobs(clientOf(envOf(options)), options));
+
+command("show", "everything about a job")
+  .argument("<id>")
+  .action(async (id: string, options) => printJson(await clientOf(envOf(options)).job(id)));
+
+command("logs", "what was said of a job, and how its status changed")
+  .argument("<id>")
+  .option("--json", "as JSON")
+  .action(async (id: string, options) => showLogs(clientOf(envOf(options)), id, options));
+
+command("pull", "download what a run has left: all of it, or the files named")
+  .argument("<id>")
+  .argument("[files...]", "as the API lists them: metrics.jsonl, checkpoints/step-….safetensors")
+  .option("--out <folder>", "unset: named after the run")
+  .addHelpText("after", "\nExample: mocod pull run_… metrics.jsonl result.json")
+  .action(async (id: string, files: string[], options) => pull(clientOf(envOf(options)), id, files, options.out ?? id));
+
+command("rm", "delete a job that is over, and everything that it left")
+  .argument("<id>")
+  .action(async (id: string, options) => clientOf(envOf(options)).remove(id));
+
+command("workers", "the workers that are alive, and what they do")
+  .option("--json", "as JSON")
+  .action(async (options) => listWorkers(clientOf(envOf(options)), options));
 
 const store = program.command("store").description("the store: every run that there is");
 addSettings(store.command("check").description("verify every file of every run"))

@@ -156,3 +156,39 @@ test("devices: a software adapter is listed and never chosen; what there is comp
   for (const { test } of devices) expect(Math.min(test.gflops, test.gigabytes)).toBeGreaterThan(0);
   expect(chosen).toMatch(/^WASM: the only WebGPU adapter, .*, is no GPU$/);
 }, 60_000);
+
+test("a job by hand: submit, watch, jobs, show, logs, pull, pause, resume, rm; keys; an API that is not there", async () => {
+  writeFileSync(join(service.folder, "job.json"), JSON.stringify(service.spec({ epochs: 2 })));
+  const submitted = await mocod("submit", "pretrain", "job.json");
+  const id = submitted.out;
+  expect(id).toMatch(/^run_[0-9a-z]{26}$/);
+  expect((await mocod("watch", id)).code).toBe(0);
+  expect((await mocod("jobs", "--status", "succeeded")).out).toContain(`${id}  pretrain      succeeded   100%`);
+  expect(JSON.parse((await mocod("jobs", "--json", "--limit", "1")).out)).toHaveLength(1);
+  expect(JSON.parse((await mocod("show", id)).out)).toMatchObject({ id, status: "succeeded", result: { steps: 30 } });
+  expect((await mocod("logs", id)).out).toMatch(/status {4}queued\n[\s\S]*status {4}succeeded$/);
+  const pulled = await mocod("pull", id, "--out", "copy");
+  expect(pulled.code).toBe(0);
+  const folder = join(service.dataDir, "runs", id);
+  for (const name of ["metrics.jsonl", "checkpoints/step-000000030.safetensors", "steps/epoch-000002.jsonl"]) {
+    expect(readFileSync(join(service.folder, "copy", name))).toEqual(readFileSync(join(folder, name)));
+  }
+  const wrong = await mocod("pull", id, "nothing.bin");
+  expect([wrong.code, wrong.errors]).toEqual([1, expect.stringContaining(`run ${id} has no nothing.bin; it has`)]);
+  const refused = await mocod("resume", id);
+  expect([refused.code, refused.errors]).toEqual([1, expect.stringContaining("the job is succeeded; resume is for")]);
+  expect((await mocod("workers")).out).toMatch(/2 threads {2}mocod \d.* idle/);
+  expect((await mocod("rm", id)).code).toBe(0);
+  expect((await mocod("show", id)).errors).toContain(`there is no job ${id}`);
+
+  const made = await mocod("keys", "create", "ci", "--scope", "read");
+  expect(made.out).toMatch(/^mocod_[0-9a-f]{16}_[\w-]{43}$/);
+  const listed = JSON.parse((await mocod("keys", "list", "--json")).out);
+  expect(listed).toMatchObject([{ name: "ci", scope: "read" }]);
+  expect((await mocod("jobs", "--api-key", made.out)).code).toBe(0);
+  expect((await mocod("keys", "revoke", listed[0].id)).code).toBe(0);
+  expect((await mocod("keys", "list")).out).toBe("");
+
+  const nobody = await mocod("jobs", "--port", "1");
+  expect([nobody.code, nobody.errors]).toEqual([1, expect.stringContaining("no API at http://127.0.0.1:1: start one")]);
+}, 120_000);

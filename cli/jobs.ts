@@ -1,0 +1,63 @@
+/** Commands that look at the jobs of a running service, and fetch what they leave. */
+import { mkdirSync, renameSync } from "node:fs";
+import { dirname, join, resolve, sep } from "node:path";
+import type { Job } from "../src/spec/job.ts";
+import { UserError } from "../src/util/errors.ts";
+import type { Client } from "./client.ts";
+
+export const printJson = (value: unknown): void => console.log(JSON.stringify(value, null, 2));
+
+function lineOf({ id, type, status, name, progress, waitingFor }: Job): string {
+  const done = progress ? `${Math.floor((100 * progress.step) / progress.steps)}%`.padStart(4) : "    ";
+  return [id.padEnd(30), type.padEnd(12), status.padEnd(10), done, name ?? "", waitingFor ? `(${waitingFor})` : ""]
+    .join("  ")
+    .trimEnd();
+}
+
+interface ListOptions {
+  status?: string;
+  type?: string;
+  name?: string;
+  limit: string;
+  json?: boolean;
+}
+
+export async function listJobs(client: Client, { json, ...query }: ListOptions): Promise<void> {
+  const given = Object.entries(query).filter(
+    ([key, value]) => value && ["status", "type", "name", "limit"].includes(key),
+  );
+  const { jobs } = await client.list(Object.fromEntries(given) as Record<string, string>);
+  if (json) printJson(jobs);
+  else for (const job of jobs) console.log(lineOf(job));
+}
+
+export async function showLogs(client: Client, id: string, options: { json?: boolean }): Promise<void> {
+  const lines = await client.logs(id);
+  if (options.json) printJson(lines);
+  else for (const { at, event, message } of lines) console.log(`${at}  ${event.padEnd(8)}  ${message}`);
+}
+
+export async function listWorkers(client: Client, options: { json?: boolean }): Promise<void> {
+  const workers = await client.workers();
+  if (options.json) return printJson(workers);
+  for (const { id, device, threads, version, job } of workers) {
+    console.log(`${id}  ${threads} threads  mocod ${version}  ${job ?? "idle"}  ${device}`);
+  }
+}
+
+/** Writes the files below `out`. A file appears when it is whole. */
+export async function pull(client: Client, id: string, wanted: string[], out: string): Promise<void> {
+  const there = await client.files(id);
+  const unknown = wanted.filter((name) => !there.includes(name));
+  if (unknown.length > 0) throw new UserError(`run ${id} has no ${unknown.join(", ")}; it has ${there.join(", ")}`);
+  const root = resolve(out);
+  for (const name of wanted.length > 0 ? wanted : there) {
+    const file = join(root, name);
+    // The names come from a server, which need not be a friend.
+    if (!file.startsWith(root + sep)) throw new UserError(`the server named a file outside of ${out}: ${name}`);
+    mkdirSync(dirname(file), { recursive: true });
+    await Bun.write(`${file}.part`, await client.download(id, name));
+    renameSync(`${file}.part`, file);
+    console.log(file);
+  }
+}
