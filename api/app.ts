@@ -6,6 +6,7 @@ import { fieldErrors } from "../src/spec/job.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
 import { VERSION } from "../src/util/version.ts";
 import { addActions } from "./actions.ts";
+import { addPage } from "./assets.ts";
 import { events } from "./events.ts";
 import { addGuard, type GuardOptions } from "./guard.ts";
 import { addHealth } from "./health.ts";
@@ -35,6 +36,7 @@ export function createApp({ jobs, openReader, apiKeys, guard }: AppDeps) {
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
 
   addGuard(app, apiKeys, guard);
+  addPage(app);
   addHealth(app, jobs);
   addJobs(app, jobs);
   addActions(app, jobs);

@@ -13,7 +13,9 @@ const BODY_BYTES = 2 ** 20;
 const DEPTH = 32;
 
 /** Open to anyone who can reach the port: they say nothing about jobs. */
-const open = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
+const harmless = new Set(["/livez", "/healthz", "/readyz", "/openapi.json", "/"]);
+const isPage = (path: string): boolean => path === "/" || path.startsWith("/assets/");
+const isOpen = (path: string): boolean => harmless.has(path) || isPage(path);
 
 const scopeOf = (c: Context): Scope => (["GET", "HEAD", "OPTIONS"].includes(c.req.method) ? "read" : "submit");
 
@@ -44,7 +46,7 @@ function clientOf(c: Context): string {
 function rateLimit(perSecond: number): MiddlewareHandler {
   const limiter = new RateLimiterMemory({ points: perSecond * 10, duration: 10 });
   return async (c, next) => {
-    if (perSecond === 0 || open.has(c.req.path)) return next();
+    if (perSecond === 0 || isOpen(c.req.path)) return next();
     try {
       const { remainingPoints, msBeforeNext } = await limiter.consume(clientOf(c));
       c.header("ratelimit-limit", String(perSecond * 10));
@@ -64,7 +66,7 @@ function rateLimit(perSecond: number): MiddlewareHandler {
 /** On loopback none is asked for as long as there is none at all. Elsewhere, revoking the last one closes the API. */
 function authenticate(keys: ApiKeys, loopback: boolean): MiddlewareHandler {
   return async (c, next) => {
-    if (open.has(c.req.path) || (loopback && !(await keys.exist()))) return next();
+    if (isOpen(c.req.path) || (loopback && !(await keys.exist()))) return next();
     const token = c.req.header("authorization")?.match(/^Bearer (\S+)$/)?.[1];
     const key = token === undefined ? undefined : await keys.verify(token);
     if (!key) {
@@ -87,7 +89,16 @@ export interface GuardOptions {
 }
 
 export function addGuard(app: OpenAPIHono, keys: ApiKeys, { requestsPerSecond, loopback }: GuardOptions): void {
-  app.use(secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }));
+  const nothing = { defaultSrc: ["'none'"], frameAncestors: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"] };
+  const own = {
+    scriptSrc: ["'self'"],
+    styleSrc: ["'self'"],
+    connectSrc: ["'self'"],
+    imgSrc: ["'self'", "data:", "blob:"],
+  };
+  const forData = secureHeaders({ contentSecurityPolicy: nothing });
+  const forPage = secureHeaders({ contentSecurityPolicy: { ...nothing, ...own } });
+  app.use((c, next) => (isPage(c.req.path) ? forPage : forData)(c, next));
   app.use(rateLimit(requestsPerSecond));
   app.use(authenticate(keys, loopback));
   app.use(

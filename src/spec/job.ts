@@ -13,8 +13,10 @@ import {
 import type { JobStatus } from "./life.ts";
 import { type PresetName, presets } from "./presets.ts";
 import { type PretrainSpec, pretrainSpec } from "./pretrain.ts";
+import type { JobType } from "./types.ts";
 
 export { finalStatuses, type JobStatus, jobStatuses } from "./life.ts";
+export { type JobType, jobTypes } from "./types.ts";
 
 export interface JobSpecs {
   pretrain: PretrainSpec;
@@ -23,7 +25,6 @@ export interface JobSpecs {
   "fine-tune": FineTuneSpec;
   embed: EmbedSpec;
 }
-export type JobType = keyof JobSpecs;
 /** Jobs that work on the encoder of another one. */
 export type EvaluationType = Exclude<JobType, "pretrain">;
 
@@ -49,7 +50,6 @@ const schemas = {
   "fine-tune": fineTuneSpec,
   embed: embedSpec,
 } satisfies Record<JobType, z.ZodType>;
-export const jobTypes = Object.keys(schemas) as JobType[];
 
 /** Fields of a preset that the request does not name are taken from it; records are merged, lists replaced. */
 export function merge(base: unknown, over: unknown): unknown {
