@@ -17,7 +17,7 @@ let spec: Service["spec"];
 let files: Service["files"];
 
 beforeAll(async () => {
-  service = await startService({ MOCOD_REDIS_JOBS: "3", MOCOD_STALL_MINUTES: "0.05" });
+  service = await startService({ MOCOD_REDIS_JOBS: "3", MOCOD_STALL_MINUTES: "0.1" });
   ({ client, until, spec, files } = service);
 });
 afterAll(() => service.stop());
@@ -233,7 +233,7 @@ describe("workers", () => {
     await eventually(async () => (await client.job(job.id)).waitingFor?.startsWith("the next attempt, at "));
     expect(service.children()).not.toContain(child as number);
     await until(job.id, (j) => j.status === "succeeded");
-    expect(await eventsOf(job.id)).toContain("no step for 0.05 minutes: killed");
+    expect(await eventsOf(job.id)).toContain("no step for 0.1 minutes: killed");
     expect(files(job.id)).toEqual(files(calm.id));
   }, 120_000);
 
