@@ -125,6 +125,15 @@ describe.each(kinds)("%s", (_, open) => {
     expect(damaged.map(({ file }) => file).sort()).toEqual(["features.npy", "metrics.jsonl"]);
   });
 
+  test("a run is not finished over a checkpoint that was damaged since it was written", async () => {
+    const blobs = open();
+    const run = new RunStore(blobs, "run_d");
+    const { file } = await run.writeCheckpoint({ step: 1, epoch: 1, knn: null }, new Uint8Array(9), keepTwo);
+    await blobs.write(`runs/run_d/checkpoints/${file}`, new Uint8Array(9).fill(1));
+    await expect(run.finish({})).rejects.toThrow(`${file}: was damaged after it had been written`);
+    expect(await run.readJson("result.json")).toBeUndefined();
+  });
+
   test("metrics: a line of a step that is done again replaces what was there from it on", async () => {
     const run = new RunStore(open(), "run_z");
     for (const step of [0, 4, 8, 4]) await run.appendMetrics({ step, at: step } as { step: number });

@@ -12,6 +12,7 @@
 import type { ForkSource } from "../spec/job.ts";
 import { FileError, messageOf } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
+import { StoreError } from "./errors.ts";
 import { sha256 } from "./files.ts";
 import { type CheckpointRecord, expendable, type Retention } from "./retention.ts";
 
@@ -178,8 +179,15 @@ export class RunStore {
     }
   }
 
-  /** The result, then the sums of everything that will not change any more. */
+  /**
+   * The result, then the sums of everything that will not change any more. Throws StoreError where a checkpoint is not what
+   * was written: the run goes on from the one before then, and comes here again.
+   */
   async finish(result: unknown): Promise<void> {
+    for (const record of await this.checkpoints()) {
+      if (await this.readCheckpoint(record)) continue;
+      throw new StoreError(`${this.path}/checkpoints/${record.file}: was damaged after it had been written`);
+    }
     await this.permit();
     await this.writeJson("result.json", result);
     const files: Manifest["files"] = {};
