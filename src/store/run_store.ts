@@ -38,6 +38,8 @@ export class RunStore {
   /** As messages name it. */
   readonly path: string;
   private readonly prefix: string;
+  /** Of this writer, who is the only one. */
+  private metrics: { step: number }[] | undefined;
 
   constructor(
     readonly blobs: Blobs,
@@ -92,8 +94,9 @@ export class RunStore {
   /** One line an epoch. Lines of this step and later (of a life that was killed before its checkpoint) are replaced. */
   async appendMetrics(line: { step: number }): Promise<void> {
     await this.permit();
-    const kept = (await this.readLines<{ step: number }>("metrics.jsonl")).filter(({ step }) => step < line.step);
-    await this.writeLines("metrics.jsonl", [...kept, line]);
+    this.metrics ??= await this.readLines<{ step: number }>("metrics.jsonl");
+    this.metrics = [...this.metrics.filter(({ step }) => step < line.step), line];
+    await this.writeLines("metrics.jsonl", this.metrics);
   }
 
   /** One line a step of an epoch, counted from 1. */

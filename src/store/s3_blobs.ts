@@ -82,10 +82,11 @@ export class S3Blobs implements Blobs {
   }
 
   async write(key: string, bytes: Uint8Array | string): Promise<void> {
-    const size = bytes.length;
-    const limit = this.timing.timeoutMs + size / BYTES_PER_MS;
+    const limit = this.timing.timeoutMs + bytes.length / BYTES_PER_MS;
+    // A copy: a request that was given up may still be under way when the caller writes something else there.
+    const body = typeof bytes === "string" ? bytes : bytes.slice();
     await this.attempt(`put ${key}`, limit, async () => {
-      await this.client.write(this.prefix + key, bytes as Uint8Array<ArrayBuffer>, { partSize: PART_BYTES, retry: 0 });
+      await this.client.write(this.prefix + key, body as Uint8Array<ArrayBuffer>, { partSize: PART_BYTES, retry: 0 });
     });
   }
 
