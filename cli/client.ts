@@ -4,6 +4,7 @@ import type { Job, JobType, Progress } from "../src/spec/job.ts";
 import type { ActionName } from "../src/spec/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";
 import { UserError } from "../src/util/errors.ts";
+import { serverEvents } from "../src/util/sse.ts";
 
 interface Problem {
   title: string;
@@ -100,20 +101,10 @@ export class Client {
       const response = await fetch(`${this.url}/v1/jobs/${id}/events`, {
         headers: { "last-event-id": last, ...this.authorization },
       });
-      let buffer = "";
-      for await (const chunk of (response.body as ReadableStream<Uint8Array>).pipeThrough(
-        new TextDecoderStream() as never,
-      )) {
-        buffer += chunk as unknown as string;
-        const blocks = buffer.split("\n\n");
-        buffer = blocks.pop() ?? "";
-        for (const block of blocks) {
-          const field = (name: string) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
-          last = field("id") ?? last;
-          const data = field("data");
-          if (data && field("event") === "progress") onProgress(JSON.parse(data) as Progress);
-          if (data && field("event") === "log") onLog(JSON.parse(data) as string);
-        }
+      for await (const { id: at, type, data } of serverEvents(response.body as ReadableStream<Uint8Array>)) {
+        last = at ?? last;
+        if (data && type === "progress") onProgress(JSON.parse(data) as Progress);
+        if (data && type === "log") onLog(JSON.parse(data) as string);
       }
       const job = await this.job(id);
       if (job.finishedAt) return job;

@@ -4,6 +4,7 @@ import type { Job, Progress } from "../../src/spec/job.ts";
 import type { ActionName } from "../../src/spec/life.ts";
 import type { CheckpointRecord } from "../../src/store/retention.ts";
 import type { Step } from "../../src/store/series.ts";
+import { serverEvents } from "../../src/util/sse.ts";
 
 const KEY = "mocod-key";
 
@@ -65,21 +66,11 @@ export async function listen(id: string, heard: (event: Heard) => void, signal: 
   while (!signal.aborted) {
     try {
       const response = await ask(`/v1/jobs/${id}/events`, { headers: { "last-event-id": last }, signal });
-      const reader = (response.body as ReadableStream<Uint8Array>)
-        .pipeThrough(new TextDecoderStream() as never)
-        .getReader();
-      for (let buffer = ""; ; ) {
-        const { value, done } = (await reader.read()) as { value?: string; done: boolean };
-        if (done) return;
-        const blocks = (buffer + value).split("\n\n");
-        buffer = blocks.pop() ?? "";
-        for (const block of blocks) {
-          const field = (name: string) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
-          last = field("id") ?? last;
-          const [type, data] = [field("event"), field("data")];
-          if (type && data) heard({ type, data: JSON.parse(data) } as Heard);
-        }
+      for await (const { id: at, type, data } of serverEvents(response.body as ReadableStream<Uint8Array>)) {
+        last = at ?? last;
+        if (type && data) heard({ type, data: JSON.parse(data) } as Heard);
       }
+      return;
     } catch (error) {
       if (signal.aborted || error instanceof KeyNeeded) return;
       await new Promise((resolve) => setTimeout(resolve, 2000));
