@@ -8,7 +8,7 @@ import { type ForkSource, type Job, type JobSpecs, parseSpec, SpecError } from "
 import { type ActionName, actions } from "../src/spec/life.ts";
 import { sha256 } from "../src/store/files.ts";
 import { START_FILE, type Start } from "../src/store/run_store.ts";
-import { conflict, full, invalid, json, missing, params, unknownJob } from "./routes.ts";
+import { conflict, found, full, invalid, json, missing, params } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
 const done: Record<ActionName, string> = {
@@ -67,23 +67,20 @@ export function addActions(app: OpenAPIHono, jobs: Jobs): void {
   for (const name of Object.keys(actions) as ActionName[]) {
     app.openapi(actionRoute(name), async (c) => {
       const { id } = c.req.valid("param");
-      const job = await jobs.act(id, name);
-      return (job ? c.json(job, 200) : unknownJob(c, id)) as never;
+      return c.json(found(await jobs.act(id, name), id) as never, 200);
     });
   }
 
   app.openapi(extendRoute, async (c) => {
     const { id } = c.req.valid("param");
-    const job = await jobs.get(id);
-    if (!job) return unknownJob(c, id) as never;
+    const job = found(await jobs.get(id), id);
     const { epochs } = c.req.valid("json");
     return c.json((await jobs.extend(id, extendSpec(expectPretrain(job, "extended"), epochs))) as never, 200);
   });
 
   app.openapi(forkRoute, async (c) => {
     const { id } = c.req.valid("param");
-    const source = await jobs.get(id);
-    if (!source) return unknownJob(c, id) as never;
+    const source = found(await jobs.get(id), id);
     return c.json((await fork(jobs, source, c.req.valid("json"))) as never, 201);
   });
 }

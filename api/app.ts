@@ -13,7 +13,7 @@ import { addHealth } from "./health.ts";
 import { addJobs } from "./jobs.ts";
 import { addOutputs } from "./outputs.ts";
 import { problem, problemOf } from "./problem.ts";
-import { failure, params, unknownJob } from "./routes.ts";
+import { failure, found, params } from "./routes.ts";
 
 export interface AppDeps {
   jobs: Jobs;
@@ -44,7 +44,7 @@ export function createApp({ jobs, openReader, apiKeys, guard }: AppDeps) {
 
   app.get("/v1/jobs/:id/events", async (c) => {
     const id = c.req.param("id");
-    if (!(await jobs.get(id))) return unknownJob(c, id);
+    found(await jobs.get(id), id);
     return events(c, jobs, openReader(), id);
   });
 

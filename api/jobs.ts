@@ -4,7 +4,7 @@ import type { Jobs } from "../src/queue/jobs.ts";
 import { submit } from "../src/queue/submit.ts";
 import { type JobSpecs, type JobStatus, type JobType, jobStatuses, parseSpec, SpecError } from "../src/spec/job.ts";
 import { sha256 } from "../src/store/files.ts";
-import { conflict, full, invalid, json, missing, params, unknownJob } from "./routes.ts";
+import { conflict, found, full, invalid, json, missing, params, UnknownJobError } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
 const idempotency = z.object({
@@ -101,12 +101,12 @@ export function addJobs(app: OpenAPIHono, jobs: Jobs): void {
 
   app.openapi(getRoute, async (c) => {
     const { id } = c.req.valid("param");
-    const job = await jobs.get(id);
-    return (job ? c.json(job, 200) : unknownJob(c, id)) as never;
+    return c.json(found(await jobs.get(id), id) as never, 200);
   });
 
   app.openapi(deleteRoute, async (c) => {
     const { id } = c.req.valid("param");
-    return ((await jobs.remove(id)) ? c.body(null, 204) : unknownJob(c, id)) as never;
+    if (!(await jobs.remove(id))) throw new UnknownJobError(id);
+    return c.body(null, 204);
   });
 }

@@ -6,7 +6,7 @@ import type { JobEvent } from "../src/queue/records.ts";
 import type { Manifest, RunStore } from "../src/store/run_store.ts";
 import { downsample, type Step, toCsv } from "../src/store/series.ts";
 import { problem } from "./problem.ts";
-import { failure, invalid, json, missing, params, unknownJob } from "./routes.ts";
+import { failure, found, invalid, json, missing, params } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
 const format = z.enum(["json", "csv"]).default("json");
@@ -131,49 +131,46 @@ async function download(c: Context, run: RunStore, name: string): Promise<Respon
 }
 
 export function addOutputs(app: OpenAPIHono, jobs: Jobs): void {
-  /** The run of a job that exists. */
-  const runOf = async (id: string): Promise<RunStore | undefined> => ((await jobs.get(id)) ? jobs.run(id) : undefined);
+  /** The run of a job. Throws UnknownJobError where there is no such job. */
+  const runOf = async (id: string): Promise<RunStore> => {
+    found(await jobs.get(id), id);
+    return jobs.run(id);
+  };
 
   app.openapi(metricsRoute, async (c) => {
     const { id } = c.req.valid("param");
     const run = await runOf(id);
-    if (!run) return unknownJob(c, id) as never;
     return answer(c, c.req.valid("query").format, await run.readLines<object>("metrics.jsonl")) as never;
   });
 
   app.openapi(stepsRoute, async (c) => {
     const { id } = c.req.valid("param");
     const run = await runOf(id);
-    if (!run) return unknownJob(c, id) as never;
     const { format: of, points } = c.req.valid("query");
     return answer(c, of, downsample(await stepsOf(run), points)) as never;
   });
 
   app.openapi(logsRoute, async (c) => {
     const { id } = c.req.valid("param");
-    const run = await runOf(id);
-    if (!run) return unknownJob(c, id) as never;
+    found(await jobs.get(id), id);
     return c.json({ lines: (await jobs.history(id)).map(logLine) } as never, 200);
   });
 
   app.openapi(checkpointsRoute, async (c) => {
     const { id } = c.req.valid("param");
     const run = await runOf(id);
-    if (!run) return unknownJob(c, id) as never;
     return c.json({ checkpoints: await run.checkpoints() } as never, 200);
   });
 
   app.openapi(filesRoute, async (c) => {
     const { id } = c.req.valid("param");
     const run = await runOf(id);
-    if (!run) return unknownJob(c, id) as never;
     return c.json({ files: await run.names() } as never, 200);
   });
 
   app.get("/v1/jobs/:id/files/:name{.+}", async (c) => {
     const { id, name } = c.req.param();
-    const run = await runOf(id);
-    return run ? download(c, run, name) : unknownJob(c, id);
+    return download(c, await runOf(id), name);
   });
   // Registered apart: a name has slashes, and bytes are no JSON for the typed handlers to check.
   app.openAPIRegistry.registerPath({

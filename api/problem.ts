@@ -6,6 +6,7 @@ import { KeyReusedError } from "../src/queue/submit.ts";
 import { SpecError } from "../src/spec/job.ts";
 import { StoreError } from "../src/store/errors.ts";
 import { UserError } from "../src/util/errors.ts";
+import { UnknownJobError } from "./routes.ts";
 
 export function problem(c: Context, status: ContentfulStatusCode, title: string, more: object = {}): Response {
   const body = { type: "about:blank", title, status, ...more };
@@ -16,6 +17,7 @@ export function problem(c: Context, status: ContentfulStatusCode, title: string,
 /** What is thrown anywhere, as an answer. */
 export function problemOf(c: Context, error: Error): Response {
   if ("getResponse" in error) return problem(c, (error as unknown as { status: 400 }).status, error.message);
+  if (error instanceof UnknownJobError) return problem(c, 404, error.message);
   if (error instanceof SpecError) return problem(c, 422, "the spec is not valid", { errors: error.errors });
   if (error instanceof ConflictError) return problem(c, 409, error.message, { jobStatus: error.status });
   if (error instanceof KeyReusedError) return problem(c, 422, error.message);

@@ -1,7 +1,5 @@
 /** What route definitions share. */
 import { z } from "@hono/zod-openapi";
-import type { Context } from "hono";
-import { problem } from "./problem.ts";
 import * as schemas from "./schemas.ts";
 
 export const json = <T extends z.ZodType>(schema: T, description: string) => ({
@@ -19,4 +17,16 @@ export const invalid = { 422: failure("every bad field, what was got and what is
 export const full = { 503: failure("the store has no room, or is away") };
 export const conflict = { 409: failure("its status, or that of a job that needs it, does not allow it") };
 
-export const unknownJob = (c: Context, id: string): Response => problem(c, 404, `there is no job ${id}`);
+/** Answered with 404. */
+export class UnknownJobError extends Error {
+  override name = "UnknownJobError";
+  constructor(id: string) {
+    super(`there is no job ${id}`);
+  }
+}
+
+/** What was looked up by a job's id. Throws UnknownJobError where that is nothing. */
+export function found<T>(value: T | undefined, id: string): T {
+  if (value === undefined) throw new UnknownJobError(id);
+  return value;
+}
