@@ -2,9 +2,9 @@
 import { DelayedError, type Job as QueueJob, WaitingError } from "bullmq";
 import type { Logger } from "pino";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { JOB_FORMAT, type JobRecord } from "../src/queue/records.ts";
+import { type Fields, JOB_FORMAT, type JobRecord } from "../src/queue/records.ts";
 import { type JobSpecs, type Progress, parseSpec, SpecError } from "../src/spec/job.ts";
-import { finalStatuses, liveStatuses, type Moves } from "../src/spec/life.ts";
+import { atRest, finalStatuses, liveStatuses, type Moves } from "../src/spec/life.ts";
 import type { StopReason } from "../src/train/reporter.ts";
 import type { Env } from "../src/util/env.ts";
 import { type Attempt, type Listener, startAttempt } from "./attempt.ts";
@@ -148,8 +148,7 @@ export class Supervisor {
   private async conclude(queued: QueueEntry, hand: InHand, ending: Ending & { reached?: number }): Promise<void> {
     const { record, token } = hand;
     const { id, entry } = record;
-    const move = (moves: Moves, fields = {}, reason?: string) =>
-      this.jobs.move(id, moves, fields, { entry, ...(reason !== undefined && { reason }) });
+    const move = (moves: Moves, fields: Fields = {}) => this.jobs.move(id, moves, fields, { entry });
     this.log.info({ id, ending: ending.kind }, "attempt ended");
     if (ending.kind === "done") {
       await move({ running: "succeeded", pausing: "succeeded", cancelling: "succeeded" }, { result: ending.result });
@@ -160,7 +159,7 @@ export class Supervisor {
     const killed =
       ending.kind === "failed" && ending.cause === "other" && (this.stopping || hand.deadline !== undefined);
     if (ending.kind === "stopped" || killed) {
-      const { after } = await move({ running: "queued", pausing: "paused", cancelling: "cancelled" });
+      const { after } = await move(atRest);
       if (after === "queued") await this.giveBack(queued, token);
       return;
     }
@@ -178,10 +177,7 @@ export class Supervisor {
     this.log.warn({ id, error: ending.message }, `${next} in ${delay / 1000} s`);
     await this.jobs.change(id, { entry, event: { type: "log", data: `${ending.message}; ${next}` } });
     const retryAt = new Date(Date.now() + delay).toISOString();
-    const { after } = await move(
-      { running: "queued", pausing: "paused", cancelling: "cancelled" },
-      { attempts, retryAt },
-    );
+    const { after } = await move(atRest, { attempts, retryAt });
     if (after === "queued") await this.delay(queued, token, delay);
   }
 

@@ -1,6 +1,6 @@
 /** Jobs between Redis and the store: saved after every change, found again after Redis forgot them. */
 import type { Redis } from "ioredis";
-import { finalStatuses, type JobStatus } from "../spec/life.ts";
+import { atRest, finalStatuses, type Moves } from "../spec/life.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { RUNS, RunStore } from "../store/run_store.ts";
 import { messageOf, UserError } from "../util/errors.ts";
@@ -26,13 +26,6 @@ if redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1 then return 0 end
 redis.call('ZREM', KEYS[5], ARGV[1])
 return redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 `;
-
-/** What a job that was in somebody's hands becomes when nobody has it any more. */
-const atRest: Partial<Record<JobStatus, JobStatus>> = {
-  running: "queued",
-  pausing: "paused",
-  cancelling: "cancelled",
-};
 
 export class Archive {
   constructor(
@@ -72,9 +65,10 @@ export class Archive {
     };
   }
 
-  write(job: StoredJob, history: readonly JobEvent[]): Promise<void> {
+  async write(job: StoredJob, history: readonly JobEvent[]): Promise<void> {
     const run = this.run(job.id);
-    return run.writeLines("history.jsonl", history).then(() => run.writeJson("job.json", job));
+    await run.writeLines("history.jsonl", history);
+    await run.writeJson("job.json", job);
   }
 
   /** Brings the store up to the record, however often that changes meanwhile. */
@@ -98,14 +92,12 @@ export class Archive {
   }
 
   /** Takes the oldest finished jobs out of Redis; they stay in its index and are read from the store. */
-  async trim(): Promise<number> {
+  async trim(): Promise<void> {
     const old = await this.redis.zrange(keys.finished, 0, `${-(this.kept + 1)}`);
-    let gone = 0;
     for (const id of old) {
       const where = [keys.run(id), keys.events(id), keys.history(id), keys.dirty, keys.finished];
-      if (((await this.redis.eval(FORGET, where.length, ...where, id)) as number) > 0) gone++;
+      await this.redis.eval(FORGET, where.length, ...where, id);
     }
-    return gone;
   }
 
   /**
@@ -115,7 +107,7 @@ export class Archive {
   async restore(id: string, version: number | undefined): Promise<StoredJob | undefined> {
     const job = await this.load(id);
     if (!job || (version !== undefined && version >= job.version)) return undefined;
-    const status = atRest[job.status] ?? job.status;
+    const status = (atRest as Moves)[job.status] ?? job.status;
     const finishedAt = finalStatuses.includes(status) ? (job.finishedAt ?? new Date().toISOString()) : null;
     // The entries of before are gone, and one that is not must not count.
     const generation = job.generation + 1;

@@ -218,7 +218,9 @@ export class Jobs {
       const allowed = allowedFrom(name).join(", ");
       throw new ConflictError(before, `the job is ${before}; ${name} is for jobs that are ${allowed}`);
     }
-    if (changed && (after === "cancelling" || after === "pausing")) await this.nudge(id);
+    if (changed && (after === "cancelling" || after === "pausing")) {
+      await this.redis.publish(CONTROL_CHANNEL, JSON.stringify({ id }));
+    }
     // The source may have ended in between.
     const now = source && (await this.record(source.id));
     if (waits && now && finalStatuses.includes(now.status)) await this.releaseDependents(now);
@@ -243,10 +245,6 @@ export class Jobs {
       this.redis.hget(keys.run(id), "entry"),
     ]);
     return lock === token && current === entry;
-  }
-
-  nudge(id: string): Promise<number> {
-    return this.redis.publish(CONTROL_CHANNEL, JSON.stringify({ id }));
   }
 
   /** Trains a finished run on to more epochs. Throws ConflictError where it is not finished. */

@@ -5,6 +5,8 @@ import type { JobStatus } from "../spec/life.ts";
 export const QUEUES = { any: "mocod", webgpu: "mocod-webgpu" } as const;
 export type QueueName = keyof typeof QUEUES;
 
+const STATUS = "mocod:status:";
+
 export const keys = {
   /** The record of a job, a hash. */
   run: (id: string) => `mocod:run:${id}`,
@@ -22,7 +24,8 @@ export const keys = {
   accepting: (id: string) => `mocod:accepting:${id}`,
   /** All jobs by their time of creation, and those of a status. */
   index: "mocod:runs",
-  status: (status: JobStatus) => `mocod:status:${status}`,
+  statusPrefix: STATUS,
+  status: (status: JobStatus) => `${STATUS}${status}`,
   /** Finished jobs whose records are still here, by their end. */
   finished: "mocod:finished",
   /** Jobs whose file in the store is older than the record. */

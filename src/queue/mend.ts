@@ -1,5 +1,5 @@
 /** What puts things right after something died in the middle: in Redis, and between Redis and the store. */
-import { finalStatuses, type Moves } from "../spec/life.ts";
+import { finalStatuses, liveStatuses, type Moves } from "../spec/life.ts";
 import type { Jobs } from "./jobs.ts";
 import { keys } from "./keys.ts";
 import type { JobRecord } from "./records.ts";
@@ -11,7 +11,7 @@ import type { JobRecord } from "./records.ts";
 export async function mend(jobs: Jobs): Promise<void> {
   const { redis } = jobs;
   for (const id of await redis.smembers(keys.dirty)) await jobs.saveOrLater(id);
-  for (const status of ["queued", "running", "pausing", "cancelling"] as const) {
+  for (const status of ["queued", ...liveStatuses] as const) {
     for (const record of await jobs.withoutEntry(await redis.zrange(keys.status(status), 0, "-1"))) {
       if (record.status !== status) continue;
       if (status === "queued") await jobs.enqueue(record.id);

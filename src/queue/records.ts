@@ -1,5 +1,5 @@
 /** The record of a job in Redis, and the one way in which it is changed. */
-import type { Redis } from "ioredis";
+import type { ChainableCommander, Redis } from "ioredis";
 import type { ForkSource, Job, JobSpecs, JobType, Progress } from "../spec/job.ts";
 import { finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
 import { keys, type QueueName } from "./keys.ts";
@@ -166,7 +166,7 @@ export async function changeRecord(redis: Redis, id: string, change: Change): Pr
     keys.index,
     keys.finished,
     keys.dirty,
-    "mocod:status:",
+    keys.statusPrefix,
   ];
   const answer = (await redis.eval(
     CHANGE,
@@ -200,6 +200,12 @@ function briefOf({ type, name, metadata }: Pick<JobRecord, "type" | "name" | "me
   return { type, ...(name !== null && { name }), ...(Object.keys(metadata).length > 0 && { metadata }) };
 }
 
+/** Throws the first error of any of its commands. */
+async function commit(transaction: ChainableCommander): Promise<void> {
+  const failed = (await transaction.exec())?.find(([error]) => error);
+  if (failed?.[0]) throw failed[0];
+}
+
 /** Removes every trace of a job from Redis. */
 export async function removeRecord(redis: Redis, { id, status, spec }: JobRecord): Promise<void> {
   const transaction = redis.multi();
@@ -208,8 +214,7 @@ export async function removeRecord(redis: Redis, { id, status, spec }: JobRecord
   transaction.srem(keys.dirty, id);
   transaction.hdel(keys.briefs, id);
   if ("from" in spec) transaction.srem(keys.users(spec.from), id);
-  const failed = (await transaction.exec())?.find(([error]) => error);
-  if (failed?.[0]) throw failed[0];
+  await commit(transaction);
 }
 
 /** Puts a record there with its place in the indices and its history. What is known already is left as it is. */
@@ -232,7 +237,5 @@ export async function createRecord(
   if ("from" in record.spec) transaction.sadd(keys.users(record.spec.from), id);
   transaction.zadd(keys.status(status), score, id);
   if (finalStatuses.includes(status)) transaction.zadd(keys.finished, Date.parse(finishedAt ?? createdAt), id);
-  const answers = await transaction.exec();
-  const failed = answers?.find(([error]) => error);
-  if (failed?.[0]) throw failed[0];
+  await commit(transaction);
 }

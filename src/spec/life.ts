@@ -27,6 +27,9 @@ export const liveStatuses: readonly JobStatus[] = ["running", "pausing", "cancel
 
 export type Moves = Readonly<Partial<Record<JobStatus, JobStatus>>>;
 
+/** What a job that is in a worker's hands becomes when it is in nobody's any more. */
+export const atRest = { running: "queued", pausing: "paused", cancelling: "cancelled" } as const satisfies Moves;
+
 interface Action {
   /** Status before -> status after. */
   readonly moves: Moves;
