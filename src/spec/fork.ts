@@ -1,5 +1,5 @@
 /** What may change when a run goes on as another one, or for longer. */
-import { type FieldError, type ForkSource, merge, parseSpec, SpecError } from "./job.ts";
+import { type FieldError, type ForkSource, merge, parseSpec, SpecError, valueAt } from "./job.ts";
 import type { PretrainSpec } from "./pretrain.ts";
 
 /** The shapes of everything that a checkpoint holds. */
@@ -8,14 +8,11 @@ const shapes = ["encoder", "head", "dim", "queueSize"];
 const counted = ["dataset", "batchSize", "symmetric", "optimizer.algorithm", "monitor.holdout"];
 const fixed: Record<ForkSource["keep"], readonly string[]> = { weights: shapes, state: [...shapes, ...counted] };
 
-const valueAt = (value: unknown, path: string): unknown =>
-  path.split(".").reduce<unknown>((v, key) => (v as Record<string, unknown>)[key], value);
-
 /** The source's spec with `changes`. Throws SpecError that names every field which may not change. */
 export function forkSpec(source: PretrainSpec, changes: object, keep: ForkSource["keep"]): PretrainSpec {
   const spec = parseSpec("pretrain", merge(source, changes));
   const errors = fixed[keep].flatMap((path): FieldError[] => {
-    const [was, is] = [valueAt(source, path), valueAt(spec, path)];
+    const [was, is] = [source, spec].map((of) => valueAt(of, path.split(".")));
     if (JSON.stringify(was) === JSON.stringify(is)) return [];
     const allowed = `${JSON.stringify(was)}, as in the run that is forked with its ${keep}`;
     return [{ field: `spec.${path}`, got: is, allowed }];

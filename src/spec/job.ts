@@ -77,7 +77,7 @@ function completed(type: JobType, spec: unknown): unknown {
   return merge(presets[preset as PresetName][method], rest);
 }
 
-function valueAt(value: unknown, path: PropertyKey[]): unknown {
+export function valueAt(value: unknown, path: PropertyKey[]): unknown {
   return path.reduce<unknown>((v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key], value);
 }
 
