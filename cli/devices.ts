@@ -7,6 +7,7 @@ import { openDevice } from "../src/kernels/index.ts";
 import { type SelfTest, selfTest } from "../src/kernels/self_test.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf } from "../src/util/errors.ts";
+import { printJson } from "./json.ts";
 
 interface Report {
   kind: "webgpu" | "wasm";
@@ -52,7 +53,7 @@ export async function listDevices(env: Env, options: { json?: boolean; test: boo
   reports.push({ kind: "wasm", name: "WASM with SIMD", adapter: null, threads: env.threads, test });
   const { why } = await chooseDevice(env.device);
   if (options.json) {
-    console.log(JSON.stringify({ devices: reports, hint: hint ?? null, chosen: why }, null, 2));
+    printJson({ devices: reports, hint: hint ?? null, chosen: why });
   } else {
     console.log(reports.map(describe).join("\n\n"));
     if (hint) console.log(`\nno WebGPU adapter: ${hint}`);

@@ -4,8 +4,7 @@ import { dirname, join, resolve, sep } from "node:path";
 import type { Job } from "../src/spec/job.ts";
 import { UserError } from "../src/util/errors.ts";
 import type { Client } from "./client.ts";
-
-export const printJson = (value: unknown): void => console.log(JSON.stringify(value, null, 2));
+import { printJson } from "./json.ts";
 
 function lineOf({ id, type, status, name, progress, waitingFor }: Job): string {
   const done = progress ? `${Math.floor((100 * progress.step) / progress.steps)}%`.padStart(4) : "    ";

@@ -2,6 +2,7 @@
 import { ApiKeys, type Scope } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
+import { printJson } from "./json.ts";
 
 const keysOf = (env: Env) => new ApiKeys(openBlobs(env.storeUrl));
 
@@ -13,7 +14,7 @@ export async function createKey(env: Env, name: string, scope: Scope): Promise<v
 
 export async function listKeys(env: Env, options: { json?: boolean }): Promise<void> {
   const keys = await keysOf(env).list();
-  if (options.json) console.log(JSON.stringify(keys, null, 2));
+  if (options.json) printJson(keys);
   else
     for (const { id, scope, createdAt, name } of keys) console.log(`${id}  ${scope.padEnd(6)}  ${createdAt}  ${name}`);
 }

@@ -14,7 +14,8 @@ import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
 import { demo } from "./demo.ts";
 import { listDevices } from "./devices.ts";
-import { listJobs, listWorkers, printJson, pull, showLogs } from "./jobs.ts";
+import { listJobs, listWorkers, pull, showLogs } from "./jobs.ts";
+import { printJson } from "./json.ts";
 import { createKey, listKeys, revokeKey } from "./keys.ts";
 import { findRedis, openRedis, untilStopped } from "./services.ts";
 import {
@@ -211,7 +212,7 @@ command("watch", "follow a job to its end")
     const bar = progressBar();
     const job = await clientOf(envOf(options)).follow(id, (p) => bar.update(p));
     bar.stop();
-    console.log(JSON.stringify({ status: job.status, error: job.error, result: job.result }, null, 2));
+    printJson({ status: job.status, error: job.error, result: job.result });
     if (job.status !== "succeeded") process.exitCode = 1;
   });
 

@@ -17,6 +17,7 @@ import { plan } from "../src/train/plan.ts";
 import { contactSheet } from "../src/train/views.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
+import { printJson } from "./json.ts";
 import { findRedis } from "./services.ts";
 
 const contextOf = (env: Env) => ({ cache: join(env.dataDir, "datasets"), log: (m: string) => console.error(m) });
@@ -67,7 +68,7 @@ export async function planRun(env: Env, file: string, options: { json?: boolean 
   const { warnings, ...planned } = await plan(spec, { threads, device }, contextOf(env));
   const { images, memory, time } = planned;
   if (options.json) {
-    console.log(JSON.stringify({ ...planned, warnings }, null, 2));
+    printJson({ ...planned, warnings });
     return;
   }
   for (const warning of warnings) console.error(`warning: ${warning}`);
@@ -202,7 +203,7 @@ async function withJobs(env: Env, work: (jobs: Jobs) => Promise<void>): Promise<
 /** Verifies every file of every run. Exits with 1 where one is damaged. */
 export async function checkRuns(env: Env, options: { json?: boolean }): Promise<void> {
   const report = await checkStore(openBlobs(env.storeUrl));
-  if (options.json) console.log(JSON.stringify(report, null, 2));
+  if (options.json) printJson(report);
   else {
     for (const { run, file, problem } of report.damaged) console.log(`${run}/${file}: ${problem}`);
     console.log(`${env.storeUrl}: ${report.runs} runs, ${report.files} files, ${report.damaged.length} damaged`);
