@@ -13,7 +13,7 @@ const BODY_BYTES = 2 ** 20;
 const DEPTH = 32;
 
 /** Open to anyone who can reach the port: they say nothing about jobs. */
-const harmless = new Set(["/livez", "/healthz", "/readyz", "/openapi.json", "/"]);
+const harmless = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
 const isPage = (path: string): boolean => path === "/" || path.startsWith("/assets/");
 const isOpen = (path: string): boolean => harmless.has(path) || isPage(path);
 

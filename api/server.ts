@@ -19,15 +19,15 @@ export interface RunningApi {
 
 /** Opens the API on `env.host:env.port` (0: any free port). */
 export async function startApi(redisUrl: string, env: Env, log: Logger): Promise<RunningApi> {
+  const warn = (message: string) => log.warn(message);
   const patient = connect(redisUrl);
-  await waitUntilReady(patient, (message) => log.warn(message));
+  await waitUntilReady(patient, warn);
   patient.disconnect();
   // A request is answered with 503 rather than kept waiting while Redis is away.
   const redis = connect(redisUrl, { commandTimeout: ANSWER_MS });
-  const warn = (message: string) => log.warn(message);
-  const jobs = new Jobs(redis, openBlobs(env.storeUrl), warn, env.redisJobs);
+  const blobs = openBlobs(env.storeUrl);
+  const jobs = new Jobs(redis, blobs, warn, env.redisJobs);
   const stopTending = startTending(jobs, warn);
-  const { blobs } = jobs.archive;
   const apiKeys = new ApiKeys(blobs);
   const loopback = LOOPBACK.has(env.host);
   if (!loopback && !(await apiKeys.exist())) {

@@ -194,6 +194,12 @@ export async function runTo(
   });
 }
 
+/** The result of a run that came to its end. Throws where it was stopped. */
+export function resultOf(outcome: PretrainOutcome): PretrainResult {
+  if (!("result" in outcome)) throw new Error("stopped");
+  return outcome.result;
+}
+
 /** Bytes of the last checkpoint of such a run, and its metrics. */
 export function finalFiles(folder: string, { checkpoint }: PretrainResult): [Buffer, string] {
   const path = join(folder, "runs/run_x");

@@ -12,7 +12,7 @@ import { parseSpec } from "../src/spec/job.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
-import { temporaryFolder } from "./helpers.ts";
+import { resultOf, temporaryFolder } from "./helpers.ts";
 
 const context = { cache: "/nonexistent", log: () => undefined };
 
@@ -48,10 +48,9 @@ async function train(spec: object, threads: number) {
     ...spec,
   });
   const report = { ...context, progress: () => undefined, stopRequested: () => undefined };
-  const outcome = await pretrain(parsed, run, { threads, device: "wasm" }, report);
-  if (!("result" in outcome)) throw new Error("stopped");
+  const result = resultOf(await pretrain(parsed, run, { threads, device: "wasm" }, report));
   const metrics = readFileSync(join(folder.path, "runs/run_x/metrics.jsonl"), "utf8");
-  return { result: outcome.result, metrics };
+  return { result, metrics };
 }
 
 test("streamed and held images of one size train to the same metrics; any number of threads to the same bytes", async () => {

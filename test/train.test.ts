@@ -12,7 +12,7 @@ import { pretrain } from "../src/train/pretrain.ts";
 import { openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
 import type { Threads } from "../src/train/threads.ts";
-import { finalFiles, runTo, temporaryFolder, writeFashionLike } from "./helpers.ts";
+import { finalFiles, resultOf, runTo, temporaryFolder, writeFashionLike } from "./helpers.ts";
 
 const specFor = (data: string, more: object = {}) =>
   parseSpec("pretrain", {
@@ -55,10 +55,9 @@ test.each([
     ] as const) {
       using folder = temporaryFolder();
       for (const stop of stops) expect(await run(spec, folder.path, threads, stop)).toEqual({ stopped: "shutdown" });
-      const outcome = await run(spec, folder.path, threads);
-      if (!("result" in outcome)) throw new Error("stopped");
-      expect(outcome.result.steps).toBe(18);
-      outcomes.push(finalFiles(folder.path, outcome.result));
+      const result = resultOf(await run(spec, folder.path, threads));
+      expect(result.steps).toBe(18);
+      outcomes.push(finalFiles(folder.path, result));
     }
     for (const outcome of outcomes) expect(outcome).toEqual(outcomes[0]);
   },
@@ -70,16 +69,15 @@ test("a damaged newest checkpoint is passed over for the one before, and the run
   writeFashionLike(data.path, 120, 20);
   const spec = specFor(data.path);
   using whole = temporaryFolder();
-  const expected = await run(spec, whole.path, 2);
+  const expected = resultOf(await run(spec, whole.path, 2));
   using folder = temporaryFolder();
   await run(spec, folder.path, 2, 13);
   const damaged = join(folder.path, "runs/run_x/checkpoints/step-000000013.safetensors");
   const bytes = readFileSync(damaged);
   bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
   writeFileSync(damaged, bytes);
-  const outcome = await run(spec, folder.path, 2);
-  if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
-  expect(outcome.result.checkpoint).toEqual(expected.result.checkpoint);
+  const result = resultOf(await run(spec, folder.path, 2));
+  expect(result.checkpoint).toEqual(expected.checkpoint);
 }, 120_000);
 
 test("a stop in the middle of a long step leaves the state before it, and the run ends in the same bytes", async () => {
@@ -87,7 +85,7 @@ test("a stop in the middle of a long step leaves the state before it, and the ru
   writeFashionLike(data.path, 120, 20);
   const spec = specFor(data.path);
   using calm = temporaryFolder();
-  const expected = await run(spec, calm.path, 2);
+  const expected = resultOf(await run(spec, calm.path, 2));
   using folder = temporaryFolder();
   const store = new RunStore(new LocalBlobs(folder.path), "run_x");
   const computing = { threads: 2, device: "wasm" } as const;
@@ -111,9 +109,8 @@ test("a stop in the middle of a long step leaves the state before it, and the ru
     const [newest] = await store.checkpoints();
     expect(Math.abs((newest?.step as number) - stopAt)).toBeLessThanOrEqual(1);
   }
-  const outcome = await run(spec, folder.path, 2);
-  if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
-  expect(finalFiles(folder.path, outcome.result)).toEqual(finalFiles(calm.path, expected.result));
+  const result = resultOf(await run(spec, folder.path, 2));
+  expect(finalFiles(folder.path, result)).toEqual(finalFiles(calm.path, expected));
 }, 120_000);
 
 test("a checkpoint of the format before goes on; one of another is refused, naming both", async () => {
@@ -121,7 +118,7 @@ test("a checkpoint of the format before goes on; one of another is refused, nami
   writeFashionLike(data.path, 120, 20);
   const spec = specFor(data.path);
   using whole = temporaryFolder();
-  const expected = await run(spec, whole.path, 2);
+  const expected = resultOf(await run(spec, whole.path, 2));
   using folder = temporaryFolder();
   await run(spec, folder.path, 2, 12);
   const store = new RunStore(new LocalBlobs(folder.path), "run_x");
@@ -138,9 +135,8 @@ test("a checkpoint of the format before goes on; one of another is refused, nami
     "format mocod-checkpoint-3 or mocod-checkpoint-2 expected, got mocod-checkpoint-1",
   );
   await rewrite("mocod-checkpoint-2");
-  const outcome = await run(spec, folder.path, 2);
-  if (!("result" in outcome && "result" in expected)) throw new Error("stopped");
-  expect(outcome.result.checkpoint).toEqual(expected.result.checkpoint);
+  const result = resultOf(await run(spec, folder.path, 2));
+  expect(result.checkpoint).toEqual(expected.checkpoint);
 }, 120_000);
 
 test("checkpoints by time come between epochs, and leave no trace at the end; one line a step", async () => {

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Job } from "../../src/spec/job.ts";
 import { finalStatuses, jobStatuses } from "../../src/spec/life.ts";
-import { type JobType, jobTypes } from "../../src/spec/types.ts";
+import { jobTypes } from "../../src/spec/types.ts";
 import { Done, duration, Notice, number, percent, Spark, Status, useLive, when } from "./parts.tsx";
 import { type Curve, Plot } from "./plot.tsx";
 import { service } from "./service.ts";
@@ -89,7 +89,7 @@ export function Runs() {
       <h1>Runs</h1>
       <div class="bar">
         {select("Status", "status", jobStatuses)}
-        {select("Type", "type", jobTypes satisfies readonly JobType[])}
+        {select("Type", "type", jobTypes)}
         <label>
           Name contains
           <input type="search" onInput={set("name")} />

@@ -75,7 +75,6 @@ export async function startCluster(logFile: string, more: Record<string, string>
   });
   await new Promise<void>((resolve) => proxy.listen(proxyPort, "127.0.0.1", resolve));
 
-  const log = Bun.file(logFile);
   writeFileSync(logFile, "");
   const settings = {
     REDIS_URL: `redis://127.0.0.1:${proxyPort}`,
@@ -120,8 +119,6 @@ export async function startCluster(logFile: string, more: Record<string, string>
     storePath,
     ownDisk,
     canJump,
-    log,
-    logFile,
     /** 16 steps of 16 images an epoch. */
     spec: (more: object = {}) => ({
       dataset: { kind: "fashion-mnist", path: images },
@@ -131,7 +128,6 @@ export async function startCluster(logFile: string, more: Record<string, string>
       checkpoint: { everyMinutes: 0.05 },
       ...more,
     }),
-    settled: () => eventually(answers),
     api: {
       restart: async () => {
         api.kill("SIGKILL");
