@@ -47,7 +47,7 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
   const keep = body.keep as ForkSource["keep"];
   const spec = forkSpec(expectPretrain(source, "forked"), body.spec, keep);
   const run = jobs.run(source.id);
-  const found = await run.newestCheckpoint(() => undefined, body.step);
+  const found = await run.goodCheckpoint(body.step === undefined ? "last" : { step: body.step });
   if (!found) {
     const steps = (await run.checkpoints()).map(({ step }) => step).join(", ") || "none yet";
     throw new SpecError([{ field: "step", got: body.step ?? null, allowed: `a checkpoint of ${source.id}: ${steps}` }]);

@@ -1,8 +1,8 @@
 /** Jobs over HTTP: submit, look, delete. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { submit } from "../src/queue/submit.ts";
-import { type JobSpecs, type JobStatus, type JobType, jobStatuses, parseSpec, SpecError } from "../src/spec/job.ts";
+import { expectSource, submit } from "../src/queue/submit.ts";
+import { type JobStatus, type JobType, jobStatuses, parseSpec, SpecError } from "../src/spec/job.ts";
 import { sha256 } from "../src/store/files.ts";
 import { conflict, found, full, invalid, json, missing, params, UnknownJobError } from "./routes.ts";
 import * as schemas from "./schemas.ts";
@@ -56,17 +56,6 @@ const deleteRoute = createRoute({
   request: { params },
   responses: { 204: { description: "gone, with everything that it left in the store" }, ...missing, ...conflict },
 });
-
-/** Throws SpecError unless a job of such a spec can ever run. */
-async function expectSource(jobs: Jobs, spec: JobSpecs[JobType]): Promise<void> {
-  if (!("from" in spec)) return;
-  const source = await jobs.get(spec.from);
-  const refuse = (allowed: string) => new SpecError([{ field: "spec.from", got: spec.from, allowed }]);
-  if (source?.type !== "pretrain") throw refuse("the id of a pretrain job");
-  if (source.status === "failed" || source.status === "cancelled") {
-    throw refuse(`a pretrain job that can end well (the status of this one is ${source.status})`);
-  }
-}
 
 /** `metadata[key]=value`; throws SpecError that names a parameter which means nothing. */
 function metadataOf(rest: Record<string, string>): Record<string, string> | undefined {

@@ -1,11 +1,11 @@
 #!/usr/bin/env bun
 import { Command, Option } from "commander";
 import { startApi } from "../api/server.ts";
+import { exportFormats } from "../src/spec/evaluation.ts";
 import type { JobType } from "../src/spec/job.ts";
 import { jobTypes, SpecError } from "../src/spec/job.ts";
 import { type ActionName, jobStatuses } from "../src/spec/life.ts";
 import { scopes } from "../src/store/api_keys.ts";
-import { exportFormats } from "../src/train/exchange.ts";
 import { type Env, readEnv } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
 import { createLogger } from "../src/util/logger.ts";

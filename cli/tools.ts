@@ -7,11 +7,12 @@ import { rebuild } from "../src/queue/mend.ts";
 import { connect } from "../src/queue/redis.ts";
 import { adopt } from "../src/queue/submit.ts";
 import { type DatasetSpec, datasetSpec } from "../src/spec/dataset.ts";
+import type { ExportFormat } from "../src/spec/evaluation.ts";
 import { fieldErrors, type Job, parseSpec, SpecError } from "../src/spec/job.ts";
 import { checkStore } from "../src/store/check.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
-import { type ExportFormat, exportCheckpoint, importMoco } from "../src/train/exchange.ts";
+import { exportCheckpoint, exportedName, importMoco } from "../src/train/exchange.ts";
 import { gigabytes } from "../src/train/footprint.ts";
 import { plan } from "../src/train/plan.ts";
 import { contactSheet } from "../src/train/views.ts";
@@ -163,11 +164,11 @@ export async function exportRun(
   if (!job) throw new UserError(`there is no run ${id} in ${env.storeUrl}`);
   const spec = parseSpec("pretrain", job.spec);
   const at = options.step === undefined ? undefined : wholeNumbers(options.step)[0];
-  const found = await run.newestCheckpoint((message) => console.error(message), at);
+  const found = await run.goodCheckpoint(at === undefined ? "last" : { step: at }, (message) => console.error(message));
   if (!found) throw new UserError(`run ${id} has no checkpoint${at === undefined ? " yet" : ` of step ${at}`}`);
   const { file, step } = found.record;
   const bytes = exportCheckpoint(found.bytes, file, spec, options.format, options.encoder);
-  const out = options.out ?? `${id}.${options.format === "onnx" ? "onnx" : `${options.format}.safetensors`}`;
+  const out = options.out ?? exportedName(id, options.format);
   writeFileSync(out, bytes);
   console.log(`${out}: ${options.format}, ${options.encoder} encoder after step ${step}, ${bytes.length} bytes`);
 }

@@ -77,7 +77,7 @@ describe.each(kinds)("%s", (_, open) => {
     expect((await run.checkpoints()).map(({ step }) => step)).toEqual([3, 2]);
     await run.writeJson("job.json", { status: "running" });
     const log: string[] = [];
-    expect((await run.newestCheckpoint((m) => log.push(m)))?.record.step).toBe(3);
+    expect((await run.goodCheckpoint("last", (m) => log.push(m)))?.record.step).toBe(3);
     expect(await checkStore(blobs)).toEqual({ runs: 1, files: 5, damaged: [] });
 
     // One bit; then half of the file; then half of the record.
@@ -87,15 +87,15 @@ describe.each(kinds)("%s", (_, open) => {
       file,
       bytes.map((byte, i) => (i === 7 ? byte ^ 16 : byte)),
     );
-    expect((await run.newestCheckpoint((m) => log.push(m)))?.record.step).toBe(2);
+    expect((await run.goodCheckpoint("last", (m) => log.push(m)))?.record.step).toBe(2);
     expect(log.join()).toContain("step-000000003.safetensors: wrong checksum, going back to the checkpoint before");
     await blobs.write(file, bytes.subarray(0, 20));
-    expect((await run.newestCheckpoint(() => undefined))?.record.step).toBe(2);
+    expect((await run.goodCheckpoint("last"))?.record.step).toBe(2);
     expect((await checkStore(blobs)).damaged).toEqual([
       { run: "run_x", file: "checkpoints/step-000000003.safetensors", problem: expect.stringContaining("SHA-256") },
     ]);
     await blobs.write("runs/run_x/checkpoints/step-000000003.json", '{"file": "step-0');
-    expect((await run.newestCheckpoint((m) => log.push(m)))?.record.step).toBe(2);
+    expect((await run.goodCheckpoint("last", (m) => log.push(m)))?.record.step).toBe(2);
     expect(log.at(-1)).toContain("is damaged");
     // Whoever goes on from step 2 clears it all away.
     await run.tidy(2);
@@ -105,7 +105,7 @@ describe.each(kinds)("%s", (_, open) => {
       "job.json",
     ]);
     await blobs.write("runs/run_x/checkpoints/step-000000002.safetensors", "");
-    expect(await run.newestCheckpoint((m) => log.push(m))).toBeUndefined();
+    expect(await run.goodCheckpoint("last", (m) => log.push(m))).toBeUndefined();
     expect(log.at(-1)).toContain("every checkpoint is damaged");
   });
 

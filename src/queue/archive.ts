@@ -60,7 +60,15 @@ export class Archive {
     return {
       ...blank,
       ...queue,
-      ...{ priority: 0, forked: null, metadata: {}, attempts: noAttempts, retryAt: null, request: null },
+      ...{
+        priority: 0,
+        forked: null,
+        pipeline: null,
+        metadata: {},
+        attempts: noAttempts,
+        retryAt: null,
+        request: null,
+      },
       ...job,
     };
   }

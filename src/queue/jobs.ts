@@ -100,7 +100,12 @@ export class Jobs {
   /** A page of jobs. Throws UserError where its cursor is none. */
   async list(filter: Filter): Promise<{ jobs: Job[]; next: string | null }> {
     const { ids, next } = await page(this.redis, filter);
-    if (ids.length === 0) return { jobs: [], next };
+    return { jobs: (await this.many(ids)).filter((job) => job !== undefined), next };
+  }
+
+  /** Jobs by their ids; undefined where there is none. */
+  async many(ids: readonly string[]): Promise<(Job | undefined)[]> {
+    if (ids.length === 0) return [];
     const pipeline = this.redis.pipeline();
     for (const id of ids) pipeline.hgetall(keys.run(id));
     const answers = (await pipeline.exec()) ?? [];
@@ -111,7 +116,9 @@ export class Jobs {
         return decodeRecord(hash as Record<string, string>) ?? this.record(ids[i] as string);
       }),
     );
-    return { jobs: await this.described(records.filter((record) => record !== undefined)), next };
+    const described = await this.described(records.filter((record) => record !== undefined));
+    const byId = new Map(described.map((job) => [job.id, job]));
+    return ids.map((id) => byId.get(id));
   }
 
   /** Everything that was said of a job but its progress, oldest first. */

@@ -22,6 +22,9 @@ export const keys = {
   briefs: "mocod:briefs",
   /** Held while a request with an Idempotency-Key is being accepted. */
   accepting: (id: string) => `mocod:accepting:${id}`,
+  /** Pipelines by their time of creation; those of which not every job is submitted yet. */
+  pipelines: "mocod:pipelines",
+  unsubmitted: "mocod:pipelines:unsubmitted",
   /** All jobs by their time of creation, and those of a status. */
   index: "mocod:runs",
   statusPrefix: STATUS,

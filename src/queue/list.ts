@@ -13,6 +13,8 @@ export interface Filter {
   readonly name?: string | undefined;
   /** All of these. */
   readonly metadata?: Record<string, string> | undefined;
+  /** Id of the pipeline that they are part of. */
+  readonly pipeline?: string | undefined;
   /** desc: newest first. */
   readonly order?: "asc" | "desc" | undefined;
   readonly limit: number;
@@ -30,7 +32,7 @@ export interface Page {
 const STRIDE = 500;
 
 /** Where a page ends: the time of creation and the id of its last job. */
-function decodeCursor(after: string): { score: number; id: string } {
+export function decodeCursor(after: string): { score: number; id: string } {
   const [, score, id] =
     Buffer.from(after, "base64url")
       .toString()
@@ -40,12 +42,13 @@ function decodeCursor(after: string): { score: number; id: string } {
   return { score: Number(score), id };
 }
 
-const encodeCursor = (score: string, id: string): string => Buffer.from(`${score} ${id}`).toString("base64url");
+export const encodeCursor = (score: string, id: string): string => Buffer.from(`${score} ${id}`).toString("base64url");
 
 const has = (metadata: Record<string, string>, wanted: Record<string, string>): boolean =>
   Object.entries(wanted).every(([key, value]) => metadata[key] === value);
 
-function fits({ type, name = "", metadata = {} }: Brief, filter: Filter): boolean {
+function fits({ type, name = "", metadata = {}, pipeline }: Brief, filter: Filter): boolean {
+  if (filter.pipeline && pipeline !== filter.pipeline) return false;
   if (filter.type && type !== filter.type) return false;
   if (filter.name && !name.toLowerCase().includes(filter.name.toLowerCase())) return false;
   return !filter.metadata || has(metadata, filter.metadata);
@@ -58,7 +61,7 @@ function fits({ type, name = "", metadata = {} }: Brief, filter: Filter): boolea
 export async function page(redis: Redis, filter: Filter): Promise<Page> {
   const { limit, order = "desc" } = filter;
   const index = filter.status ? keys.status(filter.status) : keys.index;
-  const plain = !filter.type && !filter.name && !filter.metadata;
+  const plain = !filter.type && !filter.name && !filter.metadata && !filter.pipeline;
   const from = filter.after === undefined ? undefined : decodeCursor(filter.after);
   const found: [id: string, score: string][] = [];
   for (let offset = 0; ; offset += STRIDE) {

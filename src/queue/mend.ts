@@ -2,6 +2,7 @@
 import { finalStatuses, liveStatuses, type Moves } from "../spec/life.ts";
 import type { Jobs } from "./jobs.ts";
 import { keys } from "./keys.ts";
+import { Pipelines } from "./pipelines.ts";
 import type { JobRecord } from "./records.ts";
 
 /**
@@ -10,6 +11,7 @@ import type { JobRecord } from "./records.ts";
  */
 export async function mend(jobs: Jobs): Promise<void> {
   const { redis } = jobs;
+  await new Pipelines(jobs).mend();
   for (const id of await redis.smembers(keys.dirty)) await jobs.saveOrLater(id);
   for (const status of ["queued", ...liveStatuses] as const) {
     for (const record of await jobs.withoutEntry(await redis.zrange(keys.status(status), 0, "-1"))) {
@@ -45,6 +47,7 @@ export async function rebuild(jobs: Jobs, log: (message: string) => void): Promi
     await jobs.redis.sadd(keys.dirty, id);
     await jobs.enqueue(id);
   }
+  await new Pipelines(jobs).rebuild();
   await mend(jobs);
   return restored.length;
 }

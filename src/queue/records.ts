@@ -1,6 +1,6 @@
 /** The record of a job in Redis, and the one way in which it is changed. */
 import type { ChainableCommander, Redis } from "ioredis";
-import type { ForkSource, Job, JobSpecs, JobType, Progress } from "../spec/job.ts";
+import type { ForkSource, Job, JobSpecs, JobType, PipelineMember, Progress } from "../spec/job.ts";
 import { finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
 import { keys, type QueueName } from "./keys.ts";
 
@@ -72,6 +72,7 @@ export function decodeRecord(hash: Record<string, string>): JobRecord | undefine
     priority: (parse("priority") as number | null) ?? 0,
     waitingFor: null,
     forked: parse("forked") as ForkSource | null,
+    pipeline: parse("pipeline") as PipelineMember | null,
     metadata: (parse("metadata") as Record<string, string> | null) ?? {},
     request: hash.request || null,
     progress: parse("progress") as Progress | null,
@@ -194,10 +195,18 @@ export interface Brief {
   type: JobType;
   name?: string;
   metadata?: Record<string, string>;
+  /** Id of the pipeline that it is part of. */
+  pipeline?: string;
 }
 
-function briefOf({ type, name, metadata }: Pick<JobRecord, "type" | "name" | "metadata">): Brief {
-  return { type, ...(name !== null && { name }), ...(Object.keys(metadata).length > 0 && { metadata }) };
+function briefOf({
+  type,
+  name,
+  metadata,
+  pipeline,
+}: Pick<JobRecord, "type" | "name" | "metadata" | "pipeline">): Brief {
+  const named = { ...(name !== null && { name }), ...(Object.keys(metadata).length > 0 && { metadata }) };
+  return { type, ...named, ...(pipeline && { pipeline: pipeline.id }) };
 }
 
 /** Throws the first error of any of its commands. */

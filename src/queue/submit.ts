@@ -1,9 +1,9 @@
 /** How a job comes in: into the store first, then into Redis, then into the queue. */
-import type { ForkSource, Job, JobSpecs, JobType } from "../spec/job.ts";
+import { type ForkSource, type Job, type JobSpecs, type JobType, type PipelineMember, SpecError } from "../spec/job.ts";
 import { finalStatuses } from "../spec/life.ts";
 import { lint } from "../spec/lint.ts";
 import type { RunStore } from "../store/run_store.ts";
-import { idOfKey, newRunId } from "../util/id.ts";
+import { idOfKey, newId } from "../util/id.ts";
 import type { StoredJob } from "./archive.ts";
 import type { Jobs } from "./jobs.ts";
 import { keys, type QueueName } from "./keys.ts";
@@ -29,28 +29,43 @@ export interface Submission<T extends JobType = JobType> {
   /** Makes the id: the same key, the same job. */
   readonly idempotency?: { key: string; request: string } | undefined;
   readonly forked?: ForkSource | null;
+  readonly pipeline?: PipelineMember | null;
   /** Whether it may be accepted: throws where not. Not asked again of a request that was. */
   readonly check?: () => Promise<void>;
   /** Fills the run's folder before anyone can see the job. */
   readonly fill?: (run: RunStore) => Promise<unknown>;
 }
 
+/** Throws SpecError unless a job of such a spec can ever run. */
+export async function expectSource(jobs: Jobs, spec: JobSpecs[JobType], field = "spec.from"): Promise<void> {
+  if (!("from" in spec)) return;
+  const source = await jobs.record(spec.from);
+  const refuse = (allowed: string) => new SpecError([{ field, got: spec.from, allowed }]);
+  if (source?.type !== "pretrain") throw refuse("the id of a pretrain job");
+  if (source.status === "failed" || source.status === "cancelled") {
+    throw refuse(`a pretrain job that can end well (the status of this one is ${source.status})`);
+  }
+}
+
 /**
- * Accepts a job with a valid spec: it is in the store when this resolves. A job on an unfinished run waits for it. Throws
- * KeyReusedError where its idempotency key was used for another request.
+ * What a request with an Idempotency-Key comes to: `look` finds what it came to before, else `accept` does it, once at a
+ * time. Throws KeyReusedError where the key was used for another request.
  */
-export async function submit<T extends JobType>(jobs: Jobs, submission: Submission<T>): Promise<Job> {
-  const { idempotency } = submission;
-  if (!idempotency) return accept(jobs, submission, newRunId());
-  const id = idOfKey(idempotency.key);
+export async function once<T extends { request: string | null }>(
+  jobs: Jobs,
+  { id, key, request }: { id: string; key: string; request: string },
+  look: () => Promise<T | undefined>,
+  accept: () => Promise<unknown>,
+): Promise<void> {
   for (;;) {
-    const known = await jobs.record(id);
-    if (known && known.request !== idempotency.request) throw new KeyReusedError(idempotency.key, id);
-    if (known) return (await jobs.get(id)) as Job;
+    const known = await look();
+    if (known && known.request !== request) throw new KeyReusedError(key, id);
+    if (known) return;
     // Whoever accepts it just now will be done, or dead, within a few seconds.
     if (await jobs.redis.set(keys.accepting(id), "1", "PX", ACCEPTING_MS, "NX")) {
       try {
-        return await accept(jobs, submission, id);
+        await accept();
+        return;
       } finally {
         await jobs.redis.del(keys.accepting(id));
       }
@@ -59,12 +74,37 @@ export async function submit<T extends JobType>(jobs: Jobs, submission: Submissi
   }
 }
 
-async function accept<T extends JobType>(jobs: Jobs, submission: Submission<T>, id: string): Promise<Job> {
-  const { type, name = null, spec, priority = 0, metadata = {}, forked = null, idempotency, fill } = submission;
+/**
+ * Accepts a job with a valid spec: it is in the store when this resolves. A job on an unfinished run waits for it. Throws
+ * KeyReusedError where its idempotency key was used for another request.
+ */
+export async function submit<T extends JobType>(jobs: Jobs, submission: Submission<T>): Promise<Job> {
+  const { idempotency } = submission;
+  const id = idempotency ? idOfKey("run", idempotency.key) : newId("run");
+  if (!idempotency) await accept(jobs, submission, id);
+  else {
+    await once(
+      jobs,
+      { id, ...idempotency },
+      () => jobs.record(id),
+      () => accept(jobs, submission, id),
+    );
+  }
+  return (await jobs.get(id)) as Job;
+}
+
+/** As `submit`, under an id that is known before; what is there already is left as it is. */
+export async function submitAs<T extends JobType>(jobs: Jobs, id: string, submission: Submission<T>): Promise<void> {
+  if (!(await jobs.record(id))) await accept(jobs, submission, id);
+}
+
+async function accept<T extends JobType>(jobs: Jobs, submission: Submission<T>, id: string): Promise<void> {
+  const { type, name = null, spec, priority = 0, metadata = {}, idempotency, fill } = submission;
+  const { forked = null, pipeline = null } = submission;
   await submission.check?.();
   const awaited = "from" in spec ? spec.from : undefined;
   const status = awaited ? ("waiting" as const) : ("queued" as const);
-  const record = blank({ id, type, name, spec, priority, metadata, forked, status });
+  const record = blank({ id, type, name, spec, priority, metadata, forked, pipeline, status });
   record.request = idempotency?.request ?? null;
   record.warnings = type === "pretrain" ? lint(spec as JobSpecs["pretrain"]).map(({ message }) => message) : [];
   const source = awaited ? await jobs.record(awaited) : undefined;
@@ -77,7 +117,6 @@ async function accept<T extends JobType>(jobs: Jobs, submission: Submission<T>, 
   } else {
     await jobs.enqueue(id);
   }
-  return (await jobs.get(id)) as Job;
 }
 
 /** Puts a run that was pretrained elsewhere among the finished ones. `fill` writes its checkpoint. */
@@ -89,7 +128,8 @@ export async function adopt(
   fill: (run: RunStore) => Promise<unknown>,
 ): Promise<Job> {
   const record = blank({
-    ...{ id: newRunId(), type: "pretrain", name, spec, priority: 0, metadata: {}, forked: null, status: "succeeded" },
+    ...{ id: newId("run"), type: "pretrain", name, spec, priority: 0, metadata: {}, status: "succeeded" },
+    ...{ forked: null, pipeline: null },
   });
   record.startedAt = record.createdAt;
   record.finishedAt = record.createdAt;
@@ -102,7 +142,7 @@ export async function adopt(
 }
 
 function blank(
-  of: Pick<StoredJob, "id" | "type" | "name" | "spec" | "priority" | "metadata" | "forked" | "status">,
+  of: Pick<StoredJob, "id" | "type" | "name" | "spec" | "priority" | "metadata" | "forked" | "pipeline" | "status">,
 ): StoredJob {
   return {
     ...{ warnings: [], result: null, error: null, request: null },

@@ -22,6 +22,15 @@ const validation = z
   .default(0.1)
   .describe("share of the training images on which a setting is chosen where several are given");
 const encoder = z.enum(["query", "key"]).default("query").describe("which of the two encoders");
+const checkpoint = z
+  .union([
+    z.enum(["last", "best"]),
+    z.strictObject({ epoch: z.int().min(1) }),
+    z.strictObject({ step: z.int().min(0) }),
+  ])
+  .default("last")
+  .describe("which of the pretrain job's; best: by the monitor's kNN; epoch: the one at its end")
+  .meta({ examples: ["best", { epoch: 5 }] });
 const momentum = z.number().min(0).lt(1).default(0.9);
 const batchSize = z.int().min(1).max(65_536);
 
@@ -39,6 +48,7 @@ export const probeSpec = z.strictObject({
   from,
   dataset,
   encoder,
+  checkpoint,
   protocol: z
     .enum(["fast", "paper"])
     .describe("fast: cached, standardised features; paper: new random crops and flips each epoch, as main_lincls.py"),
@@ -69,6 +79,7 @@ export const knnSpec = z.strictObject({
   from,
   dataset,
   encoder,
+  checkpoint,
   k: oneOrMore(z.int().min(1).max(10_000)).default([20, 200]),
   temperature: oneOrMore(z.number().gt(0).max(10)).default([0.1]),
   features: z.enum(["backbone", "projection"]).default("backbone"),
@@ -84,6 +95,7 @@ export const fineTuneSpec = z.strictObject({
   from,
   dataset,
   encoder,
+  checkpoint,
   labels: z.number().gt(0).max(1).default(1).describe("share of the training labels used, of every class alike"),
   epochs: z.int().min(1).max(10_000).default(30),
   batchSize: z.int().min(2).max(8192).default(64),
@@ -99,11 +111,25 @@ export const fineTuneSpec = z.strictObject({
 });
 export type FineTuneSpec = z.infer<typeof fineTuneSpec>;
 
+/** How an encoder is written for others. */
+export const exportFormats = ["torchvision", "moco", "onnx"] as const;
+export type ExportFormat = (typeof exportFormats)[number];
+
+/** An encoder as a file for PyTorch or ONNX. */
+export const exportSpec = z.strictObject({
+  from,
+  encoder: encoder.describe("which of the two encoders; `moco` writes both"),
+  checkpoint,
+  format: z.enum(exportFormats).default("torchvision").describe("torchvision and moco: safetensors with their names"),
+});
+export type ExportSpec = z.infer<typeof exportSpec>;
+
 /** Features of images, to files. */
 export const embedSpec = z.strictObject({
   from,
   dataset,
   encoder,
+  checkpoint,
   split: z.enum(["train", "test"]).default("train"),
   features: z.enum(["backbone", "projection"]).default("backbone"),
   centreCrop,

@@ -1,7 +1,9 @@
 import type { z } from "zod";
 import {
   type EmbedSpec,
+  type ExportSpec,
   embedSpec,
+  exportSpec,
   type FineTuneSpec,
   fineTuneSpec,
   type KnnSpec,
@@ -24,6 +26,7 @@ export interface JobSpecs {
   knn: KnnSpec;
   "fine-tune": FineTuneSpec;
   embed: EmbedSpec;
+  export: ExportSpec;
 }
 /** Jobs that work on the encoder of another one. */
 export type EvaluationType = Exclude<JobType, "pretrain">;
@@ -49,6 +52,7 @@ const schemas = {
   knn: knnSpec,
   "fine-tune": fineTuneSpec,
   embed: embedSpec,
+  export: exportSpec,
 } satisfies Record<JobType, z.ZodType>;
 
 /** Fields of a preset that the request does not name are taken from it; records are merged, lists replaced. */
@@ -142,6 +146,12 @@ export interface ForkSource {
   keep: "state" | "weights";
 }
 
+/** The pipeline that a job is part of, and its name there. */
+export interface PipelineMember {
+  id: string;
+  job: string;
+}
+
 export interface Job {
   id: string;
   type: JobType;
@@ -152,6 +162,7 @@ export interface Job {
   /** Why it is not running, where that is not plain: what it waits for, or when it is tried again. */
   waitingFor: string | null;
   forked: ForkSource | null;
+  pipeline: PipelineMember | null;
   /** The submitter's own, free: up to 16 pairs. */
   metadata: Record<string, string>;
   progress: Progress | null;

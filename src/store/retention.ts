@@ -11,6 +11,28 @@ export interface CheckpointRecord {
   readonly knn: number | null;
 }
 
+/** last: the newest; best: the one with the best kNN, the earlier among equals. */
+export type CheckpointChoice = "last" | "best" | { epoch: number } | { step: number };
+
+/** Those that a choice means, newest first: of several, those behind the first are for when that one is damaged. */
+export function chosen(records: readonly CheckpointRecord[], choice: CheckpointChoice): CheckpointRecord[] {
+  if (choice === "last") return [...records];
+  if (choice === "best") {
+    const best = bestOf(records);
+    return best ? [best] : [];
+  }
+  return records.filter(({ step, epoch }) => ("step" in choice ? step === choice.step : epoch === choice.epoch));
+}
+
+/** With the best kNN, the earlier among equals; undefined where it was never measured. */
+function bestOf(records: readonly CheckpointRecord[]): CheckpointRecord | undefined {
+  const scored = records.filter(({ knn, epoch }) => knn !== null && epoch !== null).sort((a, b) => a.step - b.step);
+  return scored.reduce<CheckpointRecord | undefined>(
+    (a, b) => (a === undefined || (b.knn as number) > (a.knn as number) ? b : a),
+    undefined,
+  );
+}
+
 export interface Retention {
   /** Of those at an epoch's end, the last so many. */
   readonly keepLast: number;
@@ -28,11 +50,7 @@ export interface Retention {
 export function expendable(records: readonly CheckpointRecord[], keep: Retention): CheckpointRecord[] {
   const newestFirst = [...records].sort((a, b) => b.step - a.step);
   const epochs = newestFirst.filter(({ epoch }) => epoch !== null);
-  const scored = epochs.filter(({ knn }) => knn !== null).reverse();
-  const best = scored.reduce<CheckpointRecord | undefined>(
-    (a, b) => (a === undefined || (b.knn as number) > (a.knn as number) ? b : a),
-    undefined,
-  );
+  const best = bestOf(epochs);
   const kept = new Set(epochs.slice(0, keep.keepLast));
   if (keep.keepBest && best) kept.add(best);
   for (const record of epochs) {

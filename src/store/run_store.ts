@@ -14,7 +14,7 @@ import { FileError, messageOf } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { StoreError } from "./errors.ts";
 import { sha256 } from "./files.ts";
-import { type CheckpointRecord, expendable, type Retention } from "./retention.ts";
+import { type CheckpointChoice, type CheckpointRecord, chosen, expendable, type Retention } from "./retention.ts";
 
 export type { CheckpointRecord } from "./retention.ts";
 
@@ -151,14 +151,13 @@ export class RunStore {
   }
 
   /**
-   * The newest checkpoint whose checksum holds, at `step` if that is given; undefined if there is none. What is passed over
-   * is said.
+   * The checkpoint that is chosen, with a checksum that holds; undefined if there is none. What is passed over is said.
    */
-  async newestCheckpoint(
-    log: (message: string) => void,
-    step?: number,
+  async goodCheckpoint(
+    choice: CheckpointChoice,
+    log: (message: string) => void = () => undefined,
   ): Promise<{ record: CheckpointRecord; bytes: Uint8Array } | undefined> {
-    const records = (await this.checkpoints(log)).filter((record) => step === undefined || record.step === step);
+    const records = chosen(await this.checkpoints(log), choice);
     for (const record of records) {
       const bytes = await this.readCheckpoint(record);
       if (bytes) return { record, bytes };

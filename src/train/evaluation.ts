@@ -4,6 +4,7 @@ import type { Labelled } from "../evaluate/knn.ts";
 import type { DatasetSpec } from "../spec/dataset.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { sha256 } from "../store/files.ts";
+import type { CheckpointChoice, CheckpointRecord } from "../store/retention.ts";
 import type { RunStore } from "../store/run_store.ts";
 import { FileError } from "../util/errors.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
@@ -40,6 +41,7 @@ export interface EvaluationContext {
 interface Common {
   dataset?: DatasetSpec | undefined;
   encoder: "query" | "key";
+  checkpoint: CheckpointChoice;
 }
 
 /** What every result says of where it comes from. */
@@ -51,6 +53,20 @@ export interface Provenance {
   device: string;
   threads: number;
   seconds: number;
+}
+
+/** Throws FileError where there is none, naming those that there are. */
+export async function checkpointOf(
+  choice: CheckpointChoice,
+  { source, report }: Pick<EvaluationContext, "source" | "report">,
+): Promise<{ record: CheckpointRecord; bytes: Uint8Array }> {
+  const found = await source.goodCheckpoint(choice, report.log);
+  if (found) return found;
+  const there = (await source.checkpoints()).map(
+    ({ step, epoch }) => `step ${step}${epoch ? ` (epoch ${epoch})` : ""}`,
+  );
+  const wanted = typeof choice === "string" ? choice : JSON.stringify(choice);
+  throw new FileError(source.path, `holds no good checkpoint ${wanted}; it has ${there.join(", ") || "none"}`);
 }
 
 export class Evaluation {
@@ -109,9 +125,8 @@ export class Evaluation {
 
   /** Until this is called the encoder is the untrained one. Throws FileError where there is no checkpoint. */
   async restore(): Promise<void> {
-    const { source, pretrained, report } = this.context;
-    const found = await source.newestCheckpoint(report.log);
-    if (!found) throw new FileError(source.path, "holds no good checkpoint");
+    const { pretrained } = this.context;
+    const found = await checkpointOf(this.common.checkpoint, this.context);
     const { encoder, state } = this.session.model;
     this.step = restoreCheckpoint(found.bytes, found.record.file, pretrained, encoder, state).step;
     if (this.common.encoder === "key") {

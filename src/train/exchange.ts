@@ -1,6 +1,7 @@
 /** In and out of PyTorch: what a run gives to others, and what it takes of facebookresearch/moco's files. */
 import { encodeOnnx } from "../nn/onnx.ts";
 import type { Encoder } from "../nn/resnet.ts";
+import type { ExportFormat } from "../spec/evaluation.ts";
 import { parseSpec } from "../spec/job.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import type { PickleValue } from "../store/pickle.ts";
@@ -12,9 +13,6 @@ import { inferEncoder } from "./infer.ts";
 import { allocateModel, startPosition } from "./state.ts";
 
 const [QUERY, KEY] = ["module.encoder_q.", "module.encoder_k."] as const;
-
-export const exportFormats = ["torchvision", "moco", "onnx"] as const;
-export type ExportFormat = (typeof exportFormats)[number];
 
 /**
  * - `torchvision`: safetensors of the backbone with torchvision's names, for `load_state_dict(strict=True)` into a
@@ -44,6 +42,9 @@ export function exportCheckpoint(
     ? encodeOnnx(spec.encoder, new Map(backbone))
     : encodeSafetensors(new Map(backbone), metadata);
 }
+
+export const exportedName = (id: string, format: ExportFormat): string =>
+  `${id}.${format === "onnx" ? "onnx" : `${format}.safetensors`}`;
 
 export interface Imported {
   readonly spec: PretrainSpec;

@@ -2,6 +2,7 @@
 import type { EvaluationType, JobSpecs } from "../spec/job.ts";
 import { embedImages } from "./embed.ts";
 import type { EvaluationContext } from "./evaluation.ts";
+import { exportEncoder } from "./export.ts";
 import { fineTune } from "./fine_tune.ts";
 import { probe } from "./probe.ts";
 import type { Outcome } from "./reporter.ts";
@@ -9,7 +10,13 @@ import { vote } from "./vote.ts";
 
 type Runs = { [T in EvaluationType]: (spec: JobSpecs[T], context: EvaluationContext) => Promise<Outcome<unknown>> };
 
-const runs: Runs = { "linear-probe": probe, knn: vote, "fine-tune": fineTune, embed: embedImages };
+const runs: Runs = {
+  "linear-probe": probe,
+  knn: vote,
+  "fine-tune": fineTune,
+  embed: embedImages,
+  export: exportEncoder,
+};
 
 export function evaluate<T extends EvaluationType>(
   type: T,

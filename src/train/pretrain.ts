@@ -76,7 +76,7 @@ interface Found {
 /** Puts the last good checkpoint, or what the run was forked from, into the session's model. */
 async function restore({ spec, model, engine }: Session, store: RunStore, log: Reporter["log"]): Promise<Found> {
   const { encoder, state } = model;
-  const found = await store.newestCheckpoint(log);
+  const found = await store.goodCheckpoint("last", log);
   const start = found ? undefined : await readStart(store);
   const position = found
     ? restoreCheckpoint(found.bytes, found.record.file, spec, encoder, state)

@@ -1,0 +1,231 @@
+/**
+ * Pipelines: what was asked for lies in the store under `pipelines/`, before the first of its jobs is submitted; the jobs
+ * wait for each other as any job on an encoder does. So a pipeline needs nothing that one of its jobs does not.
+ */
+import type { Job } from "../spec/job.ts";
+import { type ActionName, actions, finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
+import { expand, type PipelineSpec, type PlannedJob } from "../spec/pipeline.ts";
+import { type ReportRow, report } from "../spec/report.ts";
+import { UserError } from "../util/errors.ts";
+import { idOfKey, newId } from "../util/id.ts";
+import { ConflictError, type Jobs } from "./jobs.ts";
+import { keys } from "./keys.ts";
+import { decodeCursor, encodeCursor } from "./list.ts";
+import { expectSource, once, submitAs } from "./submit.ts";
+
+const FOLDER = "pipelines/";
+const FORMAT = 1;
+/** Jobs that are submitted side by side. */
+const ABREAST = 16;
+
+export const pipelineStatuses = ["running", "paused", "succeeded", "failed"] as const;
+/** failed: all jobs are over, and not all have succeeded. */
+export type PipelineStatus = (typeof pipelineStatuses)[number];
+
+interface StoredPipeline {
+  format: number;
+  id: string;
+  name: string | null;
+  priority: number;
+  metadata: Record<string, string>;
+  createdAt: string;
+  request: string | null;
+  spec: PipelineSpec;
+  jobs: PlannedJob[];
+  /** Every job has been submitted, and may have been deleted since. */
+  submitted: boolean;
+}
+
+export interface Pipeline extends Pick<StoredPipeline, "id" | "name" | "priority" | "metadata" | "createdAt" | "spec"> {
+  status: PipelineStatus;
+  /** How many jobs there are of each status that any has. */
+  counts: Partial<Record<JobStatus, number>>;
+  jobs: (Pick<PlannedJob, "id" | "node" | "type" | "params" | "seed"> & { status: JobStatus; error: string | null })[];
+  results: ReportRow[];
+}
+
+export interface PipelineSubmission {
+  readonly spec: unknown;
+  readonly name?: string | null;
+  readonly priority?: number;
+  readonly metadata?: Record<string, string>;
+  readonly idempotency?: { key: string; request: string } | undefined;
+}
+
+export class Pipelines {
+  constructor(private readonly jobs: Jobs) {}
+
+  /** Throws SpecError with every bad field, KeyReusedError where the idempotency key was used for another request. */
+  async submit(submission: PipelineSubmission): Promise<Pipeline> {
+    const { idempotency } = submission;
+    const id = idempotency ? idOfKey("pipe", idempotency.key) : newId("pipe");
+    const accept = () => this.accept(id, submission);
+    if (idempotency) await once(this.jobs, { id, ...idempotency }, () => this.load(id), accept);
+    else await accept();
+    return (await this.get(id)) as Pipeline;
+  }
+
+  private async accept(id: string, submission: PipelineSubmission): Promise<void> {
+    const { name = null, priority = 0, metadata = {}, idempotency } = submission;
+    const planned = expand(submission.spec, () => newId("run"));
+    const own = new Set(planned.map((job) => job.id));
+    for (const { node, spec } of planned) {
+      if ("from" in spec && !own.has(spec.from)) await expectSource(this.jobs, spec, `jobs.${node}.spec.from`);
+    }
+    const stored: StoredPipeline = {
+      ...{ format: FORMAT, id, name, priority, metadata, createdAt: new Date().toISOString() },
+      ...{ request: idempotency?.request ?? null, spec: submission.spec as PipelineSpec, jobs: planned },
+      submitted: false,
+    };
+    await this.write(stored);
+    await this.index(stored);
+    await this.submitJobs(stored);
+  }
+
+  private write(stored: StoredPipeline): Promise<void> {
+    return this.jobs.archive.blobs.write(`${FOLDER}${stored.id}.json`, `${JSON.stringify(stored, null, 2)}\n`);
+  }
+
+  private async index({ id, createdAt, submitted }: StoredPipeline): Promise<void> {
+    const { redis } = this.jobs;
+    await redis.zadd(keys.pipelines, Date.parse(createdAt), id);
+    if (!submitted) await redis.sadd(keys.unsubmitted, id);
+  }
+
+  private async load(id: string): Promise<StoredPipeline | undefined> {
+    if (!/^pipe_[0-9a-z]{1,40}$/.test(id)) return undefined;
+    const bytes = await this.jobs.archive.blobs.read(`${FOLDER}${id}.json`);
+    if (!bytes) return undefined;
+    const stored = JSON.parse(new TextDecoder().decode(bytes)) as StoredPipeline;
+    if (stored.format > FORMAT) {
+      throw new UserError(
+        `pipeline ${id}: format ${stored.format} is of a newer mocod; this one knows up to ${FORMAT}`,
+      );
+    }
+    return stored;
+  }
+
+  /** Safe to repeat: what is there is left as it is. */
+  private async submitJobs(stored: StoredPipeline): Promise<void> {
+    const { id, priority, metadata } = stored;
+    const submitOne = (job: PlannedJob) =>
+      submitAs(this.jobs, job.id, {
+        ...{ type: job.type, spec: job.spec, name: nameOf(stored, job), priority, metadata },
+        pipeline: { id, job: job.node },
+      });
+    // Sources come first: a job is accepted by what it works on.
+    for (const group of Map.groupBy(stored.jobs, ({ node }) => node).values()) {
+      for (let from = 0; from < group.length; from += ABREAST) {
+        await Promise.all(group.slice(from, from + ABREAST).map(submitOne));
+      }
+    }
+    await this.write({ ...stored, submitted: true });
+    await this.jobs.redis.srem(keys.unsubmitted, id);
+  }
+
+  /** Submits what an API that died had not come to. `age`: milliseconds that one which is alive may take. */
+  async mend(age = 30_000): Promise<void> {
+    for (const id of await this.jobs.redis.smembers(keys.unsubmitted)) {
+      const stored = await this.load(id);
+      if (!stored || stored.submitted) await this.jobs.redis.srem(keys.unsubmitted, id);
+      else if (Date.now() - Date.parse(stored.createdAt) > age) await this.submitJobs(stored);
+    }
+  }
+
+  /** Lists in Redis what the store has. */
+  async rebuild(): Promise<void> {
+    for (const key of await this.jobs.archive.blobs.list(FOLDER)) {
+      const stored = await this.load(key.slice(FOLDER.length).replace(/\.json$/, ""));
+      if (stored) await this.index(stored);
+    }
+  }
+
+  async get(id: string): Promise<Pipeline | undefined> {
+    const stored = await this.load(id);
+    return stored && this.described(stored);
+  }
+
+  private async described(stored: StoredPipeline): Promise<Pipeline> {
+    const found = await this.jobs.many(stored.jobs.map((job) => job.id));
+    const seen = stored.jobs.map((planned, i) => ({ ...planned, job: found[i] }));
+    const there = seen.filter(({ job }) => job !== undefined);
+    const counts: Pipeline["counts"] = {};
+    for (const { job } of there) counts[(job as Job).status] = (counts[(job as Job).status] ?? 0) + 1;
+    // A job that was deleted is in the table no more; one that is not submitted yet is unfinished.
+    const rows = stored.submitted ? there : seen;
+    const { id, name, priority, metadata, createdAt, spec } = stored;
+    return {
+      ...{ id, name, priority, metadata, createdAt, spec, counts },
+      status: statusOf(rows.map(({ job }) => job?.status ?? "waiting")),
+      jobs: rows.map(({ id: of, node, type, params, seed, job }) => ({
+        ...{ id: of, node, type, params, seed, status: job?.status ?? "waiting", error: job?.error ?? null },
+      })),
+      results: report(rows),
+    };
+  }
+
+  /** A page of pipelines, newest first. Throws UserError where its cursor is none. */
+  async list(limit: number, after?: string): Promise<{ pipelines: Pipeline[]; next: string | null }> {
+    const from = after === undefined ? undefined : decodeCursor(after);
+    const all = await this.jobs.redis.zrevrangebyscore(keys.pipelines, from?.score ?? "+inf", "-inf");
+    const rest = from ? all.slice(all.indexOf(from.id) + 1) : all;
+    const ids = rest.slice(0, limit);
+    const pipelines = (await Promise.all(ids.map((id) => this.get(id)))).filter((found) => found !== undefined);
+    const last = pipelines.at(-1);
+    const next = rest.length > limit && last ? encodeCursor(String(Date.parse(last.createdAt)), last.id) : null;
+    return { pipelines, next };
+  }
+
+  /** Asks it of every job whose status allows it. Undefined where there is no such pipeline. */
+  async act(id: string, name: ActionName): Promise<Pipeline | undefined> {
+    const stored = await this.load(id);
+    if (!stored) return undefined;
+    const found = await this.jobs.many(stored.jobs.map((job) => job.id));
+    const able = found.filter((job) => job !== undefined && job.status in (actions[name].moves as Moves)) as Job[];
+    // What works on others stops before them, lest it fails with them, and goes on after them.
+    for (const job of name === "cancel" || name === "pause" ? able.reverse() : able) {
+      try {
+        await this.jobs.act(job.id, name);
+      } catch (error) {
+        // Its status changed in between; the answer says to what.
+        if (!(error instanceof ConflictError)) throw error;
+      }
+    }
+    return this.get(id);
+  }
+
+  /**
+   * Removes a pipeline that is over, its jobs with it. False where there is no such pipeline; throws ConflictError where a
+   * job is not over, or is needed by one that is not of the pipeline.
+   */
+  async remove(id: string): Promise<boolean> {
+    const stored = await this.load(id);
+    if (!stored) return false;
+    const found = await this.jobs.many(stored.jobs.map((job) => job.id));
+    const alive = found.find((job) => job && !finalStatuses.includes(job.status));
+    if (alive) throw new ConflictError(alive.status, `job ${alive.id} is ${alive.status}; cancel the pipeline first`);
+    for (const job of stored.jobs.toReversed()) await this.jobs.remove(job.id);
+    await this.jobs.redis.zrem(keys.pipelines, id);
+    await this.jobs.redis.srem(keys.unsubmitted, id);
+    await this.jobs.archive.blobs.remove(`${FOLDER}${id}.json`);
+    return true;
+  }
+}
+
+function statusOf(statuses: readonly JobStatus[]): PipelineStatus {
+  if (statuses.every((status) => status === "succeeded")) return "succeeded";
+  const open = statuses.filter((status) => !finalStatuses.includes(status));
+  if (open.length === 0) return "failed";
+  // What waits for a job that is paused does not run either.
+  const held = open.every((status) => status === "paused" || status === "waiting");
+  return held && open.includes("paused") ? "paused" : "running";
+}
+
+/** `sweep / pretrain lr=0.03 seed=1` */
+function nameOf({ id, name }: StoredPipeline, { node, params, seed }: PlannedJob): string {
+  const values = Object.entries(params).map(
+    ([field, value]) => `${field.slice(field.lastIndexOf(".") + 1)}=${JSON.stringify(value)}`,
+  );
+  const whole = [`${name ?? id.slice(-6)} / ${node}`, ...values, ...(seed === null ? [] : [`seed=${seed}`])].join(" ");
+  return whole.slice(0, 200);
+}
