@@ -1,14 +1,15 @@
 /** What can be asked of a job: pause, resume, cancel, retry, extend, fork. */
-import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
+import { createRoute } from "@hono/zod-openapi";
 import type { z } from "zod";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { submit } from "../src/queue/submit.ts";
 import { extendSpec, forkSpec } from "../src/spec/fork.ts";
 import { type ForkSource, type Job, type JobSpecs, parseSpec, SpecError } from "../src/spec/job.ts";
-import { type ActionName, actions } from "../src/spec/life.ts";
+import type { ActionName } from "../src/spec/life.ts";
 import { sha256 } from "../src/store/files.ts";
 import { START_FILE, type Start } from "../src/store/run_store.ts";
-import { conflict, found, full, invalid, json, missing, params } from "./routes.ts";
+import * as examples from "./examples.ts";
+import { conflict, found, guarded, invalid, json, missing, newApp, params } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
 const done: Record<ActionName, string> = {
@@ -17,25 +18,45 @@ const done: Record<ActionName, string> = {
   cancel: "cancelled, or will be between two steps",
   retry: "in the queue again; it goes on from its last checkpoint",
 };
-const actionRoute = (name: ActionName) =>
+const tags = ["actions"];
+
+const actionRoute = <N extends ActionName>(name: N, summary: string) =>
   createRoute({
-    method: "post",
-    path: `/v1/jobs/{id}/${name}` as "/v1/jobs/{id}/cancel",
+    ...{ method: "post", path: `/v1/jobs/{id}/${name}`, operationId: `${name}Job`, summary, tags },
     request: { params },
-    responses: { 200: json(schemas.job, done[name]), ...missing, ...conflict },
+    responses: { 200: json(schemas.job, done[name], examples.job), ...missing, ...conflict, ...guarded },
   });
 
 const extendRoute = createRoute({
-  method: "post",
-  path: "/v1/jobs/{id}/extend",
-  request: { params, body: { required: true, ...json(schemas.extension, "how far") } },
-  responses: { 200: json(schemas.job, "queued again, to be trained on"), ...missing, ...conflict, ...invalid },
+  ...{ method: "post", path: "/v1/jobs/{id}/extend", operationId: "extendJob", summary: "Train a run further", tags },
+  request: { params, body: { required: true, ...json(schemas.extension, "how far", { epochs: 40 }) } },
+  responses: {
+    200: json(schemas.job, "queued again, to be trained on", { ...examples.job, status: "queued" }),
+    ...missing,
+    ...conflict,
+    ...invalid,
+    ...guarded,
+  },
 });
 const forkRoute = createRoute({
-  method: "post",
-  path: "/v1/jobs/{id}/fork",
-  request: { params, body: { required: true, ...json(schemas.fork, "from where, and what differs") } },
-  responses: { 201: json(schemas.job, "the new job"), ...missing, ...invalid, ...full },
+  ...{ method: "post", path: "/v1/jobs/{id}/fork", operationId: "forkJob", tags },
+  summary: "Start a run from another one's checkpoint",
+  request: {
+    params,
+    body: {
+      required: true,
+      ...json(schemas.fork, "from where, and what differs", { step: 2718, spec: { optimizer: { lr: 0.01 } } }),
+    },
+  },
+  responses: {
+    201: json(schemas.job, "the new job", {
+      ...examples.job,
+      forked: { from: { id: examples.id, step: 2718 }, keep: "state" },
+    }),
+    ...missing,
+    ...invalid,
+    ...guarded,
+  },
 });
 
 function expectPretrain(job: Job, what: string): JobSpecs["pretrain"] {
@@ -63,24 +84,29 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
   });
 }
 
-export function addActions(app: OpenAPIHono, jobs: Jobs): void {
-  for (const name of Object.keys(actions) as ActionName[]) {
-    app.openapi(actionRoute(name), async (c) => {
+export function actionRoutes(jobs: Jobs) {
+  const act = async (id: string, name: ActionName) => found(await jobs.act(id, name), id);
+  return newApp()
+    .openapi(actionRoute("pause", "Stop a job, to be resumed"), async (c) =>
+      c.json(await act(c.req.valid("param").id, "pause"), 200),
+    )
+    .openapi(actionRoute("resume", "Let a paused job go on"), async (c) =>
+      c.json(await act(c.req.valid("param").id, "resume"), 200),
+    )
+    .openapi(actionRoute("cancel", "End a job"), async (c) => c.json(await act(c.req.valid("param").id, "cancel"), 200))
+    .openapi(actionRoute("retry", "Let a failed or cancelled job go on"), async (c) =>
+      c.json(await act(c.req.valid("param").id, "retry"), 200),
+    )
+    .openapi(extendRoute, async (c) => {
       const { id } = c.req.valid("param");
-      return c.json(found(await jobs.act(id, name), id) as never, 200);
+      const job = found(await jobs.get(id), id);
+      const { epochs } = c.req.valid("json");
+      const spec = extendSpec(expectPretrain(job, "extended"), epochs);
+      return c.json(found(await jobs.extend(id, spec), id), 200);
+    })
+    .openapi(forkRoute, async (c) => {
+      const { id } = c.req.valid("param");
+      const source = found(await jobs.get(id), id);
+      return c.json(await fork(jobs, source, c.req.valid("json")), 201);
     });
-  }
-
-  app.openapi(extendRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const job = found(await jobs.get(id), id);
-    const { epochs } = c.req.valid("json");
-    return c.json((await jobs.extend(id, extendSpec(expectPretrain(job, "extended"), epochs))) as never, 200);
-  });
-
-  app.openapi(forkRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const source = found(await jobs.get(id), id);
-    return c.json((await fork(jobs, source, c.req.valid("json"))) as never, 201);
-  });
 }

@@ -15,7 +15,8 @@ const DEPTH = 32;
 /** Open to anyone who can reach the port: they say nothing about jobs. */
 const harmless = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
 const isPage = (path: string): boolean => path === "/" || path.startsWith("/assets/");
-const isOpen = (path: string): boolean => harmless.has(path) || isPage(path);
+const isDocs = (path: string): boolean => path === "/docs" || path.startsWith("/docs/");
+const isOpen = (path: string): boolean => harmless.has(path) || isPage(path) || isDocs(path);
 
 const scopeOf = (c: Context): Scope => (["GET", "HEAD", "OPTIONS"].includes(c.req.method) ? "read" : "submit");
 
@@ -98,7 +99,12 @@ export function addGuard(app: OpenAPIHono, keys: ApiKeys, { requestsPerSecond, l
   };
   const forData = secureHeaders({ contentSecurityPolicy: nothing });
   const forPage = secureHeaders({ contentSecurityPolicy: { ...nothing, ...own } });
-  app.use((c, next) => (isPage(c.req.path) ? forPage : forData)(c, next));
+  // Swagger UI sets styles of its own.
+  const forDocs = secureHeaders({
+    contentSecurityPolicy: { ...nothing, ...own, styleSrc: ["'self'", "'unsafe-inline'"] },
+  });
+  const policyOf = (path: string) => (isPage(path) ? forPage : isDocs(path) ? forDocs : forData);
+  app.use((c, next) => policyOf(c.req.path)(c, next));
   app.use(rateLimit(requestsPerSecond));
   app.use(authenticate(keys, loopback));
   app.use(

@@ -1,26 +1,34 @@
 /** Jobs over HTTP: submit, look, delete. */
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { expectSource, submit } from "../src/queue/submit.ts";
-import { type JobStatus, type JobType, jobStatuses, parseSpec, SpecError } from "../src/spec/job.ts";
-import { sha256 } from "../src/store/files.ts";
-import { conflict, found, full, invalid, json, missing, params, UnknownJobError } from "./routes.ts";
+import { jobStatuses, parseSpec, SpecError } from "../src/spec/job.ts";
+import * as examples from "./examples.ts";
+import { UnknownError } from "./problem.ts";
+import {
+  badQuery,
+  conflict,
+  found,
+  guarded,
+  idempotency,
+  idempotencyOf,
+  invalid,
+  json,
+  missing,
+  newApp,
+  params,
+} from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
-const idempotency = z.object({
-  "idempotency-key": z
-    .string()
-    .min(1)
-    .max(255)
-    .optional()
-    .describe("sent again with the same body: the same job, not a second one"),
-});
+const tags = ["jobs"];
 
 const submitRoute = createRoute({
-  method: "post",
-  path: "/v1/jobs",
-  request: { headers: idempotency, body: { required: true, ...json(schemas.submission, "the job") } },
-  responses: { 201: json(schemas.job, "accepted: it is in the store"), ...invalid, ...full },
+  ...{ method: "post", path: "/v1/jobs", operationId: "submitJob", summary: "Submit a job", tags },
+  request: {
+    headers: idempotency,
+    body: { required: true, ...json(schemas.submission, "the job", examples.submission) },
+  },
+  responses: { 201: json(schemas.job, "accepted: it is in the store", examples.job), ...invalid, ...guarded },
 });
 
 const query = z
@@ -31,30 +39,37 @@ const query = z
     type: schemas.type.optional(),
     status: z.enum(jobStatuses).optional(),
     name: z.string().optional().describe("part of the name, in any case"),
+    pipeline: z.string().optional().describe("id of the pipeline that they are part of"),
   })
   .catchall(z.string().describe("metadata[key]=value: all that are given must fit"));
 const listRoute = createRoute({
-  method: "get",
-  path: "/v1/jobs",
+  ...{ method: "get", path: "/v1/jobs", operationId: "listJobs", summary: "List jobs", tags },
   request: { query },
   responses: {
-    200: json(z.object({ jobs: z.array(schemas.job), next: z.string().nullable() }), "a page; next: null on the last"),
-    ...invalid,
+    200: json(z.object({ jobs: z.array(schemas.job), next: z.string().nullable() }), "a page; next: null on the last", {
+      jobs: [examples.job],
+      next: null,
+    }),
+    ...badQuery,
+    ...guarded,
   },
 });
 
 const getRoute = createRoute({
-  method: "get",
-  path: "/v1/jobs/{id}",
+  ...{ method: "get", path: "/v1/jobs/{id}", operationId: "getJob", summary: "Look at a job", tags },
   request: { params },
-  responses: { 200: json(schemas.job, "the job"), ...missing },
+  responses: { 200: json(schemas.job, "the job", examples.job), ...missing, ...guarded },
 });
 
 const deleteRoute = createRoute({
-  method: "delete",
-  path: "/v1/jobs/{id}",
+  ...{ method: "delete", path: "/v1/jobs/{id}", operationId: "deleteJob", summary: "Delete a job that is over", tags },
   request: { params },
-  responses: { 204: { description: "gone, with everything that it left in the store" }, ...missing, ...conflict },
+  responses: {
+    204: { description: "gone, with everything that it left in the store" },
+    ...missing,
+    ...conflict,
+    ...guarded,
+  },
 });
 
 /** `metadata[key]=value`; throws SpecError that names a parameter which means nothing. */
@@ -67,35 +82,30 @@ function metadataOf(rest: Record<string, string>): Record<string, string> | unde
   return pairs.length > 0 ? Object.fromEntries(pairs) : undefined;
 }
 
-export function addJobs(app: OpenAPIHono, jobs: Jobs): void {
-  app.openapi(submitRoute, async (c) => {
-    const body = c.req.valid("json");
-    const { name, priority, metadata } = body;
-    const type = body.type as JobType;
-    const spec = parseSpec(type, body.spec);
-    const key = c.req.valid("header")["idempotency-key"];
-    const job = await submit(jobs, {
-      ...{ type, name: name ?? null, spec, priority: priority ?? 0, metadata: metadata ?? {} },
-      idempotency: key === undefined ? undefined : { key, request: sha256(Buffer.from(JSON.stringify(body))) },
-      check: () => expectSource(jobs, spec),
+export const jobRoutes = (jobs: Jobs) =>
+  newApp()
+    .openapi(submitRoute, async (c) => {
+      const body = c.req.valid("json");
+      const { name = null, priority = 0, metadata = {}, type } = body;
+      const spec = parseSpec(type, body.spec);
+      const job = await submit(jobs, {
+        ...{ type, name, spec, priority, metadata },
+        idempotency: idempotencyOf(c.req.valid("header"), body),
+        check: () => expectSource(jobs, spec),
+      });
+      return c.json(job, 201);
+    })
+    .openapi(listRoute, async (c) => {
+      const { limit, after, order, type, status, name, pipeline, ...rest } = c.req.valid("query");
+      const filter = { limit, after, order, type, status, name, pipeline, metadata: metadataOf(rest) };
+      return c.json(await jobs.list(filter), 200);
+    })
+    .openapi(getRoute, async (c) => {
+      const { id } = c.req.valid("param");
+      return c.json(found(await jobs.get(id), id), 200);
+    })
+    .openapi(deleteRoute, async (c) => {
+      const { id } = c.req.valid("param");
+      if (!(await jobs.remove(id))) throw new UnknownError("job", id);
+      return c.body(null, 204);
     });
-    return c.json(job as never, 201);
-  });
-
-  app.openapi(listRoute, async (c) => {
-    const { limit, after, order, type, status, name, ...rest } = c.req.valid("query");
-    const of = { type: type as JobType | undefined, status: status as JobStatus | undefined };
-    return c.json((await jobs.list({ ...of, limit, after, order, name, metadata: metadataOf(rest) })) as never, 200);
-  });
-
-  app.openapi(getRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    return c.json(found(await jobs.get(id), id) as never, 200);
-  });
-
-  app.openapi(deleteRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    if (!(await jobs.remove(id))) throw new UnknownJobError(id);
-    return c.body(null, 204);
-  });
-}

@@ -1,38 +1,43 @@
 /** What a job leaves: metrics, steps, logs, checkpoints, files. */
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { JobEvent } from "../src/queue/records.ts";
 import type { Manifest, RunStore } from "../src/store/run_store.ts";
 import { downsample, type Step, toCsv } from "../src/store/series.ts";
+import * as examples from "./examples.ts";
 import { problem } from "./problem.ts";
-import { failure, found, invalid, json, missing, params } from "./routes.ts";
+import { badQuery, found, guarded, json, missing, missingFile, newApp, noSuchBytes, params } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
 const format = z.enum(["json", "csv"]).default("json");
 const lines = z.object({ lines: z.array(z.record(z.string(), z.unknown())) });
 
+const tags = ["outputs"];
+
 /** As JSON, or as CSV where that is asked for. */
-const series = (description: string) => ({
+const series = (description: string, example: Record<string, number>) => ({
   200: {
     description,
-    content: { "application/json": { schema: lines }, "text/csv": { schema: z.string() } },
+    content: {
+      "application/json": { schema: lines, example: { lines: [example] } },
+      "text/csv": { schema: z.string(), example: toCsv([example]) },
+    },
   },
   ...missing,
-  ...invalid,
+  ...badQuery,
+  ...guarded,
 });
 const answer = (c: Context, of: "json" | "csv", list: readonly object[]): Response =>
   of === "csv" ? c.body(toCsv(list), 200, { "content-type": "text/csv; charset=utf-8" }) : c.json({ lines: list });
 
 const metricsRoute = createRoute({
-  method: "get",
-  path: "/v1/jobs/{id}/metrics",
+  ...{ method: "get", path: "/v1/jobs/{id}/metrics", operationId: "getMetrics", summary: "Figures by epoch", tags },
   request: { params, query: z.object({ format }) },
-  responses: series("one line an epoch"),
+  responses: series("one line an epoch", { epoch: 3, step: 2718, loss: 5.213, knn: 0.71, seconds: 41.2 }),
 });
 const stepsRoute = createRoute({
-  method: "get",
-  path: "/v1/jobs/{id}/steps",
+  ...{ method: "get", path: "/v1/jobs/{id}/steps", operationId: "getSteps", summary: "Figures by step", tags },
   request: {
     params,
     query: z.object({
@@ -40,36 +45,52 @@ const stepsRoute = createRoute({
       points: z.coerce.number().int().min(1).max(100_000).default(1000).describe("at most so many lines, of means"),
     }),
   },
-  responses: series("one line a step of the epochs that have ended, or the means of some"),
+  responses: series("one line a step of the epochs that have ended, or the means of some", {
+    ...{ epoch: 3, step: 2718, loss: 5.213, top1: 0.18, positive: 0.83, negative: 0.02, lr: 0.059 },
+  }),
 });
 const logsRoute = createRoute({
-  method: "get",
-  path: "/v1/jobs/{id}/logs",
+  ...{ method: "get", path: "/v1/jobs/{id}/logs", operationId: "getLogs", summary: "What was said of a job", tags },
   request: { params },
   responses: {
     200: json(
       z.object({ lines: z.array(z.object({ at: z.string(), event: z.string(), message: z.string() })) }),
       "what was said of the job, and how its status changed; oldest first",
+      { lines: [{ at: examples.job.createdAt, event: "status", message: "running" }] },
     ),
     ...missing,
+    ...guarded,
   },
 });
 const checkpointsRoute = createRoute({
-  method: "get",
-  path: "/v1/jobs/{id}/checkpoints",
+  ...{ method: "get", path: "/v1/jobs/{id}/checkpoints", operationId: "listCheckpoints", tags },
+  summary: "List a run's checkpoints",
   request: { params },
-  responses: { 200: json(z.object({ checkpoints: z.array(schemas.checkpoint) }), "newest first"), ...missing },
+  responses: {
+    200: json(z.object({ checkpoints: z.array(schemas.checkpoint) }), "newest first", {
+      checkpoints: [examples.checkpoint],
+    }),
+    ...missing,
+    ...guarded,
+  },
 });
 const filesRoute = createRoute({
-  method: "get",
-  path: "/v1/jobs/{id}/files",
+  ...{ method: "get", path: "/v1/jobs/{id}/files", operationId: "listFiles", summary: "List what a job left", tags },
   request: { params },
-  responses: { 200: json(z.object({ files: z.array(z.string()) }), "names, to be downloaded below this"), ...missing },
+  responses: {
+    200: json(z.object({ files: z.array(z.string()) }), "names, to be downloaded below this", {
+      files: ["metrics.jsonl", `checkpoints/${examples.checkpoint.file}`],
+    }),
+    ...missing,
+    ...guarded,
+  },
 });
 const workersRoute = createRoute({
-  method: "get",
-  path: "/v1/workers",
-  responses: { 200: json(z.object({ workers: z.array(schemas.worker) }), "those that are alive") },
+  ...{ method: "get", path: "/v1/workers", operationId: "listWorkers", summary: "List workers", tags: ["service"] },
+  responses: {
+    200: json(z.object({ workers: z.array(schemas.worker) }), "those that are alive", { workers: [examples.worker] }),
+    ...guarded,
+  },
 });
 
 async function stepsOf(run: RunStore): Promise<Step[]> {
@@ -130,64 +151,61 @@ async function download(c: Context, run: RunStore, name: string): Promise<Respon
   return new Response(file.body.slice(from, to + 1), { status: 206, headers: partial });
 }
 
-export function addOutputs(app: OpenAPIHono, jobs: Jobs): void {
-  /** The run of a job. Throws UnknownJobError where there is no such job. */
+export function outputRoutes(jobs: Jobs) {
+  /** The run of a job. Throws UnknownError where there is no such job. */
   const runOf = async (id: string): Promise<RunStore> => {
     found(await jobs.get(id), id);
     return jobs.run(id);
   };
+  const routes = newApp()
+    .openapi(metricsRoute, async (c) => {
+      const run = await runOf(c.req.valid("param").id);
+      // CSV or JSON: no one type for the client, who asks for JSON.
+      return answer(c, c.req.valid("query").format, await run.readLines<object>("metrics.jsonl")) as never;
+    })
+    .openapi(stepsRoute, async (c) => {
+      const run = await runOf(c.req.valid("param").id);
+      const { format: of, points } = c.req.valid("query");
+      return answer(c, of, downsample(await stepsOf(run), points)) as never;
+    })
+    .openapi(logsRoute, async (c) => {
+      const { id } = c.req.valid("param");
+      found(await jobs.get(id), id);
+      return c.json({ lines: (await jobs.history(id)).map(logLine) }, 200);
+    })
+    .openapi(checkpointsRoute, async (c) => {
+      const run = await runOf(c.req.valid("param").id);
+      return c.json({ checkpoints: await run.checkpoints() }, 200);
+    })
+    .openapi(filesRoute, async (c) => {
+      const run = await runOf(c.req.valid("param").id);
+      return c.json({ files: await run.names() }, 200);
+    })
+    .openapi(workersRoute, async (c) => c.json({ workers: await jobs.fleet.list() }, 200));
 
-  app.openapi(metricsRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const run = await runOf(id);
-    return answer(c, c.req.valid("query").format, await run.readLines<object>("metrics.jsonl")) as never;
-  });
-
-  app.openapi(stepsRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const run = await runOf(id);
-    const { format: of, points } = c.req.valid("query");
-    return answer(c, of, downsample(await stepsOf(run), points)) as never;
-  });
-
-  app.openapi(logsRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    found(await jobs.get(id), id);
-    return c.json({ lines: (await jobs.history(id)).map(logLine) } as never, 200);
-  });
-
-  app.openapi(checkpointsRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const run = await runOf(id);
-    return c.json({ checkpoints: await run.checkpoints() } as never, 200);
-  });
-
-  app.openapi(filesRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const run = await runOf(id);
-    return c.json({ files: await run.names() } as never, 200);
-  });
-
-  app.get("/v1/jobs/:id/files/:name{.+}", async (c) => {
+  routes.get("/v1/jobs/:id/files/:name{.+}", async (c) => {
     const { id, name } = c.req.param();
     return download(c, await runOf(id), name);
   });
   // Registered apart: a name has slashes, and bytes are no JSON for the typed handlers to check.
-  app.openAPIRegistry.registerPath({
-    method: "get",
-    path: "/v1/jobs/{id}/files/{name}",
+  const bytes = { "application/octet-stream": { schema: z.string(), example: '{"epoch":1,"loss":5.9}' } };
+  routes.openAPIRegistry.registerPath({
+    ...{ method: "get", path: "/v1/jobs/{id}/files/{name}", operationId: "downloadFile", tags },
+    summary: "Download a file of a job",
     request: {
-      params: params.extend({ name: z.string().describe("as the list names it, slashes included") }),
+      params: params.extend({
+        name: z.string().openapi({ example: "metrics.jsonl" }).describe("as the list names it, slashes included"),
+      }),
       headers: z.object({ range: z.string().optional(), "if-none-match": z.string().optional() }),
     },
     responses: {
-      200: { description: "the file", content: { "application/octet-stream": { schema: z.string() } } },
-      206: { description: "the bytes asked for", content: { "application/octet-stream": { schema: z.string() } } },
+      200: { description: "the file", content: bytes },
+      206: { description: "the bytes asked for", content: bytes },
       304: { description: "the ETag, its SHA-256, is the one that was given" },
-      404: failure("no such job or file"),
-      416: failure("it has fewer bytes"),
+      ...missingFile,
+      ...noSuchBytes,
+      ...guarded,
     },
   });
-
-  app.openapi(workersRoute, async (c) => c.json({ workers: await jobs.fleet.list() } as never, 200));
+  return routes;
 }

@@ -6,7 +6,14 @@ import { KeyReusedError } from "../src/queue/submit.ts";
 import { SpecError } from "../src/spec/job.ts";
 import { StoreError } from "../src/store/errors.ts";
 import { UserError } from "../src/util/errors.ts";
-import { UnknownJobError } from "./routes.ts";
+
+/** Answered with 404. */
+export class UnknownError extends Error {
+  override name = "UnknownError";
+  constructor(what: string, id: string) {
+    super(`there is no ${what} ${id}`);
+  }
+}
 
 export function problem(c: Context, status: ContentfulStatusCode, title: string, more: object = {}): Response {
   const body = { type: "about:blank", title, status, ...more };
@@ -17,7 +24,7 @@ export function problem(c: Context, status: ContentfulStatusCode, title: string,
 /** What is thrown anywhere, as an answer. */
 export function problemOf(c: Context, error: Error): Response {
   if ("getResponse" in error) return problem(c, (error as unknown as { status: 400 }).status, error.message);
-  if (error instanceof UnknownJobError) return problem(c, 404, error.message);
+  if (error instanceof UnknownError) return problem(c, 404, error.message);
   if (error instanceof SpecError) return problem(c, 422, "the spec is not valid", { errors: error.errors });
   if (error instanceof ConflictError) return problem(c, 409, error.message, { jobStatus: error.status });
   if (error instanceof KeyReusedError) return problem(c, 422, error.message);

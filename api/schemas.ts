@@ -1,11 +1,13 @@
 /** Wire schemas for the OpenAPI document; the meaning of a spec is validated by `parseSpec`. */
 import { z } from "@hono/zod-openapi";
+import { pipelineStatuses } from "../src/queue/pipelines.ts";
 import { jobStatuses, jobTypes } from "../src/spec/job.ts";
+import { pipelineSpec } from "../src/spec/pipeline.ts";
 
 export const type = z.enum(jobTypes);
-const name = z.string().min(1).max(200);
-const priority = z.int().min(-1000).max(1000).describe("the higher goes first; 0 unless given");
-const metadata = z
+export const name = z.string().min(1).max(200);
+export const priority = z.int().min(-1000).max(1000).describe("the higher goes first; 0 unless given");
+export const metadata = z
   .record(z.string().min(1).max(64), z.string().max(512))
   .refine((pairs) => Object.keys(pairs).length <= 16, "at most 16 pairs")
   .describe("free, to find jobs by");
@@ -32,6 +34,19 @@ export const fork = z.strictObject({
   spec: z.record(z.string(), z.unknown()).default({}).describe("what differs from the run that is forked"),
 });
 
+const progress = z.object({
+  epoch: z.int(),
+  epochs: z.int(),
+  step: z.int(),
+  steps: z.int(),
+  loss: z.number().nullable(),
+  imagesPerSecond: z.number().nullable(),
+  eta: z.number().nullable().describe("seconds left, by the pace so far"),
+  knn: z.number().nullable().describe("top-1 of the monitor"),
+  dataWait: z.number().describe("share of the time spent waiting for images"),
+  verdict: z.object({ state: z.string(), message: z.string() }).nullable(),
+});
+
 export const job = z
   .object({
     id: z.string(),
@@ -40,9 +55,11 @@ export const job = z
     status: z.enum(jobStatuses),
     priority,
     waitingFor: z.string().nullable().describe("why it is not running, where that is not plain"),
+    position: z.int().nullable().describe("place in the queue, from 1; null: it is in none"),
     metadata: z.record(z.string(), z.string()),
+    pipeline: z.object({ id: z.string(), job: z.string() }).nullable().describe("that it is part of, and as what"),
     forked: z.object({ from: z.object({ id: z.string(), step: z.int() }), keep }).nullable(),
-    progress: z.record(z.string(), z.unknown()).nullable(),
+    progress: progress.nullable(),
     spec: z.record(z.string(), z.unknown()),
     warnings: z.array(z.string()),
     result: z.unknown(),
@@ -90,3 +107,60 @@ export const problemBody = z
     errors: z.array(z.object({ field: z.string(), got: z.unknown(), allowed: z.string() })).optional(),
   })
   .openapi("Problem");
+
+/** The graph is validated by `expand`, which names every bad field. */
+export const pipelineSubmission = z
+  .strictObject({
+    name: name.optional(),
+    priority: priority.optional(),
+    metadata: metadata.optional(),
+    ...pipelineSpec.shape,
+    sweep: pipelineSpec.shape.sweep.unwrap().optional(),
+  })
+  .openapi("PipelineSubmission");
+
+export const resultRow = z
+  .object({
+    job: z.string().describe("its name in the pipeline"),
+    type,
+    params: z.record(z.string(), z.unknown()).describe("the swept fields that it depends on"),
+    figures: z.record(
+      z.string(),
+      z.object({
+        mean: z.number(),
+        std: z.number().nullable().describe("sample standard deviation over the seeds; null for one"),
+        values: z.array(z.number()).readonly(),
+      }),
+    ),
+    seeds: z.array(z.int().nullable()).readonly().describe("those that have succeeded"),
+    succeeded: z.int(),
+    failed: z.int().describe("or cancelled"),
+    unfinished: z.int(),
+    ids: z.array(z.string()).readonly(),
+  })
+  .openapi("ResultRow");
+
+export const pipeline = z
+  .object({
+    id: z.string(),
+    name: z.string().nullable(),
+    priority,
+    metadata: z.record(z.string(), z.string()),
+    createdAt: z.string(),
+    status: z.enum(pipelineStatuses).describe("failed: all are over, and not all have succeeded"),
+    spec: z.object({ jobs: z.record(z.string(), z.unknown()), sweep: z.record(z.string(), z.unknown()).optional() }),
+    counts: z.partialRecord(z.enum(jobStatuses), z.int()),
+    jobs: z.array(
+      z.object({
+        id: z.string(),
+        node: z.string(),
+        type,
+        params: z.record(z.string(), z.unknown()),
+        seed: z.int().nullable(),
+        status: z.enum(jobStatuses),
+        error: z.string().nullable(),
+      }),
+    ),
+    results: z.array(resultRow),
+  })
+  .openapi("Pipeline");

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
+import { Tail } from "../src/queue/tail.ts";
 import { startTending } from "../src/queue/tend.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
@@ -36,7 +37,8 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     );
   }
   const guard = { requestsPerSecond: env.requestsPerSecond, loopback };
-  const app = createApp({ jobs, openReader: () => connect(redisUrl), apiKeys, guard });
+  const tail = new Tail(redis, () => connect(redisUrl), warn);
+  const app = createApp({ jobs, tail, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
@@ -49,6 +51,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     url,
     async stop() {
       await server.stop(true);
+      tail.close();
       await stopTending();
       await jobs.close();
       redis.disconnect();

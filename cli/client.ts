@@ -11,6 +11,12 @@ interface Problem {
   errors?: { field: string; got: unknown; allowed: string }[];
 }
 
+/** The API's own no: asking again is of no use. */
+class RefusedError extends UserError {}
+
+/** An API that is away for longer is given up. */
+const PATIENCE_MS = 60_000;
+
 /** Throws UserError where nobody listens. */
 async function reach(url: string, init: RequestInit): Promise<Response> {
   try {
@@ -57,9 +63,8 @@ export class Client {
 
   /** The body of a file of a run, as it comes. Throws UserError where there is none. */
   async download(id: string, name: string): Promise<Response> {
-    const response = await fetch(`${this.url}/v1/jobs/${id}/files/${name}`, { headers: this.authorization });
-    if (!response.ok) throw new UserError(((await response.json()) as Problem).title);
-    return response;
+    const response = await reach(`${this.url}/v1/jobs/${id}/files/${name}`, { headers: this.authorization });
+    return response.ok ? response : this.refuse(response);
   }
 
   async remove(id: string): Promise<void> {
@@ -97,17 +102,27 @@ export class Client {
     onLog: (text: string) => void = () => undefined,
   ): Promise<Job> {
     let last = "0";
+    let lost: number | undefined;
     for (;;) {
-      const response = await fetch(`${this.url}/v1/jobs/${id}/events`, {
-        headers: { "last-event-id": last, ...this.authorization },
-      });
-      for await (const { id: at, type, data } of serverEvents(response.body as ReadableStream<Uint8Array>)) {
-        last = at ?? last;
-        if (data && type === "progress") onProgress(JSON.parse(data) as Progress);
-        if (data && type === "log") onLog(JSON.parse(data) as string);
+      try {
+        const response = await reach(`${this.url}/v1/jobs/${id}/events`, {
+          headers: { "last-event-id": last, ...this.authorization },
+        });
+        if (!response.ok) await this.refuse(response);
+        lost = undefined;
+        for await (const { id: at, type, data } of serverEvents(response.body as ReadableStream<Uint8Array>)) {
+          last = at ?? last;
+          if (data && type === "progress") onProgress(JSON.parse(data) as Progress);
+          if (data && type === "log") onLog(JSON.parse(data) as string);
+        }
+        const job = await this.job(id);
+        if (job.finishedAt) return job;
+      } catch (error) {
+        // An API that is restarted is back soon; a job that there is not never will be.
+        lost ??= performance.now();
+        if (error instanceof RefusedError || performance.now() - lost > PATIENCE_MS) throw error;
+        await Bun.sleep(500);
       }
-      const job = await this.job(id);
-      if (job.finishedAt) return job;
     }
   }
 
@@ -118,11 +133,17 @@ export class Client {
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
     if (response.status === 204) return undefined as T;
-    const answer = (await response.json()) as T & Problem;
-    if (response.ok) return answer;
+    if (!response.ok) await this.refuse(response);
+    return (await response.json()) as T;
+  }
+
+  /** Throws what a refusal says. */
+  private async refuse(response: Response): Promise<never> {
+    const answer = (await response.json()) as Problem;
     const details = (answer.errors ?? []).map(
       (e) => `\n  ${e.field}: got ${JSON.stringify(e.got)}, allowed: ${e.allowed}`,
     );
-    throw new UserError(`${answer.title}${details.join("")}`);
+    const Refusal = response.status < 500 ? RefusedError : UserError;
+    throw new Refusal(`${answer.title}${details.join("")}`);
   }
 }

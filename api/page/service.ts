@@ -70,7 +70,8 @@ export async function listen(id: string, heard: (event: Heard) => void, signal: 
         last = at ?? last;
         if (type && data) heard({ type, data: JSON.parse(data) } as Heard);
       }
-      return;
+      // An API that is stopped ends its streams in good order, too.
+      if ((await service.job(id)).finishedAt !== null) return;
     } catch (error) {
       if (signal.aborted || error instanceof KeyNeeded) return;
       await new Promise((resolve) => setTimeout(resolve, 2000));

@@ -8,7 +8,7 @@ import { keys } from "./keys.ts";
 import { createRecord, decodeRecord, JOB_FORMAT, type JobEvent, type JobRecord, noAttempts } from "./records.ts";
 
 /** job.json: a record without what passes. */
-export type StoredJob = Omit<JobRecord, "progress" | "waitingFor">;
+export type StoredJob = Omit<JobRecord, "progress" | "waitingFor" | "position">;
 
 const RUN_ID = /^run_[0-9a-z]{1,40}$/;
 
@@ -88,7 +88,7 @@ export class Archive {
       ]);
       const record = decodeRecord(hash);
       if (record) {
-        const { progress, waitingFor, ...stored } = record;
+        const { progress, waitingFor, position, ...stored } = record;
         await this.write(
           stored,
           history.map((text) => JSON.parse(text) as JobEvent),

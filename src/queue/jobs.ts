@@ -89,7 +89,7 @@ export class Jobs {
     const record = decodeRecord(await this.redis.hgetall(keys.run(id)));
     if (record) return record;
     const stored = await this.archive.load(id);
-    return stored && { ...stored, progress: null, waitingFor: null };
+    return stored && { ...stored, progress: null, waitingFor: null, position: null };
   }
 
   async get(id: string): Promise<Job | undefined> {
@@ -134,8 +134,9 @@ export class Jobs {
   }
 
   private async described(records: readonly JobRecord[]): Promise<Job[]> {
-    const queued = records.some(({ status }) => status === "queued");
-    const workers = queued ? await this.fleet.list() : [];
+    const queued = records.filter(({ status }) => status === "queued");
+    const workers = queued.length > 0 ? await this.fleet.list() : [];
+    const places = await this.places(queued);
     return records.map((record) => {
       const { spec, status, retryAt, queue } = record;
       let waitingFor: string | null = null;
@@ -145,8 +146,22 @@ export class Jobs {
       else if (status === "queued" && queue === "webgpu" && !workers.some(({ webgpu }) => webgpu)) {
         waitingFor = `a worker with WebGPU: none of the ${workers.length} running has a GPU`;
       }
-      return { ...publicJob(record), waitingFor };
+      return { ...publicJob(record), waitingFor, position: places.get(record.id) ?? null };
     });
+  }
+
+  /** Places of queued jobs in their queues, from 1; of one that is delayed, or is being taken just now, there is none. */
+  private async places(queued: readonly JobRecord[]): Promise<Map<string, number>> {
+    if (queued.length === 0) return new Map();
+    const pipeline = this.redis.pipeline();
+    for (const { queue, entry } of queued) pipeline.zrank(keys.prioritized(queue), entry);
+    const ranks = (await pipeline.exec()) ?? [];
+    return new Map(
+      queued.flatMap(({ id }, i): [string, number][] => {
+        const rank = ranks[i]?.[1];
+        return typeof rank === "number" ? [[id, rank + 1]] : [];
+      }),
+    );
   }
 
   /** Makes one change to a record, and brings the store up to it. */

@@ -71,6 +71,7 @@ export function decodeRecord(hash: Record<string, string>): JobRecord | undefine
     status: hash.status as JobStatus,
     priority: (parse("priority") as number | null) ?? 0,
     waitingFor: null,
+    position: null,
     forked: parse("forked") as ForkSource | null,
     pipeline: parse("pipeline") as PipelineMember | null,
     metadata: (parse("metadata") as Record<string, string> | null) ?? {},
@@ -229,7 +230,7 @@ export async function removeRecord(redis: Redis, { id, status, spec }: JobRecord
 /** Puts a record there with its place in the indices and its history. What is known already is left as it is. */
 export async function createRecord(
   redis: Redis,
-  record: Omit<JobRecord, "progress" | "waitingFor">,
+  record: Omit<JobRecord, "progress" | "waitingFor" | "position">,
   history: readonly JobEvent[],
 ): Promise<void> {
   const { id, status, createdAt, finishedAt } = record;

@@ -161,6 +161,8 @@ export interface Job {
   priority: number;
   /** Why it is not running, where that is not plain: what it waits for, or when it is tried again. */
   waitingFor: string | null;
+  /** Of a queued job: how many are before it in its queue, and itself; null for any other. */
+  position: number | null;
   forked: ForkSource | null;
   pipeline: PipelineMember | null;
   /** The submitter's own, free: up to 16 pairs. */

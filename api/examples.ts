@@ -1,0 +1,70 @@
+/** Examples of the OpenAPI document. A test parses each by its own schema. */
+import { parseSpec } from "../src/spec/job.ts";
+
+export const id = "run_01kb1v7q2m8z0x4c6n9d5t3h7j";
+export const pipelineId = "pipe_01kb1v7q2m8z0x4c6n9d5t3h7j";
+export const webhookId = "hook_01kb1v7q2m8z0x4c6n9d5t3h7j";
+const at = "2026-11-25T09:00:00.000Z";
+
+export const submission = {
+  type: "pretrain" as const,
+  name: "first try",
+  metadata: { project: "cells" },
+  spec: { preset: "small", dataset: { kind: "fashion-mnist" }, epochs: 20, optimizer: { lr: 0.06 } },
+};
+
+const progress = {
+  ...{ epoch: 3, epochs: 20, step: 2718, steps: 18_120, loss: 5.213, imagesPerSecond: 4100, eta: 240, knn: 0.71 },
+  ...{ dataWait: 0.01, verdict: { state: "learning", message: "the loss falls and the keys are spread" } },
+};
+
+export const job = {
+  ...{ id, type: "pretrain" as const, name: "first try", status: "running" as const, priority: 0, waitingFor: null },
+  ...{ position: null, metadata: { project: "cells" }, pipeline: null, forked: null, progress },
+  ...{ spec: parseSpec("pretrain", submission.spec), warnings: [], result: null, error: null },
+  ...{ createdAt: at, startedAt: at, finishedAt: null },
+};
+
+export const checkpoint = {
+  ...{ file: "step-000002718.safetensors", sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" },
+  ...{ bytes: 3_411_968, step: 2718, epoch: 3, knn: 0.71 },
+};
+
+export const worker = {
+  ...{ id: "gpu-1-4711-m8x2k", host: "gpu-1", pid: 4711, machine: "b5f8…", version: "0.7.0" },
+  ...{ device: "WASM: no GPU was found", webgpu: false, threads: 8, memory: 33_554_432_000 },
+  ...{ startedAt: at, seenAt: at, job: id },
+};
+
+export const pipeline = {
+  name: "temperatures",
+  jobs: {
+    pretrain: {
+      type: "pretrain" as const,
+      spec: { dataset: { kind: "fashion-mnist" }, epochs: 10, checkpoint: { keepEvery: 5 } },
+    },
+    half: { type: "linear-probe" as const, from: "pretrain", spec: { checkpoint: { epoch: 5 } } },
+    whole: { type: "linear-probe" as const, from: "pretrain" },
+  },
+  sweep: { grid: { "pretrain.temperature": [0.1, 0.2] }, seeds: [0, 1, 2] },
+};
+
+const params = { "pretrain.temperature": 0.1 };
+export const results = [
+  {
+    ...{ job: "whole", type: "linear-probe" as const, params },
+    figures: { top1: { mean: 0.838, std: 0.003, values: [0.835, 0.838, 0.841] } },
+    ...{ seeds: [0, 1, 2], succeeded: 3, failed: 0, unfinished: 0, ids: [id] },
+  },
+];
+export const seenPipeline = {
+  ...{ id: pipelineId, name: "temperatures", priority: 0, metadata: {}, createdAt: at, status: "running" as const },
+  ...{ spec: { jobs: pipeline.jobs, sweep: pipeline.sweep }, counts: { succeeded: 3, running: 1, waiting: 14 } },
+  jobs: [
+    {
+      ...{ id, node: "whole", type: "linear-probe" as const, params, seed: 0 },
+      ...{ status: "succeeded" as const, error: null },
+    },
+  ],
+  results,
+};
