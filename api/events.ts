@@ -2,19 +2,21 @@
 import { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { getBunServer } from "hono/bun";
-import { stream } from "hono/streaming";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { keys } from "../src/queue/keys.ts";
 import type { JobEvent } from "../src/queue/records.ts";
-import { isBefore, type Tail, type TailEntry } from "../src/queue/tail.ts";
+import { isBefore, type Listener, type LiveEntry, live, type Tail } from "../src/queue/tail.ts";
 import { finalStatuses, type JobStatus } from "../src/spec/job.ts";
 import * as examples from "./examples.ts";
 import { found, guarded, missing, newApp, params } from "./routes.ts";
 
 const PING_MS = 15_000;
+/** For each listener of all: with a thousand of them every one hears of a job once a second. */
+const PAUSE_MS = 1;
+const LONGEST_PAUSE_MS = 2000;
 
-const textOf = ({ id, type, data }: TailEntry): string => `event: ${type}\ndata: ${data}\nid: ${id}\n\n`;
-const entryOf = ({ id, type, data }: JobEvent): TailEntry => ({ id, type, data: JSON.stringify(data) });
+const ping = new TextEncoder().encode(": ping\n\n");
+const entryOf = ({ id, type, data }: JobEvent): LiveEntry => live({ id, type, data: JSON.stringify(data) });
 
 /** The id of a stream's entry; whatever else a client sends means from the beginning. */
 const positionOf = (header: string | undefined): string =>
@@ -26,41 +28,47 @@ function keepOpen(c: Context): void {
   server?.timeout?.(c.req.raw, 0);
 }
 
-async function* eventsOf(jobs: Jobs, tail: Tail, id: string, from: string): AsyncGenerator<TailEntry | "ping"> {
-  const listener = await tail.follow(id);
-  try {
-    let last = from;
-    // What is behind the stream's end, or of a job that Redis has forgotten, the store still knows, but for the progress.
-    const oldest = await listener.oldest();
-    for (const event of await jobs.history(id)) {
-      if (!isBefore(last, event.id) || (oldest !== undefined && !isBefore(event.id, oldest))) continue;
-      yield entryOf(event);
-      last = event.id;
+/** Bytes of the events behind `from`, to the end of the job. */
+async function* eventsOf(
+  jobs: Jobs,
+  tail: Tail,
+  listener: Listener,
+  id: string,
+  from: string,
+): AsyncGenerator<Uint8Array> {
+  let last = from;
+  // What the stream has lost of its beginning, or of a job that Redis has forgotten, the store knows, but for the progress.
+  const oldest = await listener.oldest();
+  for (const event of await jobs.history(id)) {
+    if (!isBefore(last, event.id) || (oldest !== undefined && !isBefore(event.id, oldest))) continue;
+    yield entryOf(event).bytes;
+    last = event.id;
+  }
+  let told: JobStatus | undefined;
+  for (;;) {
+    const entries = await listener.behind(last);
+    if (entries.length > 0) {
+      yield entries.length === 1 ? (entries[0] as LiveEntry).bytes : Buffer.concat(entries.map(({ bytes }) => bytes));
+      last = (entries.at(-1) as LiveEntry).id;
+      const status = entries.findLast(({ type }) => type === "status");
+      if (status) told = (JSON.parse(status.data) as { status: JobStatus }).status;
+      continue;
     }
-    let told: JobStatus | undefined;
-    for (;;) {
-      const entries = await listener.behind(last);
-      for (const entry of entries) {
-        yield entry;
-        last = entry.id;
-        if (entry.type === "status") told = (JSON.parse(entry.data) as { status: JobStatus }).status;
+    // A final status may be followed by a retry: the stream ends behind the last event of a job that is over.
+    if (told === undefined || finalStatuses.includes(told)) {
+      const status = (await jobs.redis.hget(keys.run(id), "status")) as JobStatus | null;
+      if (!status || finalStatuses.includes(status)) {
+        if ((await listener.behind(last)).length > 0) continue;
+        return;
       }
-      if (entries.length > 0) continue;
-      // A final status may be followed by a retry: the stream ends behind the last event of a job that is over.
-      if (told === undefined || finalStatuses.includes(told)) {
-        const status = await jobs.redis.hget(keys.run(id), "status");
-        if (!status || finalStatuses.includes(status as JobStatus)) {
-          if ((await listener.behind(last)).length > 0) continue;
-          return;
-        }
-        told = status as JobStatus;
-      }
-      const since = performance.now();
-      await listener.wait(last, PING_MS);
-      if (performance.now() - since >= PING_MS) yield "ping";
+      told = status;
     }
-  } finally {
-    listener.close();
+    const since = performance.now();
+    await listener.wait(last, PING_MS);
+    if (performance.now() - since >= PING_MS) yield ping;
+    // Of many listeners each hears several events at once: a write costs the same, whatever is in it.
+    const pause = Math.min(LONGEST_PAUSE_MS, tail.listeners * PAUSE_MS);
+    if (pause >= 20) await listener.pause(pause);
   }
 }
 
@@ -70,19 +78,29 @@ export function eventRoutes(jobs: Jobs, tail: Tail) {
     const id = c.req.param("id");
     found(await jobs.get(id), id);
     keepOpen(c);
-    c.header("content-type", "text/event-stream");
-    c.header("cache-control", "no-cache");
-    const events = eventsOf(jobs, tail, id, positionOf(c.req.header("last-event-id")));
-    return stream(
-      c,
-      async (out) => {
-        for await (const event of events) {
-          if (out.aborted) return;
-          await out.write(event === "ping" ? ": ping\n\n" : textOf(event));
+    const listener = await tail.follow(id);
+    const events = eventsOf(jobs, tail, listener, id, positionOf(c.req.header("last-event-id")));
+    let over = false;
+    const end = () => {
+      if (!over) listener.close();
+      over = true;
+    };
+    // Pulled: nothing piles up for a client that is slow.
+    const body = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        try {
+          const { value, done } = over ? { value: undefined, done: true } : await events.next();
+          if (value && !over) return controller.enqueue(value);
+          if (done && !over) controller.close();
+          end();
+        } catch (error) {
+          end();
+          controller.error(error);
         }
       },
-      async (error) => console.error(error),
-    );
+      cancel: end,
+    });
+    return c.body(body, 200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
   });
   // Registered apart: an SSE stream has no JSON body for the typed handlers to check.
   routes.openAPIRegistry.registerPath({

@@ -14,6 +14,18 @@ export interface TailEntry {
   readonly data: string;
 }
 
+/** As it is sent, made once for all listeners. */
+export interface LiveEntry extends TailEntry {
+  readonly bytes: Uint8Array;
+}
+
+const encoder = new TextEncoder();
+/** An event of an SSE stream. */
+export const live = (entry: TailEntry): LiveEntry => ({
+  ...entry,
+  bytes: encoder.encode(`event: ${entry.type}\ndata: ${entry.data}\nid: ${entry.id}\n\n`),
+});
+
 const BLOCK_MS = 5000;
 /** Entries that are read in one go, and kept of each job. */
 const COUNT = 200;
@@ -28,13 +40,14 @@ export function isBefore(a: string, b: string): boolean {
   return x < y || (x === y && i < j);
 }
 
-const decoded = ([id, fields]: RawEntry): TailEntry => ({ id, type: fields[1] as string, data: fields[3] as string });
+const decoded = ([id, fields]: RawEntry): LiveEntry =>
+  live({ id, type: fields[1] as string, data: fields[3] as string });
 
 interface Followed {
   /** Behind this one `latest` has everything. */
   from: string;
   last: string;
-  latest: TailEntry[];
+  latest: LiveEntry[];
   listeners: number;
   readonly waiting: Set<() => void>;
 }
@@ -47,6 +60,7 @@ export class Tail {
   /** Changes of which jobs there are: all, and those that the reader has seen. */
   private wanted = 0;
   private seen = 0;
+  private count = 0;
   private closed = false;
 
   constructor(
@@ -59,7 +73,7 @@ export class Tail {
 
   /** How many listen. */
   get listeners(): number {
-    return [...this.followed.values()].reduce((sum, { listeners }) => sum + listeners, 0);
+    return this.count;
   }
 
   /** Listens to a job until `close`. */
@@ -72,8 +86,10 @@ export class Tail {
       this.followed.set(job, of);
     }
     of.listeners++;
+    this.count++;
     this.wake();
     return new Listener(this.redis, job, of, () => {
+      this.count--;
       if (--of.listeners > 0) return;
       if (this.followed.get(job) === of) this.followed.delete(job);
     });
@@ -119,10 +135,10 @@ export class Tail {
     this.blocked = undefined;
   }
 
-  private take(of: Followed, entries: readonly TailEntry[]): void {
+  private take(of: Followed, entries: readonly LiveEntry[]): void {
     if (entries.length === 0) return;
     of.latest.push(...entries);
-    of.last = (entries.at(-1) as TailEntry).id;
+    of.last = (entries.at(-1) as LiveEntry).id;
     const dropped = of.latest.splice(0, Math.max(0, of.latest.length - COUNT)).at(-1);
     if (dropped) of.from = dropped.id;
     for (const wake of of.waiting) wake();
@@ -137,17 +153,31 @@ export class Tail {
 }
 
 export class Listener {
+  private wake: () => void = () => undefined;
+
   constructor(
     private readonly redis: Redis,
     private readonly job: string,
     private readonly of: Followed,
-    readonly close: () => void,
+    private readonly leave: () => void,
   ) {}
 
+  /** Ends a wait as well. Once. */
+  close(): void {
+    this.leave();
+    this.of.waiting.delete(this.wake);
+    this.wake();
+  }
+
   /** Entries behind `last`, at most some; none: there are no others by now. */
-  async behind(last: string): Promise<readonly TailEntry[]> {
+  async behind(last: string): Promise<readonly LiveEntry[]> {
     const { from, latest } = this.of;
-    if (!isBefore(last, from)) return latest.filter(({ id }) => isBefore(last, id));
+    if (!isBefore(last, from)) {
+      // Nearly always none or one is new, and there may be a thousand listeners.
+      let at = latest.length;
+      while (at > 0 && isBefore(last, (latest[at - 1] as LiveEntry).id)) at--;
+      return latest.slice(at);
+    }
     return (await this.redis.xrange(keys.events(this.job), `(${last}`, "+", "COUNT", COUNT)).map(decoded);
   }
 
@@ -160,16 +190,20 @@ export class Listener {
   async wait(last: string, milliseconds: number): Promise<void> {
     const { of } = this;
     if (isBefore(last, of.last)) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        of.waiting.delete(wake);
-        resolve();
-      }, milliseconds);
-      const wake = () => {
+    const waited = this.pause(milliseconds);
+    of.waiting.add(this.wake);
+    await waited;
+    of.waiting.delete(this.wake);
+  }
+
+  /** So many milliseconds, or until it is closed. */
+  pause(milliseconds: number): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.wake = () => {
         clearTimeout(timer);
         resolve();
       };
-      of.waiting.add(wake);
     });
   }
 }

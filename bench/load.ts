@@ -1,0 +1,100 @@
+/**
+ * Load beside training: `bun bench/load.ts [--streams 1000] [--rate 500] [--seconds 20] [--rounds 3] [--threads 1]`.
+ * A worker trains; windows without and with load come in turn. The load: so many open event streams of the running job,
+ * held by one process, and so many requests a second by autocannon (latencies corrected for coordinated omission), from
+ * another. All of it, clients included, shares the cores of this machine.
+ */
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { connect } from "../src/queue/redis.ts";
+import { startService } from "../test/service.ts";
+
+const { values } = parseArgs({
+  options: {
+    streams: { type: "string", default: "1000" },
+    rate: { type: "string", default: "500" },
+    seconds: { type: "string", default: "20" },
+    rounds: { type: "string", default: "3" },
+    threads: { type: "string", default: "1" },
+  },
+});
+const [streams, rate, seconds, rounds] = [values.streams, values.rate, values.seconds, values.rounds].map(Number) as [
+  ...[number, number, number, number],
+];
+process.env.MOCOD_LOG = "error";
+const service = await startService({ MOCOD_THREADS: values.threads });
+const main = join(import.meta.dir, "../cli/main.ts");
+// An API of its own process: the one of startService lives in this one.
+const api = Bun.spawn([process.execPath, main, "serve", "--no-worker", "--port", "18787"], {
+  env: { ...process.env, REDIS_URL: service.redisUrl, MOCOD_DATA_DIR: service.dataDir },
+  stdio: ["ignore", "ignore", "inherit"],
+});
+const url = "http://127.0.0.1:18787";
+const redis = connect(service.redisUrl);
+const redisPid = Number((await redis.info("server")).match(/process_id:(\d+)/)?.[1]);
+redis.disconnect();
+const row = (name: string, value: string) => console.log(`${name.padEnd(56)} ${value}`);
+
+/** CPU seconds that a process has used. */
+async function cpu(pid: number): Promise<number> {
+  const fields = (await Bun.file(`/proc/${pid}/stat`).text()).split(") ")[1]?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+try {
+  const { id } = await service.client.submit("pretrain", {
+    ...service.spec({ epochs: 100_000, monitor: { everyEpochs: 0, holdout: 20 }, batchSize: 64, splits: 8 }),
+    ...{ encoder: { arch: "resnet10", stem: "cifar", width: 16 }, dim: 128, queueSize: 2048 },
+  });
+  await service.until(id, ({ progress }) => (progress?.step ?? 0) > 20);
+  while (!(await fetch(`${url}/readyz`).catch(() => undefined))?.ok) await Bun.sleep(100);
+  /** Steps a second over a window. */
+  const pace = async (): Promise<number> => {
+    const stepOf = async () => (await service.client.job(id)).progress?.step ?? 0;
+    const [before, start] = [await stepOf(), performance.now()];
+    await Bun.sleep(seconds * 1000);
+    return ((await stepOf()) - before) / ((performance.now() - start) / 1000);
+  };
+  const ratios: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const quiet = await pace();
+    const listeners = Bun.spawn(
+      [process.execPath, join(import.meta.dir, "load_streams.ts"), `${url}/v1/jobs/${id}/events`, String(streams)],
+      { stdout: "pipe", stdin: "pipe", stderr: "inherit" },
+    );
+    const reader = listeners.stdout.getReader();
+    await reader.read(); // all are open
+    await Bun.sleep(10_000); // and have heard what was said before
+    const paths = [`/v1/jobs/${id}`, "/v1/jobs?limit=20", `/v1/jobs/${id}/metrics`, "/v1/workers"];
+    const requests = paths.flatMap((path) => ["--request", path]);
+    const cannon = Bun.spawn(
+      [process.execPath, join(import.meta.dir, "load_requests.ts"), url, String(rate), String(seconds), ...requests],
+      { stdout: "pipe", stderr: "inherit" },
+    );
+    const pids = [api.pid, redisPid, listeners.pid, cannon.pid];
+    const used = await Promise.all(pids.map(cpu));
+    const loaded = await pace();
+    const shares = (await Promise.all(pids.map(cpu))).map((now, i) =>
+      ((now - (used[i] as number)) / seconds).toFixed(2),
+    );
+    const told = JSON.parse(await new Response(cannon.stdout).text()) as Record<string, number>;
+    listeners.stdin.end();
+    const heard = JSON.parse(new TextDecoder().decode((await reader.read()).value)) as { open: number; events: number };
+    await listeners.exited;
+    ratios.push(loaded / quiet);
+    row(`round ${round + 1}: training, steps/s without and with load`, `${quiet.toFixed(1)} ${loaded.toFixed(1)}`);
+    row(
+      "  requests/s, p50, p99, longest (ms), not 2xx",
+      `${told.rate} ${told.p50} ${told.p99} ${told.max} ${told.bad}`,
+    );
+    row("  event streams open, events heard in all", `${heard.open} ${heard.events}`);
+    row("  shares of a core: API, Redis, clients: streams, requests", shares.join(" "));
+  }
+  const sorted = ratios.sort((a, b) => a - b);
+  row("training with load : without, median", (sorted[Math.floor(sorted.length / 2)] as number).toFixed(3));
+} finally {
+  api.kill("SIGTERM");
+  await api.exited;
+  await service.stop();
+}
+process.exit(0);
