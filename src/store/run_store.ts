@@ -66,10 +66,13 @@ export class RunStore {
   }
 
   async readLines<T>(name: string): Promise<T[]> {
+    return (await this.readTexts(name)).map((text) => JSON.parse(text) as T);
+  }
+
+  /** Lines of JSON, as they are. */
+  async readTexts(name: string): Promise<string[]> {
     const bytes = await this.blobs.read(this.prefix + name);
-    if (!bytes) return [];
-    const texts = decoder.decode(bytes).split("\n").filter(Boolean);
-    return texts.map((text) => JSON.parse(text) as T);
+    return bytes ? decoder.decode(bytes).split("\n").filter(Boolean) : [];
   }
 
   async writeLines(name: string, lines: readonly unknown[]): Promise<void> {
