@@ -1,7 +1,9 @@
 /** HTTP into queue entries. Loads no tensor library and opens no port. */
 import type { Jobs } from "../src/queue/jobs.ts";
+import type { Plans } from "../src/queue/plans.ts";
 import type { Tail } from "../src/queue/tail.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
+import type { Webhooks } from "../src/store/webhooks.ts";
 import { actionRoutes } from "./actions.ts";
 import { addPage } from "./assets.ts";
 import { addDocument } from "./document.ts";
@@ -11,17 +13,21 @@ import { addHealth } from "./health.ts";
 import { jobRoutes } from "./jobs.ts";
 import { outputRoutes } from "./outputs.ts";
 import { pipelineRoutes } from "./pipelines.ts";
+import { planRoutes } from "./plans.ts";
 import { problem, problemOf } from "./problem.ts";
 import { newApp } from "./routes.ts";
+import { webhookRoutes } from "./webhooks.ts";
 
 export interface AppDeps {
   jobs: Jobs;
   tail: Tail;
+  plans: Plans;
+  hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
 }
 
-export function createApp({ jobs, tail, apiKeys, guard }: AppDeps) {
+export function createApp({ jobs, tail, plans, hooks, apiKeys, guard }: AppDeps) {
   const app = newApp();
   app.onError((error, c) => problemOf(c, error));
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
@@ -35,7 +41,9 @@ export function createApp({ jobs, tail, apiKeys, guard }: AppDeps) {
     .route("/", jobRoutes(jobs))
     .route("/", actionRoutes(jobs))
     .route("/", outputRoutes(jobs))
-    .route("/", pipelineRoutes(jobs));
+    .route("/", pipelineRoutes(jobs))
+    .route("/", planRoutes(jobs, plans))
+    .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }
 
 /** Of the typed client: see client.ts. */

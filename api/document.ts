@@ -20,7 +20,8 @@ const tags = [
   { name: "actions", description: "Pause, resume, cancel, retry, extend and fork." },
   { name: "outputs", description: "Events, figures, logs, checkpoints and files." },
   { name: "pipelines", description: "Graphs of jobs and sweeps, and one table of what they came to." },
-  { name: "service", description: "Workers, plans and webhooks." },
+  { name: "webhooks", description: "Events that are sent to a URL." },
+  { name: "service", description: "Workers and plans." },
 ];
 
 const page = `<!doctype html>

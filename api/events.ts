@@ -23,7 +23,7 @@ const positionOf = (header: string | undefined): string =>
   (/^\d{1,15}(-\d{1,15})?$/.test(header ?? "") ? header : "0") as string;
 
 /** Bun closes a connection that is quiet for 10 seconds; not this one. */
-function keepOpen(c: Context): void {
+export function keepOpen(c: Context): void {
   const server = getBunServer(c) as { timeout?: (request: Request, seconds: number) => void } | undefined;
   server?.timeout?.(c.req.raw, 0);
 }

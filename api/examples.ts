@@ -58,7 +58,15 @@ export const results = [
   },
 ];
 export const seenPipeline = {
-  ...{ id: pipelineId, name: "temperatures", priority: 0, metadata: {}, createdAt: at, status: "running" as const },
+  ...{
+    id: pipelineId,
+    name: "temperatures",
+    priority: 0,
+    metadata: {},
+    createdAt: at,
+    status: "running" as const,
+    finishedAt: null,
+  },
   ...{ spec: { jobs: pipeline.jobs, sweep: pipeline.sweep }, counts: { succeeded: 3, running: 1, waiting: 14 } },
   jobs: [
     {
@@ -68,3 +76,17 @@ export const seenPipeline = {
   ],
   results,
 };
+
+export const plan = {
+  ...{ device: "wasm", why: "WASM: no GPU was found", threads: 8, images: 58_000, passes: 1 },
+  memory: {
+    ...{ state: 8_400_000, thread: 41_000_000, checkpoint: 9_800_000, program: 505_000_000, images: 54_880_000 },
+    ...{ gpu: 0, total: 906_000_000 },
+  },
+  time: { step: 0.021, stepsPerEpoch: 906, watch: 1.9, epoch: 19, total: 420 },
+  ...{ warnings: [], worker: worker.id, busy: false },
+};
+
+export const newWebhook = { url: "https://lab.example.org/hooks", events: ["job.failed" as const] };
+export const webhook = { id: webhookId, ...newWebhook, createdAt: at };
+export const secretWebhook = { ...webhook, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };

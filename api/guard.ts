@@ -18,7 +18,13 @@ const isPage = (path: string): boolean => path === "/" || path.startsWith("/asse
 const isDocs = (path: string): boolean => path === "/docs" || path.startsWith("/docs/");
 const isOpen = (path: string): boolean => harmless.has(path) || isPage(path) || isDocs(path);
 
-const scopeOf = (c: Context): Scope => (["GET", "HEAD", "OPTIONS"].includes(c.req.method) ? "read" : "submit");
+/** What says something of other systems, or reaches into the queues. */
+const isAdmin = (path: string): boolean => /^\/(v1\/webhooks|queues)(\/|$)/.test(path);
+
+function scopeOf({ req }: Context): Scope {
+  if (isAdmin(req.path)) return "admin";
+  return ["GET", "HEAD", "OPTIONS"].includes(req.method) ? "read" : "submit";
+}
 
 /** How deep arrays and objects of a JSON text nest, strings left out. */
 export function depthOf(text: string): number {
@@ -87,9 +93,12 @@ export interface GuardOptions {
   readonly requestsPerSecond: number;
   /** Only this machine can reach the API. */
   readonly loopback: boolean;
+  /** Webhooks may go to addresses that are not public. */
+  readonly webhookPrivate: boolean;
 }
 
-export function addGuard(app: OpenAPIHono, keys: ApiKeys, { requestsPerSecond, loopback }: GuardOptions): void {
+export function addGuard(app: OpenAPIHono, keys: ApiKeys, options: GuardOptions): void {
+  const { requestsPerSecond, loopback } = options;
   const nothing = { defaultSrc: ["'none'"], frameAncestors: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"] };
   const own = {
     scriptSrc: ["'self'"],

@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { ConflictError } from "../src/queue/jobs.ts";
+import { NoWorkerError } from "../src/queue/plans.ts";
 import { KeyReusedError } from "../src/queue/submit.ts";
 import { SpecError } from "../src/spec/job.ts";
 import { StoreError } from "../src/store/errors.ts";
@@ -29,6 +30,7 @@ export function problemOf(c: Context, error: Error): Response {
   if (error instanceof ConflictError) return problem(c, 409, error.message, { jobStatus: error.status });
   if (error instanceof KeyReusedError) return problem(c, 422, error.message);
   if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);
+  if (error instanceof NoWorkerError) return problem(c, 503, error.message);
   if (error instanceof UserError) return problem(c, 422, error.message);
   // Whoever sent it has gone: nobody reads this.
   if (error.name === "AbortError") return problem(c, 400, "the connection was closed before the request was whole");

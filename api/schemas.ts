@@ -3,6 +3,7 @@ import { z } from "@hono/zod-openapi";
 import { pipelineStatuses } from "../src/queue/pipelines.ts";
 import { jobStatuses, jobTypes } from "../src/spec/job.ts";
 import { pipelineSpec } from "../src/spec/pipeline.ts";
+import { webhookEvents } from "../src/store/webhooks.ts";
 
 export const type = z.enum(jobTypes);
 export const name = z.string().min(1).max(200);
@@ -147,6 +148,7 @@ export const pipeline = z
     priority,
     metadata: z.record(z.string(), z.string()),
     createdAt: z.string(),
+    finishedAt: z.string().nullable(),
     status: z.enum(pipelineStatuses).describe("failed: all are over, and not all have succeeded"),
     spec: z.object({ jobs: z.record(z.string(), z.unknown()), sweep: z.record(z.string(), z.unknown()).optional() }),
     counts: z.partialRecord(z.enum(jobStatuses), z.int()),
@@ -164,3 +166,54 @@ export const pipeline = z
     results: z.array(resultRow),
   })
   .openapi("Pipeline");
+
+export const plan = z
+  .object({
+    device: z.string(),
+    why: z.string().describe("why it is that one"),
+    threads: z.int(),
+    images: z.int().describe("training images, without those held out"),
+    memory: z.object({
+      state: z.number().describe("parameters, momenta, gradients, queue"),
+      thread: z.number().describe("of each thread"),
+      checkpoint: z.number().describe("while one is written"),
+      program: z.number(),
+      images: z.number(),
+      gpu: z.number().describe("on the GPU"),
+      total: z.number(),
+    }),
+    passes: z.int().describe("in which a batch goes through the encoders"),
+    time: z.object({
+      step: z.number(),
+      stepsPerEpoch: z.int(),
+      watch: z.number().describe("one vote of the monitor"),
+      epoch: z.number(),
+      total: z.number(),
+    }),
+    warnings: z.array(z.string()),
+    worker: z.string().describe("which has measured"),
+    busy: z.boolean().describe("it had a job in hand meanwhile"),
+  })
+  .openapi("Plan");
+
+const webhookUrl = z
+  .url({ protocol: /^https?$/, error: "an http or https URL" })
+  .max(2000)
+  .refine((url) => URL.canParse(url) && new URL(url).username === "", "a URL without a user or password")
+  .openapi({ format: "uri" });
+
+export const webhookSubmission = z.strictObject({
+  url: webhookUrl,
+  events: z
+    .array(z.enum(webhookEvents))
+    .min(1)
+    .default(["job.succeeded", "job.failed", "job.cancelled", "pipeline.finished"]),
+});
+
+export const webhook = z
+  .object({ id: z.string(), url: z.string(), events: z.array(z.enum(webhookEvents)).readonly(), createdAt: z.string() })
+  .openapi("Webhook");
+
+export const secretWebhook = webhook
+  .extend({ secret: z.string().describe("to verify signatures with: whsec_ and base64") })
+  .openapi("SecretWebhook");

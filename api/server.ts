@@ -1,10 +1,13 @@
 import type { Logger } from "pino";
+import { Deliveries } from "../src/queue/deliveries.ts";
 import { Jobs } from "../src/queue/jobs.ts";
+import { Plans } from "../src/queue/plans.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { Tail } from "../src/queue/tail.ts";
 import { startTending } from "../src/queue/tend.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
+import { Webhooks } from "../src/store/webhooks.ts";
 import type { Env } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
 import { createApp } from "./app.ts";
@@ -36,9 +39,13 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
       `MOCOD_HOST: got ${env.host}, which others can reach, and there is no key: make one with \`mocod keys create\``,
     );
   }
-  const guard = { requestsPerSecond: env.requestsPerSecond, loopback };
+  const { requestsPerSecond, webhookPrivate } = env;
+  const guard = { requestsPerSecond, loopback, webhookPrivate };
   const tail = new Tail(redis, () => connect(redisUrl), warn);
-  const app = createApp({ jobs, tail, apiKeys, guard });
+  const plans = new Plans(redis, () => connect(redisUrl));
+  const hooks = new Webhooks(blobs);
+  const deliveries = new Deliveries(jobs, hooks, redisUrl, { allowPrivate: webhookPrivate }, warn);
+  const app = createApp({ jobs, tail, plans, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
@@ -52,6 +59,8 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     async stop() {
       await server.stop(true);
       tail.close();
+      await plans.close();
+      await deliveries.close();
       await stopTending();
       await jobs.close();
       redis.disconnect();

@@ -6,10 +6,12 @@ import { createClient } from "../api/client.ts";
 import * as examples from "../api/examples.ts";
 import { startApi } from "../api/server.ts";
 import { Jobs } from "../src/queue/jobs.ts";
+import { Plans } from "../src/queue/plans.ts";
 import { connect, startEmbeddedRedis } from "../src/queue/redis.ts";
 import { Tail } from "../src/queue/tail.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { Webhooks } from "../src/store/webhooks.ts";
 import { readEnv } from "../src/util/env.ts";
 import { createLogger } from "../src/util/logger.ts";
 import { temporaryFolder } from "./helpers.ts";
@@ -60,9 +62,10 @@ test("every route is in it, and it has no other", async () => {
     () => connect(redis.url),
     () => undefined,
   );
+  const plans = new Plans(connection, () => connect(redis.url));
   const app: AppType = createApp({
-    ...{ jobs, tail, apiKeys: new ApiKeys(jobs.archive.blobs) },
-    guard: { requestsPerSecond: 0, loopback: true },
+    ...{ jobs, tail, plans, hooks: new Webhooks(jobs.archive.blobs), apiKeys: new ApiKeys(jobs.archive.blobs) },
+    guard: { requestsPerSecond: 0, loopback: true, webhookPrivate: false },
   });
   const routes = app.routes
     .filter(({ path, method }) => path.startsWith("/v1/") && method !== "ALL")
@@ -74,6 +77,7 @@ test("every route is in it, and it has no other", async () => {
       .sort(),
   ).toEqual([...new Set(routes)].sort());
   tail.close();
+  await plans.close();
   await jobs.close();
   connection.disconnect();
 });

@@ -69,6 +69,7 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
         if (message.kind === "progress") listener.progress(message.progress);
         return;
       case "device":
+      case "planned":
         return;
       default:
         ending = message;

@@ -7,11 +7,12 @@ import { FencedError, StoreError } from "../src/store/errors.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { evaluate } from "../src/train/index.ts";
+import { plan } from "../src/train/plan.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { dieWithParent } from "./orphan.ts";
-import type { Ending, FromChild, StartMessage, ToChild } from "./protocol.ts";
+import type { Ending, FromChild, PlanMessage, StartMessage, ToChild } from "./protocol.ts";
 
 /** Signs of life that are told: at most one in so many milliseconds. */
 const ALIVE_MS = 1000;
@@ -86,9 +87,15 @@ async function probe(device: "auto" | "webgpu" | "wasm"): Promise<void> {
   }
 }
 
+async function planRun({ spec, dataDir, datasetRoots, threads, device }: PlanMessage): Promise<FromChild> {
+  const context = { cache: join(dataDir, "datasets"), roots: datasetRoots, log: () => undefined };
+  return { kind: "planned", plan: await plan(spec, { threads, device }, context) };
+}
+
 process.on("message", (message: ToChild) => {
   if (message.kind === "permit") questions.shift()?.(message.granted);
   else if (message.kind === "probe") probe(message.device);
+  else if (message.kind === "plan") planRun(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "start") run(message).then(send, (error: unknown) => send(failure(error)));
   else {
     stop = message.why;

@@ -1,6 +1,7 @@
 /** What a worker and the child that computes for it say to each other over IPC. */
 import type { DeviceWish } from "../src/backend/choose.ts";
 import type { JobSpecs, JobType, Progress } from "../src/spec/job.ts";
+import type { Plan } from "../src/spec/plan.ts";
 import type { StopReason } from "../src/train/reporter.ts";
 
 export interface StartMessage {
@@ -17,13 +18,24 @@ export interface StartMessage {
   device: DeviceWish;
 }
 
+export interface PlanMessage {
+  kind: "plan";
+  spec: JobSpecs["pretrain"];
+  dataDir: string;
+  datasetRoots: readonly string[] | undefined;
+  threads: number;
+  device: DeviceWish;
+}
+
 export type ToChild =
   | StartMessage
   | { kind: "stop"; why: StopReason }
   /** The answer to the oldest question that has none yet. */
   | { kind: "permit"; granted: boolean }
   /** What is there to compute on? */
-  | { kind: "probe"; device: DeviceWish };
+  | { kind: "probe"; device: DeviceWish }
+  /** What would such a run take? */
+  | PlanMessage;
 
 export type FromChild =
   | { kind: "ready" }
@@ -35,6 +47,7 @@ export type FromChild =
   /** May what is written now be published in the run's name? */
   | { kind: "permit" }
   | { kind: "device"; webgpu: boolean; name: string }
+  | { kind: "planned"; plan: Plan }
   | Ending;
 
 export type Ending =

@@ -12,6 +12,7 @@ import { startTending } from "../src/queue/tend.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
 import { capabilities } from "./capabilities.ts";
+import { startPlanner } from "./planner.ts";
 import { type QueueEntry, Supervisor } from "./supervisor.ts";
 
 /** From SIGTERM to the end, whatever Redis and the child do. */
@@ -84,6 +85,7 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
   let stopped = false;
   open("any");
   if (info.webgpu) open("webgpu");
+  const planner = startPlanner(redisUrl, env, info.id, () => supervisor.held !== null, log);
   const heart = setInterval(() => {
     told(beat());
     told(supervisor.look());
@@ -95,7 +97,7 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
       stopped = true;
       supervisor.shutdown();
       const closed = (async () => {
-        await Promise.all(workers.map((worker) => worker.close()));
+        await Promise.all([planner.close(), ...workers.map((worker) => worker.close())]);
         clearInterval(heart);
         await stopTending();
         await jobs.fleet.leave(info.id);

@@ -37,6 +37,10 @@ export const keys = {
   marker: "mocod:store",
   /** Who does the housekeeping just now. */
   tending: "mocod:tending",
+  /** Every change of a status, a capped stream; how far webhooks have heard it, and who tells them just now. */
+  outbox: "mocod:outbox",
+  outboxHeard: "mocod:outbox:heard",
+  outboxLock: "mocod:outbox:lock",
   workers: "mocod:workers",
   worker: (id: string) => `mocod:worker:${id}`,
   /** BullMQ's own: the lock on an entry, its hash, and the queue by priority. */

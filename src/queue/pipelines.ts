@@ -40,6 +40,8 @@ export interface Pipeline extends Pick<StoredPipeline, "id" | "name" | "priority
   status: PipelineStatus;
   /** How many jobs there are of each status that any has. */
   counts: Partial<Record<JobStatus, number>>;
+  /** When the last of its jobs ended, ISO 8601; null: not all have. */
+  finishedAt: string | null;
   jobs: (Pick<PlannedJob, "id" | "node" | "type" | "params" | "seed"> & { status: JobStatus; error: string | null })[];
   results: ReportRow[];
 }
@@ -154,9 +156,11 @@ export class Pipelines {
     // A job that was deleted is in the table no more; one that is not submitted yet is unfinished.
     const rows = stored.submitted ? there : seen;
     const { id, name, priority, metadata, createdAt, spec } = stored;
+    const status = statusOf(rows.map(({ job }) => job?.status ?? "waiting"));
+    const ends = there.flatMap(({ job }) => job?.finishedAt ?? []).sort();
     return {
-      ...{ id, name, priority, metadata, createdAt, spec, counts },
-      status: statusOf(rows.map(({ job }) => job?.status ?? "waiting")),
+      ...{ id, name, priority, metadata, createdAt, spec, counts, status },
+      finishedAt: status === "succeeded" || status === "failed" ? (ends.at(-1) ?? createdAt) : null,
       jobs: rows.map(({ id: of, node, type, params, seed, job }) => ({
         ...{ id: of, node, type, params, seed, status: job?.status ?? "waiting", error: job?.error ?? null },
       })),

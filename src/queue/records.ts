@@ -8,6 +8,8 @@ import { keys, type QueueName } from "./keys.ts";
 export const JOB_FORMAT = 1;
 const EVENTS_KEPT = 5000;
 const HISTORY_KEPT = 1000;
+/** Changes of status that webhooks may not have heard of yet. */
+const OUTBOX_KEPT = 10_000;
 
 /** What attempts of a job have come to. */
 export interface Attempts {
@@ -125,6 +127,7 @@ if after ~= before then
   for _, s in ipairs(final) do over = over or s == after end
   redis.call('HSET', run, 'finishedAt', over and ARGV[12] or '')
   if over then redis.call('ZADD', KEYS[5], ARGV[9], id) else redis.call('ZREM', KEYS[5], id) end
+  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[13], '*', 'job', id, 'status', after)
 end
 if kind == 'status' then
   local told = cjson.decode(data)
@@ -169,6 +172,7 @@ export async function changeRecord(redis: Redis, id: string, change: Change): Pr
     keys.finished,
     keys.dirty,
     keys.statusPrefix,
+    keys.outbox,
   ];
   const answer = (await redis.eval(
     CHANGE,
@@ -186,6 +190,7 @@ export async function changeRecord(redis: Redis, id: string, change: Change): Pr
     EVENTS_KEPT,
     HISTORY_KEPT,
     new Date().toISOString(),
+    OUTBOX_KEPT,
   )) as [JobStatus, JobStatus, number] | null;
   if (!answer) throw new Error(`job ${id} is not in Redis`);
   return { before: answer[0], after: answer[1], changed: answer[2] === 1 };

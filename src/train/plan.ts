@@ -6,6 +6,7 @@ import { datasetSize } from "../data/size.ts";
 import type { DataContext } from "../data/types.ts";
 import { openDevice } from "../kernels/index.ts";
 import { lint } from "../spec/lint.ts";
+import type { Plan } from "../spec/plan.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 import { expectFit, type Footprint, footprint, hostFootprint } from "./footprint.ts";
@@ -14,29 +15,6 @@ import { dealNoise, rehearse } from "./rehearsal.ts";
 import type { Computing } from "./session.ts";
 import { unitsOf } from "./state.ts";
 import type { Task } from "./tasks.ts";
-
-export interface Plan {
-  /** As results name it, and why it was chosen. */
-  device: string;
-  why: string;
-  threads: number;
-  /** Training images, without those held out. */
-  images: number;
-  /** Bytes; `images` those of the dataset or of the ring that streams it; `gpu` those on the GPU, 0 without one. */
-  memory: Footprint & { images: number; gpu: number };
-  /** In which a batch goes through the encoders, as there is room for it on a GPU. */
-  passes: number;
-  /** Seconds. */
-  time: {
-    step: number;
-    stepsPerEpoch: number;
-    /** One vote of the monitor. */
-    watch: number;
-    epoch: number;
-    total: number;
-  };
-  warnings: string[];
-}
 
 /** Seconds of repetition: compilers of JavaScript and WASM need some before a step is as fast as it will be. */
 const WARM_UP = 4;

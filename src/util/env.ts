@@ -28,6 +28,7 @@ const schema = z.object({
     .regex(/^mocod_/, "mocod_…, as `mocod keys create` printed it")
     .optional(),
   MOCOD_REDIS_JOBS: integer(0, 1_000_000).default(500),
+  MOCOD_WEBHOOK_PRIVATE: z.enum(["0", "1"]).default("0"),
 });
 
 export interface Env {
@@ -53,6 +54,8 @@ export interface Env {
   apiKey: string | undefined;
   /** Finished jobs whose records stay in Redis; older ones are read from the store. */
   redisJobs: number;
+  /** Webhooks may go to addresses of this machine and of private networks. */
+  webhookPrivate: boolean;
 }
 
 /** Throws UserError that names every bad variable. Empty variables count as unset. */
@@ -79,6 +82,7 @@ export function readEnv(source: Record<string, string | undefined> = process.env
     requestsPerSecond: env.MOCOD_RATE_LIMIT,
     apiKey: env.MOCOD_API_KEY,
     redisJobs: env.MOCOD_REDIS_JOBS,
+    webhookPrivate: env.MOCOD_WEBHOOK_PRIVATE === "1",
     host: env.MOCOD_HOST,
     port: env.MOCOD_PORT,
     threads: env.MOCOD_THREADS ?? availableParallelism(),

@@ -1,0 +1,35 @@
+/** What a run would take, asked before it is submitted. */
+import { createRoute, z } from "@hono/zod-openapi";
+import type { Jobs } from "../src/queue/jobs.ts";
+import type { Plans } from "../src/queue/plans.ts";
+import { parseSpec } from "../src/spec/job.ts";
+import { keepOpen } from "./events.ts";
+import * as examples from "./examples.ts";
+import { guarded, invalid, json, newApp } from "./routes.ts";
+import * as schemas from "./schemas.ts";
+
+const planRoute = createRoute({
+  ...{ method: "post", path: "/v1/plan", operationId: "planRun", tags: ["service"] },
+  summary: "Say what a pretraining run would take",
+  description:
+    "A worker trains for some seconds on the spec, so that the times are measured and not guessed; asked again within " +
+    "ten minutes the answer is the same. `busy`: it had a job in hand, and will be faster than that.",
+  request: {
+    body: {
+      required: true,
+      ...json(z.strictObject({ spec: z.record(z.string(), z.unknown()) }), "a pretrain spec", {
+        spec: examples.submission.spec,
+      }),
+    },
+  },
+  responses: { 200: json(schemas.plan, "memory in bytes, time in seconds", examples.plan), ...invalid, ...guarded },
+});
+
+export const planRoutes = (jobs: Jobs, plans: Plans) =>
+  newApp().openapi(planRoute, async (c) => {
+    keepOpen(c);
+    const spec = parseSpec("pretrain", c.req.valid("json").spec);
+    const workers = await jobs.fleet.list();
+    const { plan, worker, busy } = await plans.ask(spec, workers.length);
+    return c.json({ ...plan, worker, busy }, 200);
+  });
