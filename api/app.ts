@@ -6,6 +6,7 @@ import type { ApiKeys } from "../src/store/api_keys.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { actionRoutes } from "./actions.ts";
 import { addPage } from "./assets.ts";
+import { addBoard } from "./board.ts";
 import { addDocument } from "./document.ts";
 import { eventRoutes } from "./events.ts";
 import { addGuard, type GuardOptions } from "./guard.ts";
@@ -35,6 +36,7 @@ export function createApp({ jobs, tail, plans, hooks, apiKeys, guard }: AppDeps)
   addPage(app);
   addHealth(app, jobs);
   addDocument(app);
+  addBoard(app, jobs);
   app.route("/", eventRoutes(jobs, tail));
   // Chained, so that the client's types follow from the routes.
   return app

@@ -16,13 +16,12 @@ const DEPTH = 32;
 const harmless = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
 const isPage = (path: string): boolean => path === "/" || path.startsWith("/assets/");
 const isDocs = (path: string): boolean => path === "/docs" || path.startsWith("/docs/");
+const isBoard = (path: string): boolean => path === "/queues" || path.startsWith("/queues/");
 const isOpen = (path: string): boolean => harmless.has(path) || isPage(path) || isDocs(path);
 
-/** What says something of other systems, or reaches into the queues. */
-const isAdmin = (path: string): boolean => /^\/(v1\/webhooks|queues)(\/|$)/.test(path);
-
 function scopeOf({ req }: Context): Scope {
-  if (isAdmin(req.path)) return "admin";
+  // What says something of other systems, or reaches into the queues.
+  if (isBoard(req.path) || req.path === "/v1/webhooks" || req.path.startsWith("/v1/webhooks/")) return "admin";
   return ["GET", "HEAD", "OPTIONS"].includes(req.method) ? "read" : "submit";
 }
 
@@ -70,16 +69,28 @@ function rateLimit(perSecond: number): MiddlewareHandler {
   };
 }
 
+/** A browser that opens the board has no other way to show a key than HTTP's own form. */
+function tokenOf(c: Context): string | undefined {
+  const header = c.req.header("authorization");
+  const basic = isBoard(c.req.path) ? header?.match(/^Basic ([A-Za-z0-9+/=]+)$/)?.[1] : undefined;
+  if (basic)
+    return Buffer.from(basic, "base64")
+      .toString()
+      .replace(/^[^:]*:/, "");
+  return header?.match(/^Bearer (\S+)$/)?.[1];
+}
+
 /** On loopback none is asked for as long as there is none at all. Elsewhere, revoking the last one closes the API. */
 function authenticate(keys: ApiKeys, loopback: boolean): MiddlewareHandler {
   return async (c, next) => {
     if (isOpen(c.req.path) || (loopback && !(await keys.exist()))) return next();
-    const token = c.req.header("authorization")?.match(/^Bearer (\S+)$/)?.[1];
+    const token = tokenOf(c);
     const key = token === undefined ? undefined : await keys.verify(token);
     if (!key) {
       const why = token === undefined ? "give a key: Authorization: Bearer mocod_…" : "the key is not valid";
       const response = problem(c, 401, `${why}; \`mocod keys create\` makes one`);
-      response.headers.set("www-authenticate", 'Bearer realm="mocod"');
+      // A browser shows a form for the second: any name, the key as the password.
+      response.headers.set("www-authenticate", isBoard(c.req.path) ? 'Basic realm="mocod"' : 'Bearer realm="mocod"');
       return response;
     }
     const needed = scopeOf(c);
@@ -108,11 +119,12 @@ export function addGuard(app: OpenAPIHono, keys: ApiKeys, options: GuardOptions)
   };
   const forData = secureHeaders({ contentSecurityPolicy: nothing });
   const forPage = secureHeaders({ contentSecurityPolicy: { ...nothing, ...own } });
-  // Swagger UI sets styles of its own.
-  const forDocs = secureHeaders({
-    contentSecurityPolicy: { ...nothing, ...own, styleSrc: ["'self'", "'unsafe-inline'"] },
-  });
-  const policyOf = (path: string) => (isPage(path) ? forPage : isDocs(path) ? forDocs : forData);
+  // Swagger UI and bull-board set styles of their own.
+  const styled = { ...nothing, ...own, styleSrc: ["'self'", "'unsafe-inline'"] };
+  const forDocs = secureHeaders({ contentSecurityPolicy: styled });
+  const forBoard = secureHeaders({ contentSecurityPolicy: { ...styled, baseUri: ["'self'"] } });
+  const policyOf = (path: string) =>
+    isPage(path) ? forPage : isDocs(path) ? forDocs : isBoard(path) ? forBoard : forData;
   app.use((c, next) => policyOf(c.req.path)(c, next));
   app.use(rateLimit(requestsPerSecond));
   app.use(authenticate(keys, loopback));

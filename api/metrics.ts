@@ -22,6 +22,7 @@ export function createMetrics(jobs: Jobs): Registry {
     eta: gauge("job_eta_seconds", "seconds left by the pace so far, of each running job", running),
     seconds: gauge("job_seconds", "since the job began, of each running job", running),
     dataWait: gauge("job_data_wait", "share of the time spent waiting for images, of each running job", running),
+    checkpoint: gauge("job_checkpoint_seconds", "of the newest checkpoint, snapshot to store", running),
     knn: gauge("job_knn", "kNN top-1 of the monitor, of each running job", running),
   };
 
@@ -52,6 +53,7 @@ export function createMetrics(jobs: Jobs): Registry {
       set(ofJobs.eta, labels, progress?.eta);
       set(ofJobs.seconds, labels, (startedAt && (Date.now() - Date.parse(startedAt)) / 1000) || null);
       set(ofJobs.dataWait, labels, progress?.dataWait);
+      set(ofJobs.checkpoint, labels, progress?.checkpointSeconds);
       set(ofJobs.knn, labels, progress?.knn);
     }
   };

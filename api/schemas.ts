@@ -45,6 +45,7 @@ const progress = z.object({
   eta: z.number().nullable().describe("seconds left, by the pace so far"),
   knn: z.number().nullable().describe("top-1 of the monitor"),
   dataWait: z.number().describe("share of the time spent waiting for images"),
+  checkpointSeconds: z.number().nullable().describe("from the snapshot of the newest checkpoint to the store"),
   verdict: z.object({ state: z.string(), message: z.string() }).nullable(),
 });
 

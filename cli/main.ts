@@ -9,6 +9,7 @@ import { scopes } from "../src/store/api_keys.ts";
 import { type Env, readEnv } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
 import { createLogger } from "../src/util/logger.ts";
+import { startTelemetry } from "../src/util/telemetry.ts";
 import { startWorker } from "../workers/worker.ts";
 import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
@@ -70,21 +71,25 @@ command("serve", "the API, a worker, and an embedded Redis unless one is given")
     const env = envOf(options);
     const log = createLogger("mocod");
     const stopped = untilStopped();
+    const stopTelemetry = startTelemetry("mocod");
     const redis = await openRedis(env);
     const api = await startApi(redis.url, env, log);
     const worker = options.worker ? await startWorker(redis.url, env, log) : undefined;
     await stopped;
     await worker?.stop();
     await api.stop();
+    await stopTelemetry();
     await redis.stop();
   });
 
 command("worker", "a worker for the jobs of a running service").action(async (options) => {
   const env = envOf(options);
   const stopped = untilStopped();
+  const stopTelemetry = startTelemetry("mocod-worker");
   const worker = await startWorker(findRedis(env), env, createLogger("worker"));
   await stopped;
   await worker.stop();
+  await stopTelemetry();
 });
 
 const clientOf = (env: Env) => new Client(`http://${env.host}:${env.port}`, env.apiKey);

@@ -3,6 +3,7 @@ import { Worker } from "bullmq";
 import type { Logger } from "pino";
 import { PLANS, type Planned } from "../src/queue/plans.ts";
 import { connect } from "../src/queue/redis.ts";
+import { telemetry } from "../src/queue/telemetry.ts";
 import type { Plan } from "../src/spec/plan.ts";
 import type { PretrainSpec } from "../src/spec/pretrain.ts";
 import type { Env } from "../src/util/env.ts";
@@ -43,7 +44,7 @@ export function startPlanner(redisUrl: string, env: Env, id: string, busy: () =>
       const answer = await planInChild(env, data.spec);
       return "refused" in answer ? answer : { plan: answer, worker: id, busy: before || busy() };
     },
-    { connection: connect(redisUrl), concurrency: 1, lockDuration: 2 * LIMIT_MS },
+    { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
   );
   worker.on("error", (error) => log.warn({ error: error.message }, "plans"));
   // A question is not worth waiting for: whoever asked asks again.

@@ -8,6 +8,7 @@ import { HEARTBEAT_MS } from "../src/queue/fleet.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { CONTROL_CHANNEL, QUEUES, type QueueName } from "../src/queue/keys.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
+import { telemetry } from "../src/queue/telemetry.ts";
 import { startTending } from "../src/queue/tend.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
@@ -68,6 +69,7 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
       {
         connection: connect(redisUrl),
         concurrency: 1,
+        telemetry,
         lockDuration: lockMs,
         // Whole milliseconds: Redis refuses others, and nothing would ever be found stalled.
         lockRenewTime: Math.round(lockMs / RENEWALS),

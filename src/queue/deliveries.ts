@@ -14,8 +14,9 @@ import type { Jobs } from "./jobs.ts";
 import { keys } from "./keys.ts";
 import { Pipelines } from "./pipelines.ts";
 import { connect } from "./redis.ts";
+import { telemetry } from "./telemetry.ts";
 
-const DELIVERIES = "mocod-webhooks";
+export const DELIVERIES = "mocod-webhooks";
 /** After which failures of a delivery follow each other: Standard Webhooks' schedule, a day in all. */
 const DELAYS_S = [5, 300, 1800, 7200, 18_000, 36_000];
 const ANSWER_MS = 15_000;
@@ -102,11 +103,12 @@ export class Deliveries {
   ) {
     const { delays = DELAYS_S } = options;
     this.pipelines = new Pipelines(jobs);
-    this.queue = new Queue(DELIVERIES, { connection: jobs.redis });
+    this.queue = new Queue(DELIVERIES, { connection: jobs.redis, telemetry });
     this.queue.on("error", () => undefined); // the connection retries; see redis.ts
     this.worker = new Worker<Waiting>(DELIVERIES, (delivery) => this.attempt(delivery), {
       connection: connect(redisUrl),
       concurrency: 8,
+      telemetry,
       settings: { backoffStrategy: (made) => 1000 * (delays[Math.min(made, delays.length) - 1] ?? 5) },
     });
     this.worker.on("error", (error) => log(`webhooks: ${error.message}`));

@@ -26,6 +26,7 @@ import {
   publicJob,
   removeRecord,
 } from "./records.ts";
+import { telemetry } from "./telemetry.ts";
 
 /** What was asked for does not fit the status that the job has. */
 export class ConflictError extends Error {
@@ -57,7 +58,7 @@ export class Jobs {
     this.archive = new Archive(redis, blobs, kept);
     this.fleet = new Fleet(redis);
     const open = (name: QueueName) => {
-      const queue = new Queue<{ runId: string }>(QUEUES[name], { connection: redis });
+      const queue = new Queue<{ runId: string }>(QUEUES[name], { connection: redis, telemetry });
       queue.on("error", () => undefined); // the connection retries; see redis.ts
       return queue;
     };

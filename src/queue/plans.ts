@@ -5,6 +5,7 @@ import type { Plan } from "../spec/plan.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { sha256 } from "../store/files.ts";
 import { UserError } from "../util/errors.ts";
+import { telemetry } from "./telemetry.ts";
 
 export const PLANS = "mocod-plans";
 /** From the question to the answer, others' questions before it included. */
@@ -28,7 +29,7 @@ export class Plans {
     redis: Redis,
     private readonly openReader: () => Redis,
   ) {
-    this.queue = new Queue(PLANS, { connection: redis });
+    this.queue = new Queue(PLANS, { connection: redis, telemetry });
     this.queue.on("error", () => undefined); // the connection retries; see redis.ts
   }
 

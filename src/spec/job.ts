@@ -135,6 +135,8 @@ export interface Progress {
   knn: number | null;
   /** Share of the training time spent waiting for images. */
   dataWait: number;
+  /** From the snapshot of the newest checkpoint to the store, beside the training; null: there is none yet. */
+  checkpointSeconds: number | null;
   /** How the training does, in words; null before the first epoch's end. */
   verdict: { state: string; message: string } | null;
 }

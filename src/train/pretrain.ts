@@ -318,6 +318,7 @@ class Run {
       eta: pace ? ((this.steps - step) * this.spec.batchSize) / pace : null,
       knn: this.watched.knn,
       dataWait: this.dataWait(),
+      checkpointSeconds: this.publisher.seconds,
       verdict: this.verdict ?? null,
     });
   }

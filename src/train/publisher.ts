@@ -52,13 +52,15 @@ const errors: Record<string, new (message: string) => Error> = {
 
 export class Publisher {
   private readonly thread: Worker;
-  private readonly pending: number[] = [];
+  private readonly pending: { bytes: number; since: number }[] = [];
   private failure: Error | undefined;
   private waiting: (() => void)[] = [];
   /** A snapshot whose memory can be used again. */
   private spare: TrainState | undefined;
   /** Of the newest checkpoint that is safely in the store. */
   record: CheckpointRecord | undefined;
+  /** From the snapshot of that one to the store. */
+  seconds: number | null = null;
   /** Step of the newest checkpoint that was submitted. */
   submitted = -1;
 
@@ -70,7 +72,8 @@ export class Publisher {
       else if (data.kind === "published") {
         this.record = data.record ?? this.record;
         this.spare = data.state ?? this.spare;
-        this.pending.shift();
+        const published = this.pending.shift();
+        if (data.record && published) this.seconds = (performance.now() - published.since) / 1000;
         this.wake();
       } else {
         permit().then(
@@ -100,7 +103,7 @@ export class Publisher {
     const bytes = checkpoint ? bytesOfState(checkpoint.state) : 0;
     await this.until(() => this.pending.length === 0 || this.pendingBytes() + bytes <= PENDING_BYTES);
     if (checkpoint) this.submitted = checkpoint.of.step;
-    this.pending.push(bytes);
+    this.pending.push({ bytes, since: performance.now() });
     this.send({ kind: "publish", publication });
   }
 
@@ -118,7 +121,7 @@ export class Publisher {
   }
 
   private pendingBytes(): number {
-    return this.pending.reduce((sum, bytes) => sum + bytes, 0);
+    return this.pending.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   private async until(content: () => boolean): Promise<void> {

@@ -1,0 +1,38 @@
+/** bull-board at /queues: BullMQ's own view of the queues, for whoever runs the service. It shows, and changes nothing. */
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import { Queue } from "bullmq";
+import { Hono } from "hono";
+import { serveStatic } from "hono/bun";
+import { DELIVERIES } from "../src/queue/deliveries.ts";
+import type { Jobs } from "../src/queue/jobs.ts";
+import { QUEUES } from "../src/queue/keys.ts";
+import { PLANS } from "../src/queue/plans.ts";
+
+const PATH = "/queues";
+
+/** Loaded when it is first asked for: most APIs never are. */
+async function createBoard(jobs: Jobs): Promise<Hono> {
+  const [{ createBullBoard }, { BullMQAdapter }, { HonoAdapter }] = await Promise.all([
+    import("@bull-board/api"),
+    import("@bull-board/api/bullMQAdapter"),
+    import("@bull-board/hono"),
+  ]);
+  const names = [...Object.values(QUEUES), PLANS, DELIVERIES];
+  const queues = names.map((name) => {
+    const queue = new Queue(name, { connection: jobs.redis });
+    queue.on("error", () => undefined); // the connection retries; see redis.ts
+    return new BullMQAdapter(queue, { readOnlyMode: true });
+  });
+  const adapter = new HonoAdapter(serveStatic);
+  adapter.setBasePath(PATH);
+  createBullBoard({ queues, serverAdapter: adapter, options: { uiConfig: { boardTitle: "mocod" } } });
+  return new Hono().route(PATH, adapter.registerPlugin());
+}
+
+export function addBoard(app: OpenAPIHono, jobs: Jobs): void {
+  let board: Promise<Hono> | undefined;
+  app.get(`${PATH}/*`, async (c) => {
+    board ??= createBoard(jobs);
+    return (await board).fetch(c.req.raw);
+  });
+}
