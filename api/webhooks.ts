@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { targetOf } from "../src/queue/addresses.ts";
 import { SpecError } from "../src/spec/job.ts";
-import { type Webhooks, webhookEvents } from "../src/store/webhooks.ts";
+import type { Webhooks } from "../src/store/webhooks.ts";
 import { messageOf } from "../src/util/errors.ts";
 import * as examples from "./examples.ts";
 import { UnknownError } from "./problem.ts";

@@ -1,15 +1,36 @@
+/** Progress on a terminal: a bar, and the loss as a sparkline; in a pipe, a line for each epoch. */
 import { Presets, SingleBar } from "cli-progress";
 import type { Progress } from "../src/spec/job.ts";
 
 const clock = (seconds: number | null) =>
   seconds === null ? "--:--" : `${Math.floor(seconds / 60)}:${String(Math.round(seconds) % 60).padStart(2, "0")}`;
 
-/** A bar on a terminal; where there is none, a line for each epoch. */
+const LEVELS = "▁▂▃▄▅▆▇█";
+const WIDTH = 24;
+
+/** At most `width` characters, each the mean of as many values as it takes. */
+export function sparkline(values: readonly number[], width = WIDTH): string {
+  if (values.length === 0) return "";
+  const step = Math.ceil(values.length / width);
+  const means = Array.from({ length: Math.ceil(values.length / step) }, (_, i) => {
+    const some = values.slice(i * step, (i + 1) * step);
+    return some.reduce((a, b) => a + b, 0) / some.length;
+  });
+  const [low, high] = [Math.min(...means), Math.max(...means)];
+  const level = (value: number) => Math.round(((value - low) / (high - low || 1)) * (LEVELS.length - 1));
+  return means.map((value) => LEVELS[level(value)]).join("");
+}
+
 export function progressBar(): { update(p: Progress): void; stop(): void } {
+  const losses: number[] = [];
+  const hear = (p: Progress) => {
+    if (p.loss !== null) losses.push(p.loss);
+  };
   if (!process.stderr.isTTY) {
     let epoch = 0;
     return {
       update(p) {
+        hear(p);
         if (p.epoch === epoch && p.step < p.steps) return;
         epoch = p.epoch;
         console.error(`epoch ${p.epoch}/${p.epochs} step ${p.step}/${p.steps} ${details(p)}`);
@@ -18,13 +39,14 @@ export function progressBar(): { update(p: Progress): void; stop(): void } {
     };
   }
   const bar = new SingleBar(
-    { format: "{bar} epoch {epoch} step {value}/{total} {details}", hideCursor: true },
+    { format: "{bar} epoch {epoch} step {value}/{total} {details} {spark}", hideCursor: true, barsize: 20 },
     Presets.shades_classic,
   );
   let started = false;
   return {
     update(p) {
-      const payload = { epoch: `${p.epoch}/${p.epochs}`, details: details(p) };
+      hear(p);
+      const payload = { epoch: `${p.epoch}/${p.epochs}`, details: details(p), spark: sparkline(losses) };
       if (!started) bar.start(p.steps, p.step, payload);
       else bar.update(p.step, payload);
       started = true;

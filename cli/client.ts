@@ -1,5 +1,6 @@
 /** A client of the REST API. */
 import type { WorkerInfo } from "../src/queue/fleet.ts";
+import type { Pipeline } from "../src/queue/pipelines.ts";
 import type { Job, JobType, Progress } from "../src/spec/job.ts";
 import type { ActionName } from "../src/spec/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";
@@ -39,9 +40,23 @@ export class Client {
     return this.apiKey === undefined ? {} : { authorization: `Bearer ${this.apiKey}` };
   }
 
-  async submit(type: JobType, spec: unknown, name?: string, priority?: number): Promise<Job> {
-    const more = { ...(name && { name }), ...(priority !== undefined && { priority }) };
+  async submit(
+    type: JobType,
+    spec: unknown,
+    name?: string,
+    priority?: number,
+    metadata?: Record<string, string>,
+  ): Promise<Job> {
+    const more = { ...(name && { name }), ...(priority !== undefined && { priority }), ...(metadata && { metadata }) };
     return this.call<Job>("POST", "/v1/jobs", { type, spec, ...more });
+  }
+
+  submitPipeline(pipeline: object): Promise<Pipeline> {
+    return this.call<Pipeline>("POST", "/v1/pipelines", pipeline);
+  }
+
+  pipeline(id: string): Promise<Pipeline> {
+    return this.call<Pipeline>("GET", `/v1/pipelines/${id}`);
   }
 
   job(id: string): Promise<Job> {

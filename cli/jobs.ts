@@ -3,6 +3,7 @@ import { mkdirSync, renameSync } from "node:fs";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Job } from "../src/spec/job.ts";
 import { UserError } from "../src/util/errors.ts";
+import { progressBar } from "./bar.ts";
 import type { Client } from "./client.ts";
 import { printJson } from "./json.ts";
 
@@ -17,13 +18,14 @@ interface ListOptions {
   status?: string;
   type?: string;
   name?: string;
+  pipeline?: string;
   limit: string;
   json?: boolean;
 }
 
 export async function listJobs(client: Client, { json, ...query }: ListOptions): Promise<void> {
   const given = Object.entries(query).filter(
-    ([key, value]) => value && ["status", "type", "name", "limit"].includes(key),
+    ([key, value]) => value && ["status", "type", "name", "pipeline", "limit"].includes(key),
   );
   const { jobs } = await client.list(Object.fromEntries(given) as Record<string, string>);
   if (json) printJson(jobs);
@@ -44,12 +46,28 @@ export async function listWorkers(client: Client, options: { json?: boolean }): 
   }
 }
 
+/** Follows a job to its end and prints what it came to. Exits with 1 where that is no success. */
+export async function watchJob(client: Client, id: string): Promise<void> {
+  const bar = progressBar();
+  const job = await client.follow(id, (p) => bar.update(p));
+  bar.stop();
+  printJson({ status: job.status, error: job.error, result: job.result });
+  if (job.status !== "succeeded") process.exitCode = 1;
+}
+
 /** Writes the files below `out`. A file appears when it is whole. */
-export async function pull(client: Client, id: string, wanted: string[], out: string): Promise<void> {
+export async function pull(
+  client: Client,
+  id: string,
+  wanted: string[],
+  options: { out?: string; json?: boolean },
+): Promise<void> {
+  const out = options.out ?? id;
   const there = await client.files(id);
   const unknown = wanted.filter((name) => !there.includes(name));
   if (unknown.length > 0) throw new UserError(`run ${id} has no ${unknown.join(", ")}; it has ${there.join(", ")}`);
   const root = resolve(out);
+  const files: string[] = [];
   for (const name of wanted.length > 0 ? wanted : there) {
     const file = join(root, name);
     // The names come from a server, which need not be a friend.
@@ -57,6 +75,8 @@ export async function pull(client: Client, id: string, wanted: string[], out: st
     mkdirSync(dirname(file), { recursive: true });
     await Bun.write(`${file}.part`, await client.download(id, name));
     renameSync(`${file}.part`, file);
-    console.log(file);
+    files.push(file);
+    if (!options.json) console.log(file);
   }
+  if (options.json) printJson({ files });
 }

@@ -6,8 +6,10 @@ import { printJson } from "./json.ts";
 
 const keysOf = (env: Env) => new ApiKeys(openBlobs(env.storeUrl));
 
-export async function createKey(env: Env, name: string, scope: Scope): Promise<void> {
+export async function createKey(env: Env, name: string, options: { scope: Scope; json?: boolean }): Promise<void> {
+  const { scope } = options;
   const { key, token } = await keysOf(env).create(name, scope);
+  if (options.json) return printJson({ ...key, token });
   console.error(`key ${key.id}, scope ${scope}; it is not shown again:`);
   console.log(token);
 }
@@ -19,7 +21,8 @@ export async function listKeys(env: Env, options: { json?: boolean }): Promise<v
     for (const { id, scope, createdAt, name } of keys) console.log(`${id}  ${scope.padEnd(6)}  ${createdAt}  ${name}`);
 }
 
-export async function revokeKey(env: Env, id: string): Promise<void> {
+export async function revokeKey(env: Env, id: string, options: { json?: boolean }): Promise<void> {
   await keysOf(env).revoke(id);
-  console.log(`${id} is revoked`);
+  if (options.json) printJson({ id, revoked: true });
+  else console.log(`${id} is revoked`);
 }

@@ -20,6 +20,7 @@ import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { printJson } from "./json.ts";
 import { findRedis } from "./services.ts";
+import { readSpecFile } from "./spec_file.ts";
 
 const contextOf = (env: Env) => ({ cache: join(env.dataDir, "datasets"), log: (m: string) => console.error(m) });
 
@@ -29,12 +30,6 @@ function parseJson(text: string, what: string): unknown {
   } catch (error) {
     throw new UserError(`${what} is not JSON: ${messageOf(error)}`);
   }
-}
-
-/** A spec from a file, or - for stdin. */
-export async function readSpecFile(file: string): Promise<unknown> {
-  if (file !== "-" && !existsSync(file)) throw new UserError(`${file}: is not there`);
-  return parseJson(file === "-" ? await Bun.stdin.text() : readFileSync(file, "utf8"), file);
 }
 
 /** "3", "3,5" or "3-6" as whole numbers. */
@@ -50,12 +45,13 @@ export function wholeNumbers(text: string): number[] {
 export async function views(
   env: Env,
   file: string,
-  options: { image: string; epoch: string; out: string },
+  options: { image: string; epoch: string; out: string; json?: boolean },
 ): Promise<void> {
   const spec = parseSpec("pretrain", await readSpecFile(file));
   const [images, epochs] = [wholeNumbers(options.image), wholeNumbers(options.epoch)];
   const { png, heldOut } = await contactSheet(spec, images, epochs, contextOf(env));
   writeFileSync(options.out, png);
+  if (options.json) return printJson({ file: options.out, images, epochs, heldOut });
   if (heldOut.length > 0) console.error(`held out of pretraining: ${heldOut.join(", ")}`);
   console.log(
     `${options.out}: image, query view, key view; lines: images ${images.join(", ")} at epochs ${epochs.join(", ")}`,
@@ -141,7 +137,7 @@ export async function checkData(env: Env, source: string, options: { test?: stri
 }
 
 /** What can be trained on, and whether it is on this machine. */
-export function listData(env: Env): void {
+export function listData(env: Env, options: { json?: boolean }): void {
   const here = (...places: string[]) => places.find((place) => existsSync(place));
   const cache = join(env.dataDir, "datasets");
   const rows: [string, string | undefined, string][] = [
@@ -149,6 +145,10 @@ export function listData(env: Env): void {
     ["cifar10", here(join(cache, "cifar-10-batches-bin")), "60,000 RGB, 32x32, 10 classes"],
     ["cifar100", here(join(cache, "cifar-100-binary")), "60,000 RGB, 32x32, 100 classes"],
   ];
+  if (options.json) {
+    printJson(rows.map(([name, place, what]) => ({ name, images: what, place: place ?? null })));
+    return;
+  }
   for (const [name, place, what] of rows)
     console.log(`${name.padEnd(14)} ${what.padEnd(32)} ${place ?? "is downloaded when it is used"}`);
   console.log('folder, tar    any images, class = folder         {"kind":"folder","path":"…"}');
@@ -157,7 +157,7 @@ export function listData(env: Env): void {
 export async function exportRun(
   env: Env,
   id: string,
-  options: { format: ExportFormat; encoder: "query" | "key"; step?: string; out?: string },
+  options: { format: ExportFormat; encoder: "query" | "key"; step?: string; out?: string; json?: boolean },
 ): Promise<void> {
   const run = new RunStore(openBlobs(env.storeUrl), id);
   const job = await run.readJson<Job>("job.json");
@@ -170,6 +170,8 @@ export async function exportRun(
   const bytes = exportCheckpoint(found.bytes, file, spec, options.format, options.encoder);
   const out = options.out ?? exportedName(id, options.format);
   writeFileSync(out, bytes);
+  const { format, encoder } = options;
+  if (options.json) return printJson({ file: out, format, encoder, step, bytes: bytes.length });
   console.log(`${out}: ${options.format}, ${options.encoder} encoder after step ${step}, ${bytes.length} bytes`);
 }
 
@@ -177,7 +179,7 @@ export async function exportRun(
 export async function importRun(
   env: Env,
   file: string,
-  options: { dataset: string; test?: string; size: string; name?: string },
+  options: { dataset: string; test?: string; size: string; name?: string; json?: boolean },
 ): Promise<void> {
   if (!existsSync(file)) throw new UserError(`${file}: is not there`);
   const given = { dataset: datasetOf(options.dataset, options.test), augmentation: { size: Number(options.size) } };
@@ -186,7 +188,8 @@ export async function importRun(
     const job = await adopt(jobs, options.name ?? basename(file), spec, epochs, (run) =>
       run.writeCheckpoint({ step: 0, epoch: null, knn: null }, checkpoint, spec.checkpoint),
     );
-    console.log(job.id);
+    if (options.json) printJson(job);
+    else console.log(job.id);
   });
 }
 
@@ -213,8 +216,10 @@ export async function checkRuns(env: Env, options: { json?: boolean }): Promise<
 }
 
 /** Re-creates in Redis what only the store knows. */
-export async function rebuildJobs(env: Env): Promise<void> {
-  await withJobs(env, async (jobs) =>
-    console.log(`${await rebuild(jobs, (m) => console.error(m))} jobs of ${env.storeUrl} are in Redis again`),
-  );
+export async function rebuildJobs(env: Env, options: { json?: boolean }): Promise<void> {
+  await withJobs(env, async (jobs) => {
+    const count = await rebuild(jobs, (m) => console.error(m));
+    if (options.json) printJson({ jobs: count });
+    else console.log(`${count} jobs of ${env.storeUrl} are in Redis again`);
+  });
 }

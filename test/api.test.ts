@@ -2,13 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createApp } from "../api/app.ts";
 import { depthOf } from "../api/guard.ts";
 import { startApi } from "../api/server.ts";
 import { Client } from "../cli/client.ts";
-import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
-import { Tail } from "../src/queue/tail.ts";
 import type { Job } from "../src/spec/job.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
+import { createProgram } from "../cli/program.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { useSwiftShader } from "./devices.ts";
 import { type Service, startService } from "./service.ts";
@@ -136,7 +137,7 @@ test("export of a run, and import of a checkpoint of PyTorch's that a probe work
 
 test("a spec that is not JSON, and one that is not there", async () => {
   writeFileSync(join(service.folder, "bad.json"), "{");
-  expect((await mocod("submit", "pretrain", "bad.json")).errors).toContain("bad.json is not JSON");
+  expect((await mocod("submit", "pretrain", "bad.json")).errors).toContain("bad.json is neither YAML nor JSON");
   expect((await mocod("submit", "pretrain", "none.json")).errors.trim()).toBe("none.json: is not there");
 }, 60_000);
 
@@ -191,4 +192,66 @@ test("a job by hand: submit, watch, jobs, show, logs, pull, pause, resume, rm; k
 
   const nobody = await mocod("jobs", "--port", "1");
   expect([nobody.code, nobody.errors]).toEqual([1, expect.stringContaining("no API at http://127.0.0.1:1: start one")]);
+}, 120_000);
+
+test("flags make a spec, what differs from the preset is said; a sweep and a probe print their figures", async () => {
+  writeFileSync(join(service.folder, "run.yaml"), JSON.stringify(service.spec({ epochs: 1 })));
+  const submitted = await mocod(
+    ...["submit", "pretrain", "run.yaml", "--set", "optimizer.lr=0.05", "--set", "seed=3", "--name", "by flags"],
+    ...["--metadata", "project=cells", "--priority", "5", "--json"],
+  );
+  const job = JSON.parse(submitted.out);
+  expect(job).toMatchObject({ name: "by flags", priority: 5, metadata: { project: "cells" } });
+  expect(job.spec).toMatchObject({ seed: 3, optimizer: { lr: 0.05 } });
+  expect(submitted.errors).toContain("preset small, but");
+  expect(submitted.errors).toMatch(/optimizer\.lr +0\.05 \(0\.06\)/);
+  expect((await mocod("submit", "pretrain", "run.yaml", "--set", "temperature")).errors.trim()).toBe(
+    'got "temperature", allowed: field=value',
+  );
+  expect((await mocod("submit", "pretend")).errors).toContain('type: got "pretend", allowed: pretrain');
+
+  const swept = await mocod(
+    ...["sweep", "run.yaml", "--grid", "temperature=0.1,0.2", "--seeds", "0,1", "--judge", "knn", "--watch"],
+  );
+  expect(swept.code).toBe(0);
+  const [head, ...rows] = swept.out.split("\n");
+  expect(head).toMatch(/^job +temperature +seeds +loss +knn +top1 +top5 +failed$/);
+  expect(rows.length).toBe(4);
+  expect(rows.filter((row) => /^knn +0\.[12] +2 .* ± /.test(row)).length).toBe(2);
+  const judged = await mocod("probe", job.id, "--type", "knn", "--set", "k=5");
+  expect(judged.out).toMatch(/^top-1 \d+\.\d\d, top-5 .*after step 15\n {2}untrained +top-1/);
+  const failed = await mocod("probe", job.id, "--checkpoint", "7");
+  expect([failed.code, failed.errors]).toEqual([1, expect.stringContaining('holds no good checkpoint {"epoch":7}')]);
+}, 120_000);
+
+test("settings from a file, below variables and flags; what it does not know is named", async () => {
+  const { port } = new URL(service.url);
+  writeFileSync(join(service.folder, "other.yaml"), `port: ${port}\nredis-jobs: 10\n`);
+  expect((await mocod("jobs", "--config", "other.yaml", "--limit", "1", "--json")).code).toBe(0);
+  writeFileSync(join(service.folder, "wrong.yaml"), "ports: 1\n");
+  expect((await mocod("jobs", "--config", "wrong.yaml")).errors).toMatch(
+    /^wrong\.yaml: ports: no such setting; allowed/,
+  );
+  expect((await mocod("jobs", "--config", "none.yaml")).errors.trim()).toBe("none.yaml: is not there");
+}, 30_000);
+
+test("every command has examples and --json; the shell completes them", async () => {
+  const program = createProgram();
+  const leaves = program.commands.flatMap((command) => (command.commands.length > 0 ? command.commands : [command]));
+  const names = program.commands.map((command) => command.name());
+  for (const name of ["serve", "up", "submit", "probe", "sweep", "bench", "plan", "watch"])
+    expect(names).toContain(name);
+  for (const leaf of leaves.filter((command) => command.name() !== "complete")) {
+    let help = "";
+    leaf.configureOutput({
+      writeOut: (text) => {
+        help += text;
+      },
+    });
+    leaf.outputHelp();
+    expect([leaf.name(), help.includes("Example"), help.includes("--json")]).toEqual([leaf.name(), true, true]);
+  }
+  expect((await mocod("complete", "--", "sub")).out).toContain("submit");
+  expect((await mocod("complete", "--", "jobs", "--status", "")).out).toContain("succeeded");
+  expect((await mocod("complete", "bash")).out).toContain("bash completion for mocod");
 }, 120_000);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { sparkline } from "../cli/bar.ts";
 import { type FoundAdapter, missingHint } from "../src/backend/adapters.ts";
 import { agreed, chooseDevice, type DeviceWish } from "../src/backend/choose.ts";
 import { topK } from "../src/evaluate/knn.ts";
@@ -284,4 +285,11 @@ describe("which device", () => {
     expect(missingHint("linux", () => true)).toContain("Vulkan found no device");
     expect(missingHint("darwin", () => false)).toContain("graphics driver");
   });
+});
+
+test("a sparkline: low is low, and it is never wider than asked for", () => {
+  expect(sparkline([3, 2, 1])).toBe("█▅▁");
+  expect(sparkline([1, 1])).toBe("▁▁");
+  expect(sparkline(Array.from({ length: 1000 }, (_, i) => i)).length).toBeLessThanOrEqual(24);
+  expect(sparkline([])).toBe("");
 });

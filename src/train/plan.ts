@@ -20,12 +20,25 @@ import type { Task } from "./tasks.ts";
 const WARM_UP = 4;
 
 /** What a device takes for a run: memory in bytes, seconds of a step and of embedding an image. */
-interface Estimate {
+export interface Estimate {
   device: string;
   memory: Footprint & { gpu: number };
   passes: number;
   step: number;
   image: number;
+}
+
+/** By steps of noise, of the run's own size. Throws UserError where the run does not fit. */
+export async function estimate(
+  spec: PretrainSpec,
+  channels: number,
+  computing: Computing,
+  context: DataContext,
+): Promise<Estimate & { why: string }> {
+  await openDevice();
+  const { found, why } = await chooseDevice(agreed(spec.device, computing.device));
+  const of = found ? await onGpu(spec, channels, found, context) : await onThreads(spec, channels, computing.threads);
+  return { ...of, why };
 }
 
 /** Throws UserError where the run does not fit, or the dataset does not fill a batch. */
@@ -37,18 +50,14 @@ export async function plan(spec: PretrainSpec, computing: Computing, context: Da
   if (images < spec.batchSize) {
     throw new UserError(`spec.batchSize: the dataset leaves ${images} images to train on, got ${spec.batchSize}`);
   }
-  await openDevice();
-  const { found, why } = await chooseDevice(agreed(spec.device, computing.device));
-  const { device, memory, passes, step, image } = found
-    ? await onGpu(spec, size.channels, found, context)
-    : await onThreads(spec, size.channels, threads);
+  const { device, why, memory, passes, step, image } = await estimate(spec, size.channels, computing, context);
   const held = size.streamed ? 3 * spec.batchSize * size.bytes : size.bytes;
   const stepsPerEpoch = Math.floor(images / spec.batchSize);
   const { everyEpochs, bank } = spec.monitor;
   const watch = everyEpochs > 0 ? (Math.min(bank, images) + parts.holdout.length) * image : 0;
   const votes = everyEpochs > 0 ? Math.ceil(spec.epochs / everyEpochs) + 1 : 0;
   return {
-    ...{ device, why, threads: found ? 1 : threads, images, passes },
+    ...{ device, why, threads: device === "wasm" ? threads : 1, images, passes },
     memory: { ...memory, images: held, total: memory.total + held },
     time: {
       ...{ step, stepsPerEpoch, watch, epoch: step * stepsPerEpoch },

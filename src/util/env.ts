@@ -31,6 +31,9 @@ const schema = z.object({
   MOCOD_WEBHOOK_PRIVATE: z.enum(["0", "1"]).default("0"),
 });
 
+/** Names of all variables that are read. */
+export const variables = Object.keys(schema.shape);
+
 export interface Env {
   /** Undefined: an embedded Redis in the data folder. */
   redisUrl: string | undefined;

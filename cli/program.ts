@@ -1,0 +1,25 @@
+/** The command line, whole. */
+import tab from "@bomb.sh/tab/commander";
+import { Command } from "commander";
+import { VERSION } from "../src/util/version.ts";
+import { addJobCommands } from "./job_commands.ts";
+import { addServiceCommands } from "./service_commands.ts";
+import { addToolCommands } from "./tool_commands.ts";
+
+export function createProgram(): Command {
+  const program = new Command("mocod")
+    .description("Self-supervised pretraining as a service.")
+    .version(VERSION)
+    .addHelpText(
+      "after",
+      "\nSettings: flags, then environment variables (--data-dir is MOCOD_DATA_DIR), then mocod.yaml (data-dir)." +
+        "\nExit codes: 0 done; 1 what was asked for is not possible, or the job did not succeed; 130 stopped." +
+        "\nExample: mocod demo --fast",
+    );
+  addServiceCommands(program);
+  addJobCommands(program);
+  addToolCommands(program);
+  // `mocod complete zsh` prints what the shell needs.
+  tab(program);
+  return program;
+}

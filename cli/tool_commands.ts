@@ -1,0 +1,85 @@
+/** Commands that work on files and on this machine, without the service. */
+import { Argument, type Command, Option } from "commander";
+import { exportFormats } from "../src/spec/evaluation.ts";
+import { presets } from "../src/spec/presets.ts";
+import { benchPresets } from "./bench.ts";
+import { addCommand } from "./command.ts";
+import { listDevices } from "./devices.ts";
+import { envOf } from "./settings.ts";
+import { checkData, exportRun, importRun, listData, planRun, views } from "./tools.ts";
+
+export function addToolCommands(program: Command): void {
+  addCommand(program, {
+    name: "views",
+    does: "draw the views that a run trains on: a PNG of any images in any epochs",
+    examples: ["views spec.yaml --image 0-7", "views spec.yaml --image 3,5 --epoch 0-4 --out crops.png"],
+  })
+    .argument("<spec>", "a pretrain spec, YAML or JSON; - for stdin")
+    .requiredOption("--image <n>", "numbers of the dataset: 17 or 3,5 or 0-7")
+    .option("--epoch <n>", "from 0: 3 or 0,100 or 0-4", "0")
+    .option("--out <file>", "the PNG", "views.png")
+    .action(async (file: string, options) => views(envOf(options), file, options));
+
+  addCommand(program, {
+    name: "plan",
+    does: "what a run will take on this machine, memory and time; trains for some seconds to find out",
+    examples: ["plan spec.yaml", "plan spec.yaml --threads 8 --json"],
+  })
+    .argument("<spec>", "a pretrain spec, YAML or JSON; - for stdin")
+    .action(async (file: string, options) => planRun(envOf(options), file, options));
+
+  addCommand(program, {
+    name: "devices",
+    does: "what this machine can compute on, each with a self-test of some seconds",
+    examples: ["devices", "devices --no-test --json"],
+  })
+    .option("--no-test", "only list them")
+    .action(async (options) => listDevices(envOf(options), options));
+
+  addCommand(program, {
+    name: "bench",
+    does: "how fast this machine trains the presets; needs no dataset",
+    examples: ["bench", "bench small cifar --device wasm --threads 1"],
+  })
+    .addArgument(new Argument("[presets...]", "which").choices(Object.keys(presets)).default(["small"]))
+    .action(async (names: string[], options) => benchPresets(envOf(options), names, options));
+
+  const data = program.command("data").description("datasets: what there is, and what is in one");
+  addCommand(data, { name: "list", does: "datasets known by name", examples: ["list"] }).action((options) =>
+    listData(envOf(options), options),
+  );
+  addCommand(data, {
+    name: "check",
+    does: "counts, classes, sizes, broken files, mean and deviation",
+    examples: ["check fashion-mnist", "check photos/train --test photos/test --json"],
+  })
+    .argument("<source>", "fashion-mnist, cifar10, cifar100, a folder, a tar, or a dataset spec as JSON")
+    .option("--test <path>", "test images of a folder or tar")
+    .action(async (source: string, options) => checkData(envOf(options), source, options));
+
+  addCommand(program, {
+    name: "export",
+    does: "write an encoder for PyTorch or ONNX",
+    examples: ["export run_…", "export run_… --format onnx --encoder key --step 2718 --out encoder.onnx"],
+  })
+    .argument("<id>", "a pretrain job")
+    .addOption(
+      new Option("--format <name>", "torchvision, moco: safetensors").choices(exportFormats).default("torchvision"),
+    )
+    .addOption(new Option("--encoder <name>", "which of the two").choices(["query", "key"]).default("query"))
+    .option("--step <n>", "of the checkpoint; unset: the newest")
+    .option("--out <file>", "unset: named after the run")
+    .action((id: string, options) => exportRun(envOf(options), id, options));
+
+  addCommand(program, {
+    name: "import",
+    does: "make a finished run of a checkpoint of facebookresearch/moco; prints its id",
+    examples: ["import moco_v2_800ep_pretrain.pth.tar --dataset photos/train --test photos/test"],
+  })
+    .argument("<file>", "checkpoint_*.pth.tar, moco_v*_pretrain.pth.tar, or their names in safetensors")
+    .requiredOption("--dataset <source>", "images to judge it on: as for `data check`")
+    .option("--test <path>", "test images of a folder or tar")
+    .option("--size <pixels>", "side of the views that it is given", "224")
+    .option("--name <name>", "unset: the file's")
+    .action(async (file: string, options) => importRun(envOf(options), file, options));
+}

@@ -1,0 +1,57 @@
+/** `mocod up`: what a machine needs to be a service, in one command that stays. */
+import { join } from "node:path";
+import { startApi } from "../api/server.ts";
+import type { Env } from "../src/util/env.ts";
+import { UserError } from "../src/util/errors.ts";
+import { createLogger } from "../src/util/logger.ts";
+import { startTelemetry } from "../src/util/telemetry.ts";
+import { openRedis, untilStopped } from "./services.ts";
+
+/** A worker that ends is started again after so long: longer each time that it ended soon. */
+const FIRST_MS = 1000;
+const LONGEST_MS = 60_000;
+
+export async function up(env: Env, count: number): Promise<void> {
+  if (!Number.isInteger(count) || count < 1 || count > 64) {
+    throw new UserError(`--workers: got ${count}, allowed: 1 to 64`);
+  }
+  const log = createLogger("mocod");
+  let over = false;
+  const stopped = untilStopped();
+  const stopTelemetry = startTelemetry("mocod");
+  const redis = await openRedis(env);
+  const api = await startApi(redis.url, env, log);
+  const threads = Math.max(1, Math.floor(env.threads / count));
+  const running = new Set<Bun.Subprocess>();
+  const keep = async () => {
+    for (let delay = FIRST_MS; !over; ) {
+      const startedAt = performance.now();
+      const worker = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), "worker"], {
+        stdio: ["ignore", "inherit", "inherit"],
+        env: {
+          ...process.env,
+          ...{ REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_STORE: env.storeUrl, MOCOD_DEVICE: env.device },
+          MOCOD_THREADS: String(threads),
+        },
+      });
+      running.add(worker);
+      const code = await worker.exited;
+      running.delete(worker);
+      if (over) return;
+      delay = performance.now() - startedAt > LONGEST_MS ? FIRST_MS : Math.min(LONGEST_MS, 2 * delay);
+      log.warn({ code, delay }, "a worker has ended, and is started again");
+      await Promise.race([Bun.sleep(delay), stopped]);
+    }
+  };
+  const kept = Array.from({ length: count }, keep);
+  console.error(
+    `mocod is up at ${api.url} with ${count} worker${count === 1 ? "" : "s"} of ${threads} threads; Ctrl-C ends it`,
+  );
+  await stopped;
+  over = true;
+  for (const worker of running) worker.kill("SIGTERM");
+  await Promise.all(kept);
+  await api.stop();
+  await stopTelemetry();
+  await redis.stop();
+}
