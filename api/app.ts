@@ -17,6 +17,7 @@ import { pipelineRoutes } from "./pipelines.ts";
 import { planRoutes } from "./plans.ts";
 import { problem, problemOf } from "./problem.ts";
 import { newApp } from "./routes.ts";
+import { specRoutes } from "./specs.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 export interface AppDeps {
@@ -45,6 +46,7 @@ export function createApp({ jobs, tail, plans, hooks, apiKeys, guard }: AppDeps)
     .route("/", outputRoutes(jobs))
     .route("/", pipelineRoutes(jobs))
     .route("/", planRoutes(jobs, plans))
+    .route("/", specRoutes())
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }
 

@@ -39,6 +39,7 @@ const query = z
     type: schemas.type.optional(),
     status: z.enum(jobStatuses).optional(),
     name: z.string().optional().describe("part of the name, in any case"),
+    from: z.string().optional().describe("id of the run that they work on"),
     pipeline: z.string().optional().describe("id of the pipeline that they are part of"),
   })
   .catchall(z.string().describe("metadata[key]=value: all that are given must fit"));
@@ -96,8 +97,8 @@ export const jobRoutes = (jobs: Jobs) =>
       return c.json(job, 201);
     })
     .openapi(listRoute, async (c) => {
-      const { limit, after, order, type, status, name, pipeline, ...rest } = c.req.valid("query");
-      const filter = { limit, after, order, type, status, name, pipeline, metadata: metadataOf(rest) };
+      const { limit, after, order, type, status, name, pipeline, from, ...rest } = c.req.valid("query");
+      const filter = { limit, after, order, type, status, name, pipeline, from, metadata: metadataOf(rest) };
       return c.json(await jobs.list(filter), 200);
     })
     .openapi(getRoute, async (c) => {

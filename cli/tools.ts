@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { checkDataset, type PartReport } from "../src/data/check.ts";
+import { loadDataset } from "../src/data/index.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { rebuild } from "../src/queue/mend.ts";
 import { connect } from "../src/queue/redis.ts";
@@ -49,7 +50,8 @@ export async function views(
 ): Promise<void> {
   const spec = parseSpec("pretrain", await readSpecFile(file));
   const [images, epochs] = [wholeNumbers(options.image), wholeNumbers(options.epoch)];
-  const { png, heldOut } = await contactSheet(spec, images, epochs, contextOf(env));
+  const dataset = await loadDataset(spec.dataset, contextOf(env));
+  const { png, heldOut } = await contactSheet(dataset, spec, images, epochs);
   writeFileSync(options.out, png);
   if (options.json) return printJson({ file: options.out, images, epochs, heldOut });
   if (heldOut.length > 0) console.error(`held out of pretraining: ${heldOut.join(", ")}`);

@@ -1,12 +1,15 @@
 /** Evaluation against PyTorch (test/golden/evaluation.py), and what it says in words. */
 import { beforeAll, describe, expect, test } from "bun:test";
+import { EigenvalueDecomposition, Matrix } from "ml-matrix";
 import { spreadOf } from "../src/evaluate/health.ts";
-import { knnVotes } from "../src/evaluate/knn.ts";
+import { knnVotes, topK } from "../src/evaluate/knn.ts";
 import { LinearClassifier, probeRate } from "../src/evaluate/linear_probe.ts";
+import { neighboursOf, principalPlane, umapPlane } from "../src/evaluate/map.ts";
 import { scoreOf } from "../src/evaluate/score.ts";
 import { type Evidence, judge } from "../src/evaluate/verdict.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { parseSpec } from "../src/spec/job.ts";
+import { Stream } from "../src/util/random.ts";
 import { golden, relativeError } from "./helpers.ts";
 
 beforeAll(openDevice);
@@ -106,5 +109,59 @@ describe("is my training working?", () => {
     // Epochs 1 to 4 (97 steps each): 6.957, 7.250, 7.290, 7.099, below log(4097) = 8.318.
     expect([6.957, 7.25, 7.29, 7.099].map((loss, i) => says(97 * (i + 1), loss))).toEqual(Array(4).fill("learning"));
     expect(says(5, 6)).toBe("queue warming");
+  });
+});
+
+describe("a map", () => {
+  const [count, dim] = [120, 20];
+  /** Three clouds, far from each other, in a space of which two directions matter. */
+  const random = new Stream(5, "map");
+  const clouds = Float32Array.from({ length: count * dim }, (_, i) => {
+    const [row, d] = [Math.floor(i / dim), i % dim];
+    return 0.1 * random.normal() + (d === row % 3 ? 3 : 0);
+  });
+
+  test("principal components: those of the covariance's eigenvectors, and the variance that they explain", () => {
+    const { points, explained } = principalPlane(clouds, dim);
+    const rows = Matrix.from1DArray(count, dim, Array.from(clouds)).center("column");
+    const { eigenvectorMatrix, realEigenvalues } = new EigenvalueDecomposition(rows.transpose().mmul(rows));
+    const total = realEigenvalues.reduce((a, b) => a + b, 0);
+    expect(explained).toBeCloseTo(
+      ((realEigenvalues[dim - 1] as number) + (realEigenvalues[dim - 2] as number)) / total,
+      6,
+    );
+    // Within the plane two nearly equal directions may turn; what stays are the distances.
+    const expected = rows.mmul(eigenvectorMatrix.subMatrix(0, dim - 1, dim - 2, dim - 1));
+    for (const [i, j] of [
+      [0, 1],
+      [0, 2],
+      [3, 119],
+    ] as const) {
+      const got = Math.hypot(points[2 * i]! - points[2 * j]!, points[2 * i + 1]! - points[2 * j + 1]!);
+      const want = Math.hypot(...expected.getRowVector(i).sub(expected.getRowVector(j)).to1DArray());
+      expect(Math.abs(got / want - 1)).toBeLessThan(1e-3);
+    }
+  });
+
+  test("UMAP keeps neighbours together, and is the same for the same seed; neighbours are those of the highest cosine", async () => {
+    const [one, again] = [
+      await umapPlane(clouds, dim, new Stream(1, "map"), () => undefined),
+      await umapPlane(clouds, dim, new Stream(1, "map"), () => undefined),
+    ];
+    expect(again).toEqual(one);
+    const near = (i: number) =>
+      topK(
+        Float32Array.from(
+          { length: count },
+          (_, j) => -Math.hypot(one[2 * i]! - one[2 * j]!, one[2 * i + 1]! - one[2 * j + 1]!),
+        ),
+        10,
+      );
+    const same = Array.from({ length: count }, (_, i) => [...near(i)].filter((j) => j % 3 === i % 3).length).reduce(
+      (a, b) => a + b,
+    );
+    expect(same / (10 * count)).toBeGreaterThan(0.95);
+    const nearest = neighboursOf(clouds, dim, 4);
+    expect([...nearest].every((j, at) => j % 3 === Math.floor(at / 4) % 3 && j !== Math.floor(at / 4))).toBe(true);
   });
 });

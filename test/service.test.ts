@@ -8,6 +8,7 @@ import type { Job } from "../src/spec/job.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 import type { EmbedJobResult } from "../src/train/embed.ts";
 import type { FineTuneJobResult } from "../src/train/fine_tune.ts";
+import type { ImageMap, MapJobResult } from "../src/train/map.ts";
 import type { PretrainResult } from "../src/train/pretrain.ts";
 import type { ProbeJobResult } from "../src/train/probe.ts";
 import type { KnnJobResult } from "../src/train/vote.ts";
@@ -72,6 +73,7 @@ describe("a job", () => {
     });
     const embedded = await client.submit("embed", { from: run.id, split: "test", encoder: "key" });
     expect([knn.status, tuned.status, embedded.status]).toEqual(["waiting", "waiting", "waiting"]);
+    const mapped = await client.submit("map", { from: run.id, split: "test", images: 30, neighbours: 3, views: 4 });
     const resultOf = async <T>(id: string) => (await until(id, (job) => job.status === "succeeded")).result as T;
 
     const voted = await resultOf<KnnJobResult>(knn.id);
@@ -107,6 +109,18 @@ describe("a job", () => {
     );
     expect(npy.subarray(npy.length - features.byteLength)).toEqual(Buffer.from(features.slice().buffer));
     expect([...(tensors.get("labels")?.data ?? [])].slice(0, 3)).toEqual([0n, 1n, 2n]);
+
+    const { files: drawn, explained } = await resultOf<MapJobResult>(mapped.id);
+    expect(drawn).toEqual(["map.json", "thumbnails.png", "views.png"]);
+    expect(explained).toBeGreaterThan(0.1);
+    const map = JSON.parse(readFileSync(path(mapped.id, "map.json"), "utf8")) as ImageMap;
+    expect([map.images.length, map.pca.length, map.umap.length, new Set(map.images).size]).toEqual([30, 30, 30, 30]);
+    // Bars: the test images' classes go round, and most neighbours are of one's own.
+    expect(map.labels).toEqual(map.images.map((image) => image % 10));
+    const own = map.neighbours.flatMap((near, i) => near.map((j) => map.labels?.[j] === map.labels?.[i]));
+    expect(own.filter(Boolean).length / own.length).toBeGreaterThan(0.3);
+    const sheet = await sharp(path(mapped.id, "thumbnails.png")).metadata();
+    expect([sheet.width, sheet.height]).toEqual([6 * 32, 5 * 32]);
   }, 120_000);
 
   test("a job says what is doubtful about its spec, and how its training does", async () => {

@@ -15,6 +15,8 @@ export interface Filter {
   readonly metadata?: Record<string, string> | undefined;
   /** Id of the pipeline that they are part of. */
   readonly pipeline?: string | undefined;
+  /** Id of the run that they work on. */
+  readonly from?: string | undefined;
   /** desc: newest first. */
   readonly order?: "asc" | "desc" | undefined;
   readonly limit: number;
@@ -47,7 +49,8 @@ export const encodeCursor = (score: string, id: string): string => Buffer.from(`
 const has = (metadata: Record<string, string>, wanted: Record<string, string>): boolean =>
   Object.entries(wanted).every(([key, value]) => metadata[key] === value);
 
-function fits({ type, name = "", metadata = {}, pipeline }: Brief, filter: Filter): boolean {
+function fits({ type, name = "", metadata = {}, pipeline, from }: Brief, filter: Filter): boolean {
+  if (filter.from && from !== filter.from) return false;
   if (filter.pipeline && pipeline !== filter.pipeline) return false;
   if (filter.type && type !== filter.type) return false;
   if (filter.name && !name.toLowerCase().includes(filter.name.toLowerCase())) return false;
@@ -61,7 +64,7 @@ function fits({ type, name = "", metadata = {}, pipeline }: Brief, filter: Filte
 export async function page(redis: Redis, filter: Filter): Promise<Page> {
   const { limit, order = "desc" } = filter;
   const index = filter.status ? keys.status(filter.status) : keys.index;
-  const plain = !filter.type && !filter.name && !filter.metadata && !filter.pipeline;
+  const plain = !filter.type && !filter.name && !filter.metadata && !filter.pipeline && !filter.from;
   const from = filter.after === undefined ? undefined : decodeCursor(filter.after);
   const found: [id: string, score: string][] = [];
   for (let offset = 0; ; offset += STRIDE) {

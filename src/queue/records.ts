@@ -203,16 +203,19 @@ export interface Brief {
   metadata?: Record<string, string>;
   /** Id of the pipeline that it is part of. */
   pipeline?: string;
+  /** Id of the run that it works on. */
+  from?: string;
 }
 
-function briefOf({
-  type,
-  name,
-  metadata,
-  pipeline,
-}: Pick<JobRecord, "type" | "name" | "metadata" | "pipeline">): Brief {
-  const named = { ...(name !== null && { name }), ...(Object.keys(metadata).length > 0 && { metadata }) };
-  return { type, ...named, ...(pipeline && { pipeline: pipeline.id }) };
+function briefOf(record: Pick<JobRecord, "type" | "name" | "metadata" | "pipeline" | "spec">): Brief {
+  const { type, name, metadata, pipeline, spec } = record;
+  return {
+    type,
+    ...(name !== null && { name }),
+    ...(Object.keys(metadata).length > 0 && { metadata }),
+    ...(pipeline && { pipeline: pipeline.id }),
+    ...("from" in spec && { from: spec.from }),
+  };
 }
 
 /** Throws the first error of any of its commands. */

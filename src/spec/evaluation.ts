@@ -111,6 +111,21 @@ export const fineTuneSpec = z.strictObject({
 });
 export type FineTuneSpec = z.infer<typeof fineTuneSpec>;
 
+/** Some images as the encoder sees them, to be looked at: in a plane, with their neighbours. */
+export const mapSpec = z.strictObject({
+  from,
+  dataset,
+  encoder,
+  checkpoint,
+  split: z.enum(["train", "test"]).default("train"),
+  features: z.enum(["backbone", "projection"]).default("backbone"),
+  images: z.int().min(16).max(5000).default(1000).describe("how many, drawn by `seed`"),
+  neighbours: z.int().min(1).max(50).default(12).describe("of each image"),
+  views: z.int().min(0).max(64).default(8).describe("training images of which the two augmented views are drawn"),
+  seed,
+});
+export type MapSpec = z.infer<typeof mapSpec>;
+
 /** How an encoder is written for others. */
 export const exportFormats = ["torchvision", "moco", "onnx"] as const;
 export type ExportFormat = (typeof exportFormats)[number];

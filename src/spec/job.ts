@@ -8,6 +8,8 @@ import {
   fineTuneSpec,
   type KnnSpec,
   knnSpec,
+  type MapSpec,
+  mapSpec,
   type ProbeSpec,
   probeSpec,
   protocols,
@@ -26,6 +28,7 @@ export interface JobSpecs {
   knn: KnnSpec;
   "fine-tune": FineTuneSpec;
   embed: EmbedSpec;
+  map: MapSpec;
   export: ExportSpec;
 }
 /** Jobs that work on the encoder of another one. */
@@ -46,12 +49,13 @@ export class SpecError extends Error {
   }
 }
 
-const schemas = {
+export const schemas = {
   pretrain: pretrainSpec,
   "linear-probe": probeSpec,
   knn: knnSpec,
   "fine-tune": fineTuneSpec,
   embed: embedSpec,
+  map: mapSpec,
   export: exportSpec,
 } satisfies Record<JobType, z.ZodType>;
 

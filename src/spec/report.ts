@@ -11,6 +11,7 @@ const figures: Record<JobType, readonly string[]> = {
   knn: ["top1", "top5"],
   "fine-tune": ["top1", "top5"],
   embed: [],
+  map: [],
   export: [],
 };
 

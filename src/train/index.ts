@@ -4,6 +4,7 @@ import { embedImages } from "./embed.ts";
 import type { EvaluationContext } from "./evaluation.ts";
 import { exportEncoder } from "./export.ts";
 import { fineTune } from "./fine_tune.ts";
+import { mapImages } from "./map.ts";
 import { probe } from "./probe.ts";
 import type { Outcome } from "./reporter.ts";
 import { vote } from "./vote.ts";
@@ -15,6 +16,7 @@ const runs: Runs = {
   knn: vote,
   "fine-tune": fineTune,
   embed: embedImages,
+  map: mapImages,
   export: exportEncoder,
 };
 

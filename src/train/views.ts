@@ -1,8 +1,8 @@
 /** The views that a run trains on, drawn again: any image, any epoch. */
 import sharp, { type OverlayOptions } from "sharp";
-import { loadDataset, partition } from "../data/index.ts";
+import { partition } from "../data/index.ts";
 import { openSource, PLACE } from "../data/source.ts";
-import type { DataContext, Dataset } from "../data/types.ts";
+import type { Dataset, Images } from "../data/types.ts";
 import { type Look, lookRow, ROW } from "../data/view.ts";
 import { augment } from "../kernels/augment/index.ts";
 import { openDevice } from "../kernels/index.ts";
@@ -12,20 +12,41 @@ import { UserError } from "../util/errors.ts";
 /** Pixels between tiles, and the side below which a tile is enlarged without smoothing. */
 const [GAP, LEGIBLE] = [4, 96];
 
+/** Side of a thumbnail in pixels. */
+export const THUMBNAIL = 32;
+
 /** u8[size, size, channels] of one image as `look` says. */
-async function tile(dataset: Dataset, index: number, look: Look, size: number): Promise<Uint8Array> {
-  const { train } = dataset;
-  const source = openSource(train, (step) => (step === 0 ? Int32Array.of(index) : undefined), 1);
+async function tile(images: Images, index: number, look: Look, size: number): Promise<Uint8Array> {
+  const source = openSource(images, (step) => (step === 0 ? Int32Array.of(index) : undefined), 1);
   const places = new Float64Array(PLACE);
   await source.at(0, places);
   const rows = new Float32Array(ROW);
   lookRow(rows, 0, look, index, places[1] as number, places[2] as number);
-  const { channels } = train;
+  const { channels } = images;
   const [mean, std] = [new Array<number>(channels).fill(0), new Array<number>(channels).fill(1)];
   const view = augment({ pixels: source.pixels, places, channels }, rows, size, mean, std);
   const bytes = Uint8Array.from(view.dataSync(), (v) => Math.round(255 * v));
   view.dispose();
   return bytes;
+}
+
+/** A PNG of thumbnails without gaps, row by row. */
+export async function spriteSheet(images: Images, indices: Int32Array, columns: number): Promise<Buffer> {
+  await openDevice();
+  const { channels } = images;
+  const [width, height] = [columns * THUMBNAIL, Math.ceil(indices.length / columns) * THUMBNAIL];
+  const sheet = new Uint8Array(width * height * channels);
+  const line = THUMBNAIL * channels;
+  for (const [i, index] of indices.entries()) {
+    const pixels = await tile(images, index, { kind: "centre", share: 1 }, THUMBNAIL);
+    const corner = (Math.floor(i / columns) * THUMBNAIL * width + (i % columns) * THUMBNAIL) * channels;
+    for (let y = 0; y < THUMBNAIL; y++) {
+      sheet.set(pixels.subarray(y * line, (y + 1) * line), corner + y * width * channels);
+    }
+  }
+  return sharp(sheet, { raw: { width, height, channels: channels as 1 | 3 } })
+    .png()
+    .toBuffer();
 }
 
 /**
@@ -34,13 +55,12 @@ async function tile(dataset: Dataset, index: number, look: Look, size: number): 
  * there is not.
  */
 export async function contactSheet(
+  dataset: Dataset,
   spec: PretrainSpec,
   images: readonly number[],
   epochs: readonly number[],
-  context: DataContext,
 ): Promise<{ png: Buffer; heldOut: number[] }> {
   await openDevice();
-  const dataset = await loadDataset(spec.dataset, context);
   const { count, channels } = dataset.train;
   const beyond = images.find((image) => image >= count);
   if (beyond !== undefined) throw new UserError(`--image: ${dataset.name} has images 0 to ${count - 1}, got ${beyond}`);
@@ -57,7 +77,7 @@ export async function contactSheet(
   for (const [y, { image, epoch }] of lines.entries()) {
     for (const [x, look] of looks(epoch).entries()) {
       const raw = { width: size, height: size, channels: channels as 1 | 3 };
-      const pixels = sharp(await tile(dataset, image, look, size), { raw });
+      const pixels = sharp(await tile(dataset.train, image, look, size), { raw });
       const input = await pixels.resize(side, side, { kernel: "nearest" }).png().toBuffer();
       tiles.push({ input, left: GAP + x * (side + GAP), top: GAP + y * (side + GAP) });
     }

@@ -12,6 +12,7 @@ export const purposes = {
   queue: 4,
   probe: 5,
   subset: 6,
+  map: 7,
 } as const;
 export type Purpose = keyof typeof purposes;
 

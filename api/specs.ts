@@ -1,0 +1,47 @@
+/** What may stand in a spec: its JSON schema, and the presets that complete it. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { schemas as specSchemas } from "../src/spec/job.ts";
+import { presets } from "../src/spec/presets.ts";
+import type { JobType } from "../src/spec/types.ts";
+import { badQuery, guarded, json, newApp } from "./routes.ts";
+import * as schemas from "./schemas.ts";
+
+const tags = ["service"];
+
+/** What a request may leave out has a default; a pretrain spec's are those of its preset. */
+const schemaOf = (type: JobType): Record<string, unknown> => ({
+  ...z.toJSONSchema(specSchemas[type], { io: "input" }),
+});
+
+const schemaRoute = createRoute({
+  ...{ method: "get", path: "/v1/specs/{type}", operationId: "getSpecSchema", tags },
+  summary: "The JSON schema of a type of job's spec",
+  request: {
+    params: z.object({ type: schemas.type.openapi({ param: { name: "type", in: "path" }, example: "knn" }) }),
+  },
+  responses: {
+    200: json(z.record(z.string(), z.unknown()), "JSON Schema, draft 2020-12", {
+      type: "object",
+      properties: { from: { type: "string" } },
+      required: ["from"],
+    }),
+    ...badQuery,
+    ...guarded,
+  },
+});
+const presetsRoute = createRoute({
+  ...{ method: "get", path: "/v1/presets", operationId: "listPresets", summary: "What the presets set", tags },
+  responses: {
+    200: json(
+      z.record(z.string(), z.record(z.string(), z.record(z.string(), z.unknown()))),
+      "by preset and method; a pretrain spec sets what differs",
+      { small: { "moco-v2": { epochs: 10, temperature: 0.1 } } },
+    ),
+    ...guarded,
+  },
+});
+
+export const specRoutes = () =>
+  newApp()
+    .openapi(schemaRoute, (c) => c.json(schemaOf(c.req.valid("param").type), 200))
+    .openapi(presetsRoute, (c) => c.json(presets as Record<string, Record<string, Record<string, unknown>>>, 200));
