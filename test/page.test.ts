@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
+import type { Job } from "../src/spec/job.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { eventually } from "./helpers.ts";
@@ -93,10 +94,10 @@ test("the list: every run with its state; filters; curves of several over each o
   await page.close();
 }, 60_000);
 
-test("a run: figures, six plots, checkpoints to download, log, spec; in the dark and on a phone", async () => {
+test("a run: figures, nine plots, checkpoints to download, log, spec; in the dark and on a phone", async () => {
   const page = await open(`/#/runs/${run}`);
   await page.getByRole("heading", { name: "bars, 8 epochs" }).waitFor();
-  await eventually(async () => (await page.locator("canvas").count()) === 6);
+  await eventually(async () => (await page.locator("canvas").count()) === 9);
   await page.getByText("epoch 8 of 8, step 120 of 120").waitFor();
   await page.getByRole("region", { name: "log" }).getByText("succeeded").waitFor();
   const [download] = await Promise.all([
@@ -115,7 +116,7 @@ test("a run: figures, six plots, checkpoints to download, log, spec; in the dark
   await page.close();
 
   const phone = await open(`/#/runs/${run}`, { viewport: { width: 380, height: 800 } });
-  await eventually(async () => (await phone.locator("canvas").count()) === 6);
+  await eventually(async () => (await phone.locator("canvas").count()) === 9);
   const wide = await phone.evaluate(() => document.documentElement.scrollWidth);
   expect(wide).toBeLessThanOrEqual(380);
   await picture(phone, "run-phone");
@@ -146,6 +147,113 @@ test("a running job moves by itself, and is paused, resumed and cancelled by key
   await page.close();
 }, 60_000);
 
+test("what it learned: a map is drawn, an image and its neighbours are chosen by pointer and by keyboard; a probe's confusion", async () => {
+  const page = await open(`/#/runs/${run}`);
+  await page.getByRole("button", { name: "Draw a map of its features" }).click();
+  const map = page.getByRole("img", { name: /^240 images in a plane|^260 images in a plane/ });
+  await map.waitFor({ timeout: 60_000 });
+  const shown = page.getByRole("region", { name: "the image and its neighbours" });
+  const first = await shown.getByRole("heading").first().textContent();
+  await page.getByLabel("Image, by its place in the map").fill("7");
+  await eventually(async () => (await shown.getByRole("heading").first().textContent()) !== first);
+  expect(await shown.getByRole("button").count()).toBe(12);
+  const seventh = await shown.getByRole("heading").first().textContent();
+  const box = (await map.boundingBox()) as { x: number; y: number; width: number; height: number };
+  // Somewhere along a diagonal there is another dot.
+  for (let at = 0; at <= 1; at += 0.02) await page.mouse.move(box.x + at * box.width, box.y + at * box.height);
+  for (let at = 0; at <= 1; at += 0.02) await page.mouse.move(box.x + at * box.width, box.y + (1 - at) * box.height);
+  const pointed = await shown.getByRole("heading").first().textContent();
+  await shown.getByRole("button").first().click();
+  await eventually(async () => (await shown.getByRole("heading").first().textContent()) !== pointed);
+  expect([seventh, pointed].every((text) => /^image \d+, [A-Z]/.test(text ?? ""))).toBe(true);
+  await page.getByRole("combobox", { name: "Plane" }).selectOption("pca");
+  await page.getByText(/of the variance lies in this plane/).waitFor();
+  await page.getByAltText(/query view, its key view/).waitFor();
+  await page.getByText(/^Preset small, but for \d+ fields$/).waitFor();
+  await picture(page, "learned");
+  expect(await serious(page)).toEqual([]);
+  await page.goto(`${service.url}/#/`);
+  await page.getByRole("link", { name: "how good is it" }).click();
+  await page.getByRole("region", { name: "confusion matrix" }).getByRole("rowheader", { name: "Ankle boot" }).waitFor();
+  await picture(page, "confusion");
+  expect(await serious(page)).toEqual([]);
+  expect(errors).toEqual([]);
+  await page.close();
+}, 120_000);
+
+test("the form: fields from the schema, a wrong one is named, a plan as one types, the command beside it, and a fork", async () => {
+  const page = await open("/#/new");
+  await page.getByText("Choose a dataset below").waitFor();
+  await page.locator("#field-dataset\\.kind").selectOption("fashion-mnist");
+  await page.locator("#field-dataset\\.path").fill(join(service.folder, "images"));
+  await page.locator("#field-temperature").fill("-1");
+  await page.locator("#field-temperature-help").getByText("allowed: more than 0").waitFor();
+  // The test's images are few.
+  for (const [field, value] of [
+    ["temperature", "0.15"],
+    ["batchSize", "16"],
+    ["splits", "4"],
+    ["queueSize", "64"],
+    ["epochs", "1"],
+    ["encoder.width", "4"],
+    ["monitor.holdout", "20"],
+  ] as const) {
+    await page.locator(`#field-${field.replace(".", "\\.")}`).fill(value);
+  }
+  await page.getByText(/^About .* of memory$/).waitFor({ timeout: 60_000 });
+  await page.getByLabel("Name").fill("by the form");
+  const command = (await page.getByRole("region", { name: "command" }).textContent()) ?? "";
+  await picture(page, "new");
+  expect(await serious(page)).toEqual([]);
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("heading", { name: "by the form" }).waitFor();
+  const { jobs } = await service.client.list({ name: "by the form" });
+  const made = jobs[0] as Job;
+  expect(made.spec).toMatchObject({ temperature: 0.15, batchSize: 16, epochs: 1, encoder: { width: 4 } });
+  // The command does the same.
+  const byHand = Bun.spawn(["sh", "-c", command], { stdout: "pipe", stderr: "ignore" });
+  expect((JSON.parse(await new Response(byHand.stdout).text()) as Job).spec).toEqual(made.spec);
+
+  await page.goto(`${service.url}/#/runs/${run}`);
+  await page.getByRole("link", { name: "Fork" }).click();
+  await page.getByRole("heading", { name: "Fork bars, 8 epochs" }).waitFor();
+  await page.locator("#field-optimizer\\.lr").fill("0.01");
+  await page.locator("#field-dim").fill("8");
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page
+    .locator("#field-dim-help")
+    .getByText(/allowed: 16, as in the run that is forked/)
+    .waitFor();
+  await page.locator("#field-dim").fill("16");
+  await page.getByLabel("Name").fill("a fork");
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("heading", { name: "a fork" }).waitFor();
+  const [fork] = (await service.client.list({ name: "a fork" })).jobs;
+  expect([fork?.forked?.from.id, (fork?.spec as { optimizer: { lr: number } }).optimizer.lr]).toEqual([run, 0.01]);
+  for (const job of (await service.client.list({ status: "queued" })).jobs) await service.client.cancel(job.id);
+  await page.close();
+}, 120_000);
+
+test("pipelines: all of them, one with its table", async () => {
+  const judged = { type: "knn", from: "pretrain", spec: { k: 5, baselines: false } };
+  const { id } = await service.client.submitPipeline({
+    name: "temperatures",
+    jobs: { pretrain: { type: "pretrain", spec: service.spec({ epochs: 1 }) }, knn: judged },
+    sweep: { grid: { "pretrain.temperature": [0.1, 0.2] }, seeds: [0, 1] },
+  });
+  const page = await open("/#/pipelines");
+  await page.getByRole("link", { name: "temperatures" }).click();
+  await page.getByRole("heading", { name: "temperatures" }).waitFor();
+  await eventually(async () => (await service.client.pipeline(id)).finishedAt !== null, 90);
+  const results = page.getByRole("region", { name: "results" });
+  await results.getByText("±").first().waitFor();
+  expect(await results.getByRole("row").count()).toBe(5);
+  await picture(page, "pipeline");
+  expect(await serious(page)).toEqual([]);
+  expect(errors).toEqual([]);
+  await page.close();
+}, 120_000);
+
 test("a service with keys asks for one, and opens with it", async () => {
   const keys = new ApiKeys(new LocalBlobs(service.dataDir));
   const { key, token } = await keys.create("page", "submit");
@@ -154,7 +262,7 @@ test("a service with keys asks for one, and opens with it", async () => {
   await page.getByRole("heading", { name: "This service asks for a key" }).waitFor();
   await page.getByLabel(/^Key/).fill(token);
   await page.keyboard.press("Enter");
-  await page.getByRole("link", { name: "bars, 8 epochs" }).waitFor();
+  await page.getByRole("link", { name: "bars, 8 epochs", exact: true }).waitFor();
   await page.close();
   await keys.revoke(key.id);
   await eventually(async () => (await fetch(`${service.url}/v1/jobs`)).status === 200);

@@ -1,7 +1,9 @@
 /** The page: which part of it the address names, and the key where one is asked for. */
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { New } from "./new.tsx";
 import { Notice } from "./parts.tsx";
+import { Pipelines, PipelineView } from "./pipelines.tsx";
 import { Run } from "./run.tsx";
 import { Runs } from "./runs.tsx";
 import { KeyNeeded, service, setKey } from "./service.ts";
@@ -37,6 +39,13 @@ function KeyForm({ done }: { done: () => void }) {
   );
 }
 
+function Part({ part, id, search }: { part: string; id: string | undefined; search: string }) {
+  if (part === "runs" && id) return <Run key={id} id={id} />;
+  if (part === "pipelines") return id ? <PipelineView key={id} id={id} /> : <Pipelines />;
+  if (part === "new") return <New key={search} query={new URLSearchParams(search)} />;
+  return <Runs />;
+}
+
 function Page() {
   const address = useAddress();
   const [access, setAccess] = useState<"unknown" | "granted" | "asked" | Error>("unknown");
@@ -47,13 +56,14 @@ function Page() {
       (error: Error) => setAccess(error instanceof KeyNeeded ? "asked" : error),
     );
   }, [tries]);
-  const id = address.match(/^#\/runs\/(run_\w+)$/)?.[1];
+  const [, part = "runs", id, search = ""] = address.match(/^#\/(\w+)(?:\/(\w+))?(?:\?(.*))?$/) ?? [];
   return (
     <>
       <header>
         <a href="#/">mocod</a>
         <nav aria-label="parts">
-          <a href="#/">Runs</a> · <a href="/openapi.json">API</a>
+          <a href="#/">Runs</a> · <a href="#/pipelines">Pipelines</a> · <a href="#/new">New job</a> ·{" "}
+          <a href="/docs">API</a> · <a href="/queues">Queues</a>
         </nav>
       </header>
       {access === "asked" && <KeyForm done={() => setTries(tries + 1)} />}
@@ -62,7 +72,7 @@ function Page() {
           <Notice bad>{access.message}</Notice>
         </main>
       )}
-      {access === "granted" && (id ? <Run key={id} id={id} /> : <Runs />)}
+      {access === "granted" && <Part part={part} id={id} search={search} />}
     </>
   );
 }

@@ -1,48 +1,13 @@
 /** One job: how it does, what it left, what can be asked of it. */
 import { useEffect, useState } from "preact/hooks";
-import type { Job, Progress } from "../../src/spec/job.ts";
+import { fromPreset } from "../../src/spec/difference.ts";
+import type { Job, JobSpecs, Progress } from "../../src/spec/job.ts";
 import { type ActionName, actions } from "../../src/spec/life.ts";
+import { Confusion } from "./confusion.tsx";
+import { Curves } from "./curves.tsx";
+import { Learned, MapView } from "./learned.tsx";
 import { bytes, Done, duration, Notice, number, percent, Status, Text, useLive, when } from "./parts.tsx";
-import { type Curve, Plot } from "./plot.tsx";
-import { type Line, listen, service } from "./service.ts";
-
-/** `spread.effectiveRank` of a line. */
-const valueAt = (line: Line, path: string): number | null => {
-  const value = path
-    .split(".")
-    .reduce<unknown>((v, key) => (v as Record<string, unknown> | null | undefined)?.[key], line);
-  return typeof value === "number" ? value : null;
-};
-
-const curve = (lines: readonly Line[], path: string, name = path): Curve => ({
-  name,
-  points: lines.map((line) => [line.epoch, valueAt(line, path)] as const).filter(([, y]) => y !== null),
-});
-
-function Plots({ id, live }: { id: string; live: boolean }) {
-  const load = async () => ({ steps: await service.steps(id, 500), metrics: await service.metrics(id) });
-  const { value } = useLive(load, live ? 5 : 3600, [id, live]);
-  if (!value || value.metrics.length === 0) return <p class="quiet">Curves appear with the end of the first epoch.</p>;
-  const { steps, metrics } = value;
-  const ofSteps = (name: string): Curve => ({
-    name,
-    points: steps.map((line) => [line.step, line[name] as number] as const),
-  });
-  return (
-    <div class="plots">
-      <Plot title="Loss" x="step" curves={[ofSteps("loss")]} />
-      <Plot title="kNN top-1 of held-out images" x="epoch" curves={[curve(metrics, "knn")]} />
-      <Plot
-        title="Cosine with the positive and the negative keys"
-        x="step"
-        curves={[ofSteps("positive"), ofSteps("negative")]}
-      />
-      <Plot title="Accuracy of finding the key among all" x="step" curves={[ofSteps("top1")]} />
-      <Plot title="Learning rate" x="step" curves={[ofSteps("lr")]} />
-      <Plot title="Effective rank of projections" x="epoch" curves={[curve(metrics, "spread.effectiveRank", "rank")]} />
-    </div>
-  );
-}
+import { listen, service } from "./service.ts";
 
 function Checkpoints({ id, step }: { id: string; step: number | undefined }) {
   const { value = [], error } = useLive(() => service.checkpoints(id), 10, [id, step === undefined]);
@@ -118,24 +83,129 @@ function Actions({ job, done }: { job: Job; done: (job: Job) => void }) {
           {name.slice(1)}
         </button>
       ))}
+      {job.type === "pretrain" && (
+        <a class="button" href={`#/new?fork=${job.id}`}>
+          Fork
+        </a>
+      )}
       {failed && <Notice bad>{failed}</Notice>}
     </div>
   );
 }
 
+/** A pretraining spec by what it does not have of its preset; any other as it is. */
+function Spec({ job }: { job: Job }) {
+  const { preset, differences } =
+    job.type === "pretrain" ? fromPreset(job.spec as JobSpecs["pretrain"]) : { preset: null, differences: [] };
+  return (
+    <>
+      <h2>Spec</h2>
+      {preset && differences.length === 0 && <p>As the preset {preset}.</p>}
+      {preset && differences.length > 0 && (
+        <div class="scroll">
+          <table>
+            <caption>
+              Preset {preset}, but for {differences.length} fields
+            </caption>
+            <thead>
+              <tr>
+                <th scope="col">Field</th>
+                <th scope="col">Here</th>
+                <th scope="col">In the preset</th>
+              </tr>
+            </thead>
+            <tbody>
+              {differences.map(({ field, value, preset: was }) => (
+                <tr key={field}>
+                  <th scope="row">{field}</th>
+                  <td>{JSON.stringify(value)}</td>
+                  <td class="quiet">{JSON.stringify(was) ?? "–"}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      <Text what="spec">{JSON.stringify(job.spec, null, 2)}</Text>
+    </>
+  );
+}
+
+interface Scored {
+  top1: number;
+  top5: number;
+  knn?: number;
+  step: number;
+  confusion: number[][];
+  classes: string[];
+  baselines: Record<string, { top1: number } | null> | null;
+}
+
+function Result({ job }: { job: Job }) {
+  const result = job.result as Partial<Scored> | null;
+  if (result === null) return null;
+  if (job.type === "map") return <MapView job={job} />;
+  if (!result.confusion || !result.classes) {
+    return (
+      <>
+        <h2>Result</h2>
+        <Text what="result">{JSON.stringify(result, null, 2)}</Text>
+      </>
+    );
+  }
+  const scores: [string, number | undefined][] = [
+    ["this encoder", result.top1],
+    ...Object.entries(result.baselines ?? {}).map(([name, score]): [string, number | undefined] => [name, score?.top1]),
+  ];
+  return (
+    <>
+      <h2>Result</h2>
+      <p>
+        Top-1 {percent(result.top1)}, top-5 {percent(result.top5)} of the encoder after step {result.step}; beside it{" "}
+        {scores
+          .slice(1)
+          .map(([name, score]) => `${name} ${percent(score)}`)
+          .join(", ") || "no baselines"}
+        .
+      </p>
+      <Confusion confusion={result.confusion} classes={result.classes} />
+      <details>
+        <summary>All of it</summary>
+        <Text what="result">{JSON.stringify(result, null, 2)}</Text>
+      </details>
+    </>
+  );
+}
+
+/** Points of the pace that are kept: of a long run every second one goes when there are more. */
+const PACE_POINTS = 1000;
+
+interface Heard {
+  progress?: Progress;
+  events: number;
+  pace: readonly (readonly [step: number, imagesPerSecond: number])[];
+}
+
+function hearProgress({ events, pace }: Heard, progress: Progress): Heard {
+  const { step, imagesPerSecond } = progress;
+  if (imagesPerSecond === null || step <= (pace.at(-1)?.[0] ?? -1)) return { progress, events, pace };
+  const kept = pace.length < PACE_POINTS ? pace : pace.filter((_, i) => i % 2 === 0);
+  return { progress, events, pace: [...kept, [step, imagesPerSecond]] };
+}
+
 export function Run({ id }: { id: string }) {
-  const [heard, setHeard] = useState<{ progress?: Progress; events: number }>({ events: 0 });
+  const [heard, setHeard] = useState<Heard>({ events: 0, pace: [] });
   const [asked, setAsked] = useState(0);
   const { value: loaded, error } = useLive(() => service.job(id), 10, [id, heard.events, asked]);
   const over = loaded !== undefined && loaded.finishedAt !== null;
   useEffect(() => {
     const stop = new AbortController();
-    setHeard({ events: 0 });
+    setHeard({ events: 0, pace: [] });
     void listen(
       id,
       (event) =>
-        setHeard(({ progress, events }) =>
-          event.type === "progress" ? { progress: event.data, events } : { progress, events: events + 1 },
+        setHeard((before) =>
+          event.type === "progress" ? hearProgress(before, event.data) : { ...before, events: before.events + 1 },
         ),
       stop.signal,
     );
@@ -150,6 +220,18 @@ export function Run({ id }: { id: string }) {
       <h1>{job.name ?? job.id}</h1>
       <p class="quiet">
         {job.type} · {job.id} · created {when(job.createdAt)}
+        {job.pipeline && (
+          <>
+            {" "}
+            · part of <a href={`#/pipelines/${job.pipeline.id}`}>a pipeline</a>, as {job.pipeline.job}
+          </>
+        )}
+        {"from" in job.spec && (
+          <>
+            {" "}
+            · works on <a href={`#/runs/${job.spec.from}`}>{job.spec.from}</a>
+          </>
+        )}
         {job.forked &&
           ` · forked from ${job.forked.from.id} after step ${job.forked.from.step}, its ${job.forked.keep}`}
       </p>
@@ -163,6 +245,7 @@ export function Run({ id }: { id: string }) {
           </span>
         )}
       </p>
+      {job.position !== null && <Notice>Place {job.position} in the queue.</Notice>}
       {job.waitingFor && <Notice>Waits for {job.waitingFor}.</Notice>}
       {job.error && <Notice bad>{job.error}</Notice>}
       {progress?.verdict && (
@@ -174,17 +257,13 @@ export function Run({ id }: { id: string }) {
       {job.type === "pretrain" && (
         <>
           <h2>Curves</h2>
-          <Plots id={id} live={!over} />
+          <Curves id={id} live={!over} pace={heard.pace} />
           <h2>Checkpoints</h2>
           <Checkpoints id={id} step={progress?.step} />
         </>
       )}
-      {job.result !== null && (
-        <>
-          <h2>Result</h2>
-          <Text what="result">{JSON.stringify(job.result, null, 2)}</Text>
-        </>
-      )}
+      {job.type === "pretrain" && job.status === "succeeded" && <Learned run={job} />}
+      <Result job={job} />
       {job.warnings.length > 0 && (
         <>
           <h2>Warnings</h2>
@@ -197,8 +276,7 @@ export function Run({ id }: { id: string }) {
       )}
       <h2>Log</h2>
       <Logs id={id} version={heard.events} />
-      <h2>Spec</h2>
-      <Text what="spec">{JSON.stringify(job.spec, null, 2)}</Text>
+      <Spec job={job} />
     </main>
   );
 }

@@ -142,7 +142,8 @@ export function Runs() {
                   <a href={`#/runs/${job.id}`}>{job.name ?? job.id}</a> <span class="quiet">{job.type}</span>
                 </td>
                 <td>
-                  <Status job={job} /> {job.waitingFor && <span class="quiet">for {job.waitingFor}</span>}
+                  <Status job={job} /> {job.position !== null && <span class="quiet">{job.position} in the queue</span>}{" "}
+                  {job.waitingFor && <span class="quiet">for {job.waitingFor}</span>}
                 </td>
                 <td>
                   <Done job={job} />

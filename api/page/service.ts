@@ -1,15 +1,52 @@
 /** The API as the page uses it. */
 import type { WorkerInfo } from "../../src/queue/fleet.ts";
-import type { Job, Progress } from "../../src/spec/job.ts";
+import type { Pipeline } from "../../src/queue/pipelines.ts";
+import type { FieldError, Job, JobType, Progress } from "../../src/spec/job.ts";
 import type { ActionName } from "../../src/spec/life.ts";
+import type { Plan } from "../../src/spec/plan.ts";
 import type { CheckpointRecord } from "../../src/store/retention.ts";
 import type { Step } from "../../src/store/series.ts";
 import { serverEvents } from "../../src/util/sse.ts";
+
+export type { Pipeline } from "../../src/queue/pipelines.ts";
+
+/** Of JSON Schema, what the specs' schemas use. */
+export interface Schema {
+  type?: string;
+  description?: string;
+  enum?: string[];
+  const?: string;
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  properties?: Record<string, Schema>;
+  required?: string[];
+  oneOf?: Schema[];
+  anyOf?: Schema[];
+  items?: Schema;
+}
 
 const KEY = "mocod-key";
 
 /** The API asks for a key, or refuses the one it was given. */
 export class KeyNeeded extends Error {}
+
+interface Problem {
+  title: string;
+  status: number;
+  errors?: FieldError[];
+}
+
+/** What the API says no to, field by field where it is one of a request. */
+export class Refused extends Error {
+  readonly status: number;
+  readonly fields: readonly FieldError[];
+  constructor({ title, status, errors = [] }: Problem) {
+    super(title);
+    this.status = status;
+    this.fields = errors;
+  }
+}
 
 /** Kept for as long as the tab is open. */
 export const setKey = (key: string): void => sessionStorage.setItem(KEY, key);
@@ -22,9 +59,14 @@ function headers(): Record<string, string> {
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   const response = await fetch(path, { ...init, headers: { ...headers(), ...init.headers } });
   if (response.status === 401) throw new KeyNeeded();
-  if (!response.ok) throw new Error(((await response.json()) as { title: string }).title);
+  if (!response.ok) throw new Refused((await response.json()) as Problem);
   return response;
 }
+const post = (body: object): RequestInit => ({
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});
 const json = async <T>(path: string, init?: RequestInit): Promise<T> => (await ask(path, init)).json() as Promise<T>;
 
 export interface Line {
@@ -47,12 +89,29 @@ export const service = {
     (await json<{ checkpoints: CheckpointRecord[] }>(`/v1/jobs/${id}/checkpoints`)).checkpoints,
   workers: async () => (await json<{ workers: WorkerInfo[] }>("/v1/workers")).workers,
 
+  submit: (body: object) => json<Job>("/v1/jobs", post(body)),
+  fork: (id: string, body: object) => json<Job>(`/v1/jobs/${id}/fork`, post(body)),
+  plan: (spec: object) => json<Plan & { busy: boolean }>("/v1/plan", post({ spec })),
+  schema: (type: JobType) => json<Schema>(`/v1/specs/${type}`),
+  presets: () => json<Record<string, Record<string, object>>>("/v1/presets"),
+  pipelines: (after?: string) =>
+    json<{ pipelines: Pipeline[]; next: string | null }>(`/v1/pipelines${after ? `?after=${after}` : ""}`),
+  pipeline: (id: string) => json<Pipeline>(`/v1/pipelines/${id}`),
+  actOnPipeline: (id: string, name: ActionName) => json<Pipeline>(`/v1/pipelines/${id}/${name}`, { method: "POST" }),
+  file: <T>(id: string, name: string) => json<T>(`/v1/jobs/${id}/files/${name}`),
+  /** A URL of the bytes, to be revoked: an element that loads by itself could not show the key. */
+  picture: async (id: string, name: string): Promise<string> =>
+    URL.createObjectURL(await (await ask(`/v1/jobs/${id}/files/${name}`)).blob()),
+
   /** A file of a run, for the person's own disk: a link could not show the key. */
-  download: async (id: string, name: string): Promise<void> => {
-    const url = URL.createObjectURL(await (await ask(`/v1/jobs/${id}/files/${name}`)).blob());
+  download: (id: string, name: string): Promise<void> =>
+    service.save(`/v1/jobs/${id}/files/${name}`, `${id}-${name.slice(name.lastIndexOf("/") + 1)}`),
+
+  save: async (path: string, name: string): Promise<void> => {
+    const url = URL.createObjectURL(await (await ask(path)).blob());
     const link = document.createElement("a");
     link.href = url;
-    link.download = `${id}-${name.slice(name.lastIndexOf("/") + 1)}`;
+    link.download = name;
     link.click();
     URL.revokeObjectURL(url);
   },

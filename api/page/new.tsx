@@ -1,0 +1,193 @@
+/** A new job: a form from its schema, what it would take, and the same as a command. */
+import { useEffect, useMemo, useState } from "preact/hooks";
+import type { FieldError, Job } from "../../src/spec/job.ts";
+import type { Plan } from "../../src/spec/plan.ts";
+import { type JobType, jobTypes } from "../../src/spec/types.ts";
+import { bytes, duration, Notice, number, Text, useLive } from "./parts.tsx";
+import { SchemaForm, specOf, type Typed } from "./schema_form.tsx";
+import { Refused, type Schema, service } from "./service.ts";
+
+const PAUSE_MS = 600;
+
+/** Defaults that the schema itself tells. */
+function defaultsOf(schema: Schema): unknown {
+  if (schema.default !== undefined) return schema.default;
+  if (!schema.properties) return undefined;
+  return Object.fromEntries(Object.entries(schema.properties).map(([name, of]) => [name, defaultsOf(of)]));
+}
+
+/** For a shell: in single quotes nothing means anything but a single quote. */
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
+function Estimate({ spec, heard }: { spec: object; heard: (errors: readonly FieldError[]) => void }) {
+  const [state, setState] = useState<(Plan & { busy: boolean }) | "asking" | Error>("asking");
+  const text = JSON.stringify(spec);
+  useEffect(() => {
+    let over = false;
+    setState("asking");
+    const timer = setTimeout(() => {
+      service.plan(spec).then(
+        (plan) => {
+          if (over) return;
+          setState(plan);
+          heard([]);
+        },
+        (error: Error) => {
+          if (over) return;
+          setState(error);
+          heard(error instanceof Refused ? error.fields : []);
+        },
+      );
+    }, PAUSE_MS);
+    return () => {
+      over = true;
+      clearTimeout(timer);
+    };
+  }, [text]);
+  if (state === "asking") return <Notice>A worker measures what it would take …</Notice>;
+  if (state instanceof Error) {
+    const more = state instanceof Refused ? state.fields.map(({ field, allowed }) => `${field}: ${allowed}`) : [];
+    return (
+      <Notice bad>
+        {state.message}
+        {more.length > 0 && `: ${more.join("; ")}`}
+      </Notice>
+    );
+  }
+  const { time, memory, images, device, threads, warnings, busy } = state;
+  return (
+    <>
+      <Notice>
+        <strong>
+          About {duration(time.total)}, {bytes(memory.total)} of memory
+        </strong>
+        : {images} images, {time.stepsPerEpoch} steps of {number(time.step)} s an epoch, on{" "}
+        {device === "wasm" ? `WASM with ${threads} threads` : device}.
+        {busy && " The worker was busy meanwhile, and will be faster."}
+      </Notice>
+      {warnings.map((warning) => (
+        <Notice key={warning}>{warning}</Notice>
+      ))}
+    </>
+  );
+}
+
+/** `from`: a run that the job works on; `source`: a run that is forked. */
+export function New({ query }: { query: URLSearchParams }) {
+  const forked = query.get("fork");
+  const [type, setType] = useState<JobType>((query.get("type") as JobType | null) ?? "pretrain");
+  const [preset, setPreset] = useState("small");
+  const [method, setMethod] = useState("moco-v2");
+  const [name, setName] = useState("");
+  const [step, setStep] = useState("");
+  const [keep, setKeep] = useState("state");
+  const from = query.get("from");
+  const [typed, setTyped] = useState<Typed>(from ? { from } : {});
+  const [errors, setErrors] = useState<readonly FieldError[]>([]);
+  const [failed, setFailed] = useState("");
+  const load = async () => ({
+    schema: await service.schema(forked ? "pretrain" : type),
+    presets: await service.presets(),
+    source: forked ? await service.job(forked) : undefined,
+    checkpoints: forked ? await service.checkpoints(forked) : [],
+  });
+  const { value, error } = useLive(load, 3600, [type, forked]);
+  const base = useMemo((): unknown => {
+    if (!value) return {};
+    if (value.source) return value.source.spec;
+    return type === "pretrain" ? value.presets[preset]?.[method] : defaultsOf(value.schema);
+  }, [value, type, preset, method]);
+  if (!value) return <main>{error ? <Notice bad>{error.message}</Notice> : <p class="quiet">Loading …</p>}</main>;
+
+  // What the preset's own fields are chosen by is asked for above.
+  const { method: _, ...properties } = value.schema.properties ?? {};
+  const schema = type === "pretrain" ? { ...value.schema, properties } : value.schema;
+  const own = specOf(schema, typed, base);
+  const spec = type === "pretrain" && !forked ? { preset, method, ...own } : own;
+  const named = name ? { name } : {};
+  const path = forked ? `/v1/jobs/${forked}/fork` : "/v1/jobs";
+  const body = forked ? { ...named, ...(step && { step: Number(step) }), keep, spec } : { type, ...named, spec };
+  const curl = [
+    `curl ${location.origin}${path} \\`,
+    "  -H 'content-type: application/json' \\",
+    ...(sessionStorage.getItem("mocod-key") ? ['  -H "authorization: Bearer $MOCOD_API_KEY" \\'] : []),
+    `  -d ${quoted(JSON.stringify(body, null, 1))}`,
+  ].join("\n");
+
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    try {
+      const job: Job = await (forked ? service.fork(forked, body) : service.submit(body));
+      location.hash = `#/runs/${job.id}`;
+    } catch (refused) {
+      setErrors(refused instanceof Refused ? refused.fields : []);
+      const more = refused instanceof Refused ? refused.fields.map(({ field, allowed }) => `${field}: ${allowed}`) : [];
+      setFailed([(refused as Error).message, ...more].join("; "));
+    }
+  };
+  const select = (label: string, of: string, values: readonly string[], set: (value: string) => void) => (
+    <label>
+      {label}
+      <select value={of} onChange={(e) => set(e.currentTarget.value)}>
+        {values.map((v) => (
+          <option key={v}>{v}</option>
+        ))}
+      </select>
+    </label>
+  );
+  return (
+    <main>
+      <h1>{forked ? `Fork ${value.source?.name ?? forked}` : "New job"}</h1>
+      <form onSubmit={submit}>
+        <div class="bar">
+          {!forked &&
+            select("Type", type, jobTypes, (of) => {
+              setErrors([]);
+              setTyped(from ? { from } : {});
+              setType(of as JobType);
+            })}
+          {!forked && type === "pretrain" && select("Preset", preset, Object.keys(value.presets), setPreset)}
+          {!forked && type === "pretrain" && select("Method", method, ["moco-v1", "moco-v2"], setMethod)}
+          {forked && (
+            <label>
+              From the checkpoint
+              <select value={step} onChange={(e) => setStep(e.currentTarget.value)}>
+                <option value="">the newest</option>
+                {value.checkpoints.map((record) => (
+                  <option key={record.step} value={record.step}>
+                    step {record.step}
+                  </option>
+                ))}
+              </select>
+            </label>
+          )}
+          {forked && select("Keep", keep, ["state", "weights"], setKeep)}
+          <label>
+            Name
+            <input type="text" maxLength={200} value={name} onInput={(e) => setName(e.currentTarget.value)} />
+          </label>
+          <button type="submit">Submit</button>
+        </div>
+        {failed && <Notice bad>{failed}</Notice>}
+        {type === "pretrain" && !forked && (
+          <div aria-live="polite">
+            {"dataset" in spec ? (
+              <Estimate spec={spec} heard={setErrors} />
+            ) : (
+              <Notice>Choose a dataset below: then a worker measures what the run would take.</Notice>
+            )}
+          </div>
+        )}
+        <SchemaForm
+          schema={schema}
+          base={base}
+          typed={typed}
+          errors={errors}
+          set={(at, text) => setTyped({ ...typed, [at]: text })}
+        />
+      </form>
+      <h2>The same by hand</h2>
+      <Text what="command">{curl}</Text>
+    </main>
+  );
+}
