@@ -137,7 +137,10 @@ describe("a map", () => {
       [0, 2],
       [3, 119],
     ] as const) {
-      const got = Math.hypot(points[2 * i]! - points[2 * j]!, points[2 * i + 1]! - points[2 * j + 1]!);
+      const got = Math.hypot(
+        (points[2 * i] as number) - (points[2 * j] as number),
+        (points[2 * i + 1] as number) - (points[2 * j + 1] as number),
+      );
       const want = Math.hypot(...expected.getRowVector(i).sub(expected.getRowVector(j)).to1DArray());
       expect(Math.abs(got / want - 1)).toBeLessThan(1e-3);
     }
@@ -153,7 +156,11 @@ describe("a map", () => {
       topK(
         Float32Array.from(
           { length: count },
-          (_, j) => -Math.hypot(one[2 * i]! - one[2 * j]!, one[2 * i + 1]! - one[2 * j + 1]!),
+          (_, j) =>
+            -Math.hypot(
+              (one[2 * i] as number) - (one[2 * j] as number),
+              (one[2 * i + 1] as number) - (one[2 * j + 1] as number),
+            ),
         ),
         10,
       );
