@@ -228,8 +228,8 @@ test("the form: fields from the schema, a wrong one is named, a plan as one type
   await page.getByLabel("Name").fill("a fork");
   await page.getByRole("button", { name: "Submit" }).click();
   await page.getByRole("heading", { name: "a fork" }).waitFor();
-  const [fork] = (await service.client.list({ name: "a fork" })).jobs;
-  expect([fork?.forked?.from.id, (fork?.spec as { optimizer: { lr: number } }).optimizer.lr]).toEqual([run, 0.01]);
+  const fork = (await service.client.list({ name: "a fork" })).jobs[0] as Job;
+  expect([fork.forked?.from.id, (fork.spec as { optimizer: { lr: number } }).optimizer.lr]).toEqual([run, 0.01]);
   for (const job of (await service.client.list({ status: "queued" })).jobs) await service.client.cancel(job.id);
   await page.close();
 }, 120_000);
