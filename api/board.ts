@@ -1,11 +1,11 @@
 /** bull-board at /queues: BullMQ's own view of the queues, for whoever runs the service. It shows, and changes nothing. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import { Queue } from "bullmq";
 import { Hono } from "hono";
 import { serveStatic } from "hono/bun";
 import { DELIVERIES } from "../src/queue/deliveries.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { QUEUES } from "../src/queue/keys.ts";
+import { openQueue } from "../src/queue/open_queue.ts";
 import { PLANS } from "../src/queue/plans.ts";
 
 const PATH = "/queues";
@@ -19,9 +19,7 @@ async function createBoard(jobs: Jobs): Promise<Hono> {
   ]);
   const names = [...Object.values(QUEUES), PLANS, DELIVERIES];
   const queues = names.map((name) => {
-    const queue = new Queue(name, { connection: jobs.redis });
-    queue.on("error", () => undefined); // the connection retries; see redis.ts
-    return new BullMQAdapter(queue, { readOnlyMode: true });
+    return new BullMQAdapter(openQueue(name, jobs.redis), { readOnlyMode: true });
   });
   const adapter = new HonoAdapter(serveStatic);
   adapter.setBasePath(PATH);

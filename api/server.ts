@@ -44,7 +44,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const tail = new Tail(redis, () => connect(redisUrl), warn);
   const plans = new Plans(redis, () => connect(redisUrl));
   const hooks = new Webhooks(blobs);
-  const deliveries = new Deliveries(jobs, hooks, redisUrl, { allowPrivate: webhookPrivate }, warn);
+  const deliveries = new Deliveries(jobs, hooks, redisUrl, webhookPrivate, warn);
   const app = createApp({ jobs, tail, plans, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,

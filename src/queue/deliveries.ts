@@ -4,7 +4,7 @@
  */
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { type Job as Delivery, Queue, Worker } from "bullmq";
+import { type Job as Delivery, type Queue, Worker } from "bullmq";
 import { Webhook as Signer } from "standardwebhooks";
 import type { SecretWebhook, WebhookEvent, Webhooks } from "../store/webhooks.ts";
 import { messageOf } from "../util/errors.ts";
@@ -12,6 +12,7 @@ import { VERSION } from "../util/version.ts";
 import { targetOf } from "./addresses.ts";
 import type { Jobs } from "./jobs.ts";
 import { keys } from "./keys.ts";
+import { openQueue } from "./open_queue.ts";
 import { Pipelines } from "./pipelines.ts";
 import { connect } from "./redis.ts";
 import { telemetry } from "./telemetry.ts";
@@ -81,12 +82,6 @@ export async function deliver(
   if (status < 200 || status > 299) throw new Error(`${url.origin} answered ${status}`);
 }
 
-export interface DeliveryOptions {
-  readonly allowPrivate: boolean;
-  /** Seconds between attempts. */
-  readonly delays?: readonly number[];
-}
-
 export class Deliveries {
   private readonly queue: Queue<Waiting>;
   private readonly worker: Worker<Waiting>;
@@ -98,18 +93,16 @@ export class Deliveries {
     private readonly jobs: Jobs,
     private readonly hooks: Webhooks,
     redisUrl: string,
-    private readonly options: DeliveryOptions,
+    private readonly allowPrivate: boolean,
     private readonly log: (message: string) => void,
   ) {
-    const { delays = DELAYS_S } = options;
     this.pipelines = new Pipelines(jobs);
-    this.queue = new Queue(DELIVERIES, { connection: jobs.redis, telemetry });
-    this.queue.on("error", () => undefined); // the connection retries; see redis.ts
+    this.queue = openQueue(DELIVERIES, jobs.redis);
     this.worker = new Worker<Waiting>(DELIVERIES, (delivery) => this.attempt(delivery), {
       connection: connect(redisUrl),
       concurrency: 8,
       telemetry,
-      settings: { backoffStrategy: (made) => 1000 * (delays[Math.min(made, delays.length) - 1] ?? 5) },
+      settings: { backoffStrategy: (made) => 1000 * (DELAYS_S[made - 1] as number) },
     });
     this.worker.on("error", (error) => log(`webhooks: ${error.message}`));
     this.worker.on("failed", (delivery, error) => {
@@ -121,7 +114,7 @@ export class Deliveries {
   private async attempt({ id, data }: Delivery<Waiting>): Promise<void> {
     const hook = (await this.hooks.all()).find((of) => of.id === data.hook);
     if (!hook) return; // removed meanwhile
-    await deliver(hook, `msg_${id}`, JSON.stringify(data.message), this.options.allowPrivate);
+    await deliver(hook, `msg_${id}`, JSON.stringify(data.message), this.allowPrivate);
   }
 
   private async listen(): Promise<void> {
@@ -174,14 +167,13 @@ export class Deliveries {
   }
 
   private async enqueue(hooks: readonly SecretWebhook[], message: Message, key: string): Promise<void> {
-    const { delays = DELAYS_S } = this.options;
     for (const { id } of hooks.filter((hook) => hook.events.includes(message.type))) {
       await this.queue.add(
         message.type,
         { hook: id, message },
         {
           jobId: `${id}_${key}`,
-          attempts: delays.length + 1,
+          attempts: DELAYS_S.length + 1,
           backoff: { type: "custom" },
           removeOnComplete: { count: KEPT },
           removeOnFail: { count: KEPT },

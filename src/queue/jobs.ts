@@ -3,7 +3,7 @@
  * worker; the store holds the same for good. BullMQ has no `cancelled` or `paused`, so the status is ours and the record
  * is the truth.
  */
-import { Queue } from "bullmq";
+import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Job, JobSpecs } from "../spec/job.ts";
 import { type ActionName, actions, allowedFrom, finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
@@ -14,6 +14,7 @@ import { Archive } from "./archive.ts";
 import { Fleet } from "./fleet.ts";
 import { CONTROL_CHANNEL, keys, QUEUES, type QueueName } from "./keys.ts";
 import { type Filter, page } from "./list.ts";
+import { openQueue } from "./open_queue.ts";
 import {
   type Change,
   type Changed,
@@ -26,7 +27,6 @@ import {
   publicJob,
   removeRecord,
 } from "./records.ts";
-import { telemetry } from "./telemetry.ts";
 
 /** What was asked for does not fit the status that the job has. */
 export class ConflictError extends Error {
@@ -57,11 +57,7 @@ export class Jobs {
   ) {
     this.archive = new Archive(redis, blobs, kept);
     this.fleet = new Fleet(redis);
-    const open = (name: QueueName) => {
-      const queue = new Queue<{ runId: string }>(QUEUES[name], { connection: redis, telemetry });
-      queue.on("error", () => undefined); // the connection retries; see redis.ts
-      return queue;
-    };
+    const open = (name: QueueName) => openQueue<{ runId: string }>(QUEUES[name], redis);
     this.queues = { any: open("any"), webgpu: open("webgpu") };
   }
 

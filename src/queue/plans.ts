@@ -1,11 +1,11 @@
 /** Plans are made where the run would run: the API asks, any worker answers, whatever else it is doing. */
-import { Queue, QueueEvents } from "bullmq";
+import { type Queue, QueueEvents } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Plan } from "../spec/plan.ts";
 import type { PretrainSpec } from "../spec/pretrain.ts";
 import { sha256 } from "../store/files.ts";
 import { UserError } from "../util/errors.ts";
-import { telemetry } from "./telemetry.ts";
+import { openQueue } from "./open_queue.ts";
 
 export const PLANS = "mocod-plans";
 /** From the question to the answer, others' questions before it included. */
@@ -29,8 +29,7 @@ export class Plans {
     redis: Redis,
     private readonly openReader: () => Redis,
   ) {
-    this.queue = new Queue(PLANS, { connection: redis, telemetry });
-    this.queue.on("error", () => undefined); // the connection retries; see redis.ts
+    this.queue = openQueue(PLANS, redis);
   }
 
   /** Throws UserError where such a run is not possible, NoWorkerError where no worker answers. */

@@ -1,0 +1,10 @@
+/** A queue of BullMQ as all of ours are opened: traced, and quiet while Redis is away. */
+import { Queue } from "bullmq";
+import type { Redis } from "ioredis";
+import { telemetry } from "./telemetry.ts";
+
+export function openQueue<Data, Result = unknown>(name: string, redis: Redis): Queue<Data, Result, string> {
+  const queue = new Queue<Data, Result, string>(name, { connection: redis, telemetry });
+  queue.on("error", () => undefined); // the connection retries; see redis.ts
+  return queue;
+}
