@@ -34,6 +34,9 @@ const checkpoint = z
 const momentum = z.number().min(0).lt(1).default(0.9);
 const batchSize = z.int().min(1).max(65_536);
 
+/** Which encoder, on which images. */
+const judged = { from, dataset, encoder, checkpoint };
+
 /** One value, or several of which the best is chosen on a validation split carved from the training images. */
 const oneOrMore = <T extends z.ZodType<number>>(value: T) =>
   z
@@ -45,10 +48,7 @@ const weightDecay = oneOrMore(z.number().min(0).max(1));
 
 /** A linear classifier on frozen features. */
 export const probeSpec = z.strictObject({
-  from,
-  dataset,
-  encoder,
-  checkpoint,
+  ...judged,
   protocol: z
     .enum(["fast", "paper"])
     .describe("fast: cached, standardised features; paper: new random crops and flips each epoch, as main_lincls.py"),
@@ -76,10 +76,7 @@ export const protocols = {
 
 /** Weighted kNN (Wu et al. 2018): no training at all. */
 export const knnSpec = z.strictObject({
-  from,
-  dataset,
-  encoder,
-  checkpoint,
+  ...judged,
   k: oneOrMore(z.int().min(1).max(10_000)).default([20, 200]),
   temperature: oneOrMore(z.number().gt(0).max(10)).default([0.1]),
   features: z.enum(["backbone", "projection"]).default("backbone"),
@@ -92,10 +89,7 @@ export type KnnSpec = z.infer<typeof knnSpec>;
 
 /** All weights trained on, with a new classifier on top. */
 export const fineTuneSpec = z.strictObject({
-  from,
-  dataset,
-  encoder,
-  checkpoint,
+  ...judged,
   labels: z.number().gt(0).max(1).default(1).describe("share of the training labels used, of every class alike"),
   epochs: z.int().min(1).max(10_000).default(30),
   batchSize: z.int().min(2).max(8192).default(64),
@@ -113,10 +107,7 @@ export type FineTuneSpec = z.infer<typeof fineTuneSpec>;
 
 /** Some images as the encoder sees them, to be looked at: in a plane, with their neighbours. */
 export const mapSpec = z.strictObject({
-  from,
-  dataset,
-  encoder,
-  checkpoint,
+  ...judged,
   split: z.enum(["train", "test"]).default("train"),
   features: z.enum(["backbone", "projection"]).default("backbone"),
   images: z.int().min(16).max(5000).default(1000).describe("how many, drawn by `seed`"),
@@ -141,10 +132,7 @@ export type ExportSpec = z.infer<typeof exportSpec>;
 
 /** Features of images, to files. */
 export const embedSpec = z.strictObject({
-  from,
-  dataset,
-  encoder,
-  checkpoint,
+  ...judged,
   split: z.enum(["train", "test"]).default("train"),
   features: z.enum(["backbone", "projection"]).default("backbone"),
   centreCrop,
