@@ -1,5 +1,4 @@
 /** The OpenAPI document, and a page to read it. */
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import type { OpenAPIHono } from "@hono/zod-openapi";
@@ -63,6 +62,6 @@ export function addDocument(app: OpenAPIHono): void {
     ["swagger-ui-bundle.js", "text/javascript"],
   ] as const) {
     const headers = { "content-type": `${type}; charset=utf-8`, "cache-control": "max-age=86400" };
-    app.get(`/docs/${name}`, (c) => c.body(readFileSync(join(SWAGGER, name), "utf8"), 200, headers));
+    app.get(`/docs/${name}`, () => new Response(Bun.file(join(SWAGGER, name)), { headers }));
   }
 }

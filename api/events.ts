@@ -39,7 +39,8 @@ async function* eventsOf(
   let last = from;
   // What the stream has lost of its beginning, or of a job that Redis has forgotten, the store knows, but for the progress.
   const oldest = await listener.oldest();
-  for (const event of await jobs.history(id)) {
+  const complete = oldest !== undefined && !isBefore(last, oldest);
+  for (const event of complete ? [] : await jobs.history(id)) {
     if (!isBefore(last, event.id) || (oldest !== undefined && !isBefore(event.id, oldest))) continue;
     yield entryOf(event).bytes;
     last = event.id;
