@@ -34,7 +34,7 @@ export interface Page {
 const STRIDE = 500;
 
 /** Where a page ends: the time of creation and the id of its last job. */
-export function decodeCursor(after: string): { score: number; id: string } {
+function decodeCursor(after: string): { score: number; id: string } {
   const [, score, id] =
     Buffer.from(after, "base64url")
       .toString()
@@ -44,7 +44,7 @@ export function decodeCursor(after: string): { score: number; id: string } {
   return { score: Number(score), id };
 }
 
-export const encodeCursor = (score: string, id: string): string => Buffer.from(`${score} ${id}`).toString("base64url");
+const encodeCursor = (score: string, id: string): string => Buffer.from(`${score} ${id}`).toString("base64url");
 
 const has = (metadata: Record<string, string>, wanted: Record<string, string>): boolean =>
   Object.entries(wanted).every(([key, value]) => metadata[key] === value);
@@ -57,15 +57,29 @@ function fits({ type, name = "", metadata = {}, pipeline, from }: Brief, filter:
   return !filter.metadata || has(metadata, filter.metadata);
 }
 
-/**
- * Ids of a page. Jobs that come in or change meanwhile shift nothing: a page goes on behind the last job of the one before.
- * Throws UserError where `after` is no cursor.
- */
-export async function page(redis: Redis, filter: Filter): Promise<Page> {
-  const { limit, order = "desc" } = filter;
+/** Of those ids, which are wanted, in the same order. */
+type Sieve = (ids: string[]) => Promise<boolean[]>;
+
+/** Ids of a page of jobs. Throws UserError where `after` is no cursor. */
+export function page(redis: Redis, filter: Filter): Promise<Page> {
   const index = filter.status ? keys.status(filter.status) : keys.index;
   const plain = !filter.type && !filter.name && !filter.metadata && !filter.pipeline && !filter.from;
-  const from = filter.after === undefined ? undefined : decodeCursor(filter.after);
+  const sieve: Sieve = async (ids) =>
+    (await redis.hmget(keys.briefs, ...ids)).map((brief) => !!brief && fits(JSON.parse(brief) as Brief, filter));
+  return pageOf(redis, index, filter, plain ? undefined : sieve);
+}
+
+/**
+ * Ids of a page of an index by time. What comes in or changes meanwhile shifts nothing: a page goes on behind the last one of
+ * the one before. Throws UserError where `after` is no cursor.
+ */
+export async function pageOf(
+  redis: Redis,
+  index: string,
+  { limit, order = "desc", after }: Pick<Filter, "limit" | "order" | "after">,
+  sieve?: Sieve,
+): Promise<Page> {
+  const from = after === undefined ? undefined : decodeCursor(after);
   const found: [id: string, score: string][] = [];
   for (let offset = 0; ; offset += STRIDE) {
     const range = ["LIMIT", offset, STRIDE] as const;
@@ -75,10 +89,9 @@ export async function page(redis: Redis, filter: Filter): Promise<Page> {
         : await redis.zrangebyscore(index, from?.score ?? "-inf", "+inf", "WITHSCORES", ...range);
     const pairs = pairsOf(flat);
     const rest = from ? pairs.filter(([id, score]) => isBehind(id, Number(score), from, order)) : pairs;
-    const briefs = plain || rest.length === 0 ? [] : await redis.hmget(keys.briefs, ...rest.map(([id]) => id));
+    const wanted = sieve && rest.length > 0 ? await sieve(rest.map(([id]) => id)) : undefined;
     for (const [i, pair] of rest.entries()) {
-      const brief = briefs[i];
-      if (!plain && !(brief && fits(JSON.parse(brief) as Brief, filter))) continue;
+      if (wanted && !wanted[i]) continue;
       // One more than asked for: there is a next page.
       if (found.length === limit) return { ids: found.map(([id]) => id), next: cursorOf(found) };
       found.push(pair);

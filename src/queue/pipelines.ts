@@ -10,7 +10,7 @@ import { UserError } from "../util/errors.ts";
 import { idOfKey, newId } from "../util/id.ts";
 import { ConflictError, type Jobs } from "./jobs.ts";
 import { keys } from "./keys.ts";
-import { decodeCursor, encodeCursor } from "./list.ts";
+import { pageOf } from "./list.ts";
 import { expectSource, once, submitAs } from "./submit.ts";
 
 const FOLDER = "pipelines/";
@@ -170,13 +170,8 @@ export class Pipelines {
 
   /** A page of pipelines, newest first. Throws UserError where its cursor is none. */
   async list(limit: number, after?: string): Promise<{ pipelines: Pipeline[]; next: string | null }> {
-    const from = after === undefined ? undefined : decodeCursor(after);
-    const all = await this.jobs.redis.zrevrangebyscore(keys.pipelines, from?.score ?? "+inf", "-inf");
-    const rest = from ? all.slice(all.indexOf(from.id) + 1) : all;
-    const ids = rest.slice(0, limit);
+    const { ids, next } = await pageOf(this.jobs.redis, keys.pipelines, { limit, after });
     const pipelines = (await Promise.all(ids.map((id) => this.get(id)))).filter((found) => found !== undefined);
-    const last = pipelines.at(-1);
-    const next = rest.length > limit && last ? encodeCursor(String(Date.parse(last.createdAt)), last.id) : null;
     return { pipelines, next };
   }
 
