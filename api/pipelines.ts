@@ -5,6 +5,7 @@ import { type Pipeline, Pipelines } from "../src/queue/pipelines.ts";
 import type { ActionName } from "../src/spec/life.ts";
 import { reportLines } from "../src/spec/report.ts";
 import { toCsv } from "../src/store/series.ts";
+import { keepOpen } from "./events.ts";
 import * as examples from "./examples.ts";
 import { UnknownError } from "./problem.ts";
 import {
@@ -101,6 +102,7 @@ export function pipelineRoutes(jobs: Jobs) {
   const act = async (id: string, name: ActionName) => known(await pipelines.act(id, name), id);
   return newApp()
     .openapi(submitRoute, async (c) => {
+      keepOpen(c);
       const body = c.req.valid("json");
       const { name = null, priority = 0, metadata = {}, ...spec } = body;
       const key = idempotencyOf(c.req.valid("header"), body);

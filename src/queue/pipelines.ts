@@ -4,7 +4,7 @@
  */
 import type { Job } from "../spec/job.ts";
 import { type ActionName, actions, finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
-import { expand, type PipelineSpec, type PlannedJob } from "../spec/pipeline.ts";
+import { expand, PIPELINE_JOBS, type PipelineSpec, type PlannedJob } from "../spec/pipeline.ts";
 import { type ReportRow, report } from "../spec/report.ts";
 import { UserError } from "../util/errors.ts";
 import { idOfKey, newId } from "../util/id.ts";
@@ -15,8 +15,6 @@ import { expectSource, once, submitAs } from "./submit.ts";
 
 const FOLDER = "pipelines/";
 const FORMAT = 1;
-/** Jobs that are submitted side by side. */
-const ABREAST = 16;
 
 export const pipelineStatuses = ["running", "paused", "succeeded", "failed"] as const;
 /** failed: all jobs are over, and not all have succeeded. */
@@ -69,7 +67,9 @@ export class Pipelines {
 
   private async accept(id: string, submission: PipelineSubmission): Promise<void> {
     const { name = null, priority = 0, metadata = {}, idempotency } = submission;
-    const planned = expand(submission.spec, () => newId("run"));
+    // In order even where they are made within a millisecond.
+    const ids = Array.from({ length: PIPELINE_JOBS }, () => newId("run")).sort();
+    const planned = expand(submission.spec, () => ids.shift() ?? newId("run"));
     const own = new Set(planned.map((job) => job.id));
     for (const { node, spec } of planned) {
       if ("from" in spec && !own.has(spec.from)) await expectSource(this.jobs, spec, `jobs.${node}.spec.from`);
@@ -110,16 +110,10 @@ export class Pipelines {
   /** Safe to repeat: what is there is left as it is. */
   private async submitJobs(stored: StoredPipeline): Promise<void> {
     const { id, priority, metadata } = stored;
-    const submitOne = (job: PlannedJob) =>
-      submitAs(this.jobs, job.id, {
-        ...{ type: job.type, spec: job.spec, name: nameOf(stored, job), priority, metadata },
-        pipeline: { id, job: job.node },
-      });
-    // Sources come first: a job is accepted by what it works on.
-    for (const group of Map.groupBy(stored.jobs, ({ node }) => node).values()) {
-      for (let from = 0; from < group.length; from += ABREAST) {
-        await Promise.all(group.slice(from, from + ABREAST).map(submitOne));
-      }
+    // One after the other, sources first: they run, and are listed, in the order of the sweep.
+    for (const { id: job, type, spec, node, ...at } of stored.jobs) {
+      const name = nameOf(stored, { node, ...at });
+      await submitAs(this.jobs, job, { type, spec, name, priority, metadata, pipeline: { id, job: node } });
     }
     await this.write({ ...stored, submitted: true });
     await this.jobs.redis.srem(keys.unsubmitted, id);
@@ -221,7 +215,10 @@ function statusOf(statuses: readonly JobStatus[]): PipelineStatus {
 }
 
 /** `sweep / pretrain lr=0.03 seed=1` */
-function nameOf({ id, name }: StoredPipeline, { node, params, seed }: PlannedJob): string {
+function nameOf(
+  { id, name }: StoredPipeline,
+  { node, params, seed }: Pick<PlannedJob, "node" | "params" | "seed">,
+): string {
   const values = Object.entries(params).map(
     ([field, value]) => `${field.slice(field.lastIndexOf(".") + 1)}=${JSON.stringify(value)}`,
   );
