@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Job } from "../../src/spec/job.ts";
+import { type ActionName, actions, type Moves } from "../../src/spec/life.ts";
 
 export const percent = (share: number | null | undefined): string =>
   share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)}%`;
@@ -68,6 +69,73 @@ export const Text = ({ what, children }: { what: string; children: ComponentChil
   <section class="text" tabIndex={0} aria-label={what}>
     <pre>{children}</pre>
   </section>
+);
+
+interface TableProps {
+  readonly what: string;
+  readonly caption?: string;
+  readonly head: readonly string[];
+  /** Columns that a phone has no room for. */
+  readonly optional?: readonly string[];
+  /** Rows. */
+  readonly children: ComponentChildren;
+}
+
+export const Table = ({ what, caption, head, optional = [], children }: TableProps) => (
+  // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+  <section class="scroll" tabIndex={0} aria-label={what}>
+    <table>
+      {caption && <caption>{caption}</caption>}
+      <thead>
+        <tr>
+          {head.map((name) => (
+            <th key={name} scope="col" class={optional.includes(name) ? "optional" : undefined}>
+              {name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>{children}</tbody>
+    </table>
+  </section>
+);
+
+interface PagerProps {
+  /** Cursors of the pages before this one. */
+  readonly pages: readonly string[];
+  /** Of the page behind this one, if there is any. */
+  readonly next: string | null | undefined;
+  readonly set: (pages: string[]) => void;
+}
+
+export const Pager = ({ pages, next, set }: PagerProps) => (
+  <div class="bar">
+    <button type="button" disabled={pages.length === 0} onClick={() => set(pages.slice(0, -1))}>
+      Newer
+    </button>
+    <button type="button" disabled={!next} onClick={() => next && set([...pages, next])}>
+      Older
+    </button>
+  </div>
+);
+
+interface ActionButtonsProps {
+  readonly possible: (moves: Moves) => boolean;
+  readonly ask: (name: ActionName) => void;
+}
+
+/** Only what would change something now. */
+export const ActionButtons = ({ possible, ask }: ActionButtonsProps) => (
+  <>
+    {(Object.keys(actions) as ActionName[])
+      .filter((name) => possible(actions[name].moves))
+      .map((name) => (
+        <button key={name} type="button" onClick={() => ask(name)}>
+          {name[0]?.toUpperCase()}
+          {name.slice(1)}
+        </button>
+      ))}
+  </>
 );
 
 /** Loads again and again, `seconds` after the last answer. What fails is shown by whoever uses it; the last value stays. */

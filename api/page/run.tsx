@@ -2,11 +2,23 @@
 import { useEffect, useState } from "preact/hooks";
 import { fromPreset } from "../../src/spec/difference.ts";
 import type { Job, JobSpecs, Progress } from "../../src/spec/job.ts";
-import { type ActionName, actions } from "../../src/spec/life.ts";
+import type { ActionName } from "../../src/spec/life.ts";
 import { Confusion } from "./confusion.tsx";
 import { Curves } from "./curves.tsx";
 import { Learned, MapView } from "./learned.tsx";
-import { bytes, Done, duration, Notice, number, percent, Status, Text, useLive, when } from "./parts.tsx";
+import {
+  ActionButtons,
+  bytes,
+  Done,
+  duration,
+  Notice,
+  number,
+  percent,
+  Status,
+  Text,
+  useLive,
+  when,
+} from "./parts.tsx";
 import { listen, service } from "./service.ts";
 
 function Checkpoints({ id, step }: { id: string; step: number | undefined }) {
@@ -63,11 +75,9 @@ function Logs({ id, version }: { id: string; version: number }) {
   );
 }
 
-/** Only what would change something now. */
 function Actions({ job, done }: { job: Job; done: (job: Job) => void }) {
   const [failed, setFailed] = useState("");
-  const possible = (Object.keys(actions) as ActionName[]).filter((name) => job.status in actions[name].moves);
-  const ask = (name: ActionName) => () =>
+  const ask = (name: ActionName) =>
     service.act(job.id, name).then(
       (changed) => {
         setFailed("");
@@ -77,12 +87,7 @@ function Actions({ job, done }: { job: Job; done: (job: Job) => void }) {
     );
   return (
     <div class="bar">
-      {possible.map((name) => (
-        <button key={name} type="button" onClick={ask(name)}>
-          {name[0]?.toUpperCase()}
-          {name.slice(1)}
-        </button>
-      ))}
+      <ActionButtons possible={(moves) => job.status in moves} ask={ask} />
       {job.type === "pretrain" && (
         <a class="button" href={`#/new?fork=${job.id}`}>
           Fork

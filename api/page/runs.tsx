@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Job } from "../../src/spec/job.ts";
 import { finalStatuses, jobStatuses } from "../../src/spec/life.ts";
 import { jobTypes } from "../../src/spec/types.ts";
-import { Done, duration, Notice, number, percent, Spark, Status, useLive, when } from "./parts.tsx";
+import { Done, duration, Notice, number, Pager, percent, Spark, Status, Table, useLive, when } from "./parts.tsx";
 import { type Curve, Plot } from "./plot.tsx";
 import { service } from "./service.ts";
 
@@ -55,6 +55,8 @@ function Compare({ ids, jobs }: { ids: readonly string[]; jobs: readonly Job[] }
   );
 }
 
+const optional = ["kNN", "Left", "Device", "Created"];
+
 export function Runs() {
   const [filter, setFilter] = useState<Record<string, string>>({});
   const [pages, setPages] = useState<string[]>([]);
@@ -102,77 +104,44 @@ export function Runs() {
       </div>
       {error && <Notice bad>{error.message}</Notice>}
       {chosen.length > 0 && <Compare ids={chosen} jobs={jobs} />}
-      {/* What scrolls must be reachable by keyboard. */}
-      <section class="scroll" tabindex={0} aria-label="jobs">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Compare</th>
-              <th scope="col">Name</th>
-              <th scope="col">Status</th>
-              <th scope="col">Progress</th>
-              <th scope="col">Loss</th>
-              <th scope="col" class="optional">
-                kNN
-              </th>
-              <th scope="col" class="optional">
-                Left
-              </th>
-              <th scope="col" class="optional">
-                Device
-              </th>
-              <th scope="col" class="optional">
-                Created
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {jobs.map((job) => (
-              <tr key={job.id}>
-                <td>
-                  <input
-                    type="checkbox"
-                    aria-label={`compare ${job.name ?? job.id}`}
-                    checked={chosen.includes(job.id)}
-                    disabled={job.type !== "pretrain"}
-                    onChange={choose(job.id)}
-                  />
-                </td>
-                <td>
-                  <a href={`#/runs/${job.id}`}>{job.name ?? job.id}</a> <span class="quiet">{job.type}</span>
-                </td>
-                <td>
-                  <Status job={job} /> {job.position !== null && <span class="quiet">{job.position} in the queue</span>}{" "}
-                  {job.waitingFor && <span class="quiet">for {job.waitingFor}</span>}
-                </td>
-                <td>
-                  <Done job={job} />
-                </td>
-                <td>
-                  {(curves.get(job.id)?.length ?? 0) > 1 ? (
-                    <Spark values={curves.get(job.id) as number[]} what="loss" />
-                  ) : (
-                    number(job.progress?.loss)
-                  )}
-                </td>
-                <td class="optional">{percent(job.progress?.knn)}</td>
-                <td class="optional">{job.status === "running" ? duration(job.progress?.eta) : "–"}</td>
-                <td class="optional">{workers.find((worker) => worker.job === job.id)?.device.split(":")[0] ?? "–"}</td>
-                <td class="optional">{when(job.createdAt)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </section>
+      <Table what="jobs" head={["Compare", "Name", "Status", "Progress", "Loss", ...optional]} optional={optional}>
+        {jobs.map((job) => (
+          <tr key={job.id}>
+            <td>
+              <input
+                type="checkbox"
+                aria-label={`compare ${job.name ?? job.id}`}
+                checked={chosen.includes(job.id)}
+                disabled={job.type !== "pretrain"}
+                onChange={choose(job.id)}
+              />
+            </td>
+            <td>
+              <a href={`#/runs/${job.id}`}>{job.name ?? job.id}</a> <span class="quiet">{job.type}</span>
+            </td>
+            <td>
+              <Status job={job} /> {job.position !== null && <span class="quiet">{job.position} in the queue</span>}{" "}
+              {job.waitingFor && <span class="quiet">for {job.waitingFor}</span>}
+            </td>
+            <td>
+              <Done job={job} />
+            </td>
+            <td>
+              {(curves.get(job.id)?.length ?? 0) > 1 ? (
+                <Spark values={curves.get(job.id) as number[]} what="loss" />
+              ) : (
+                number(job.progress?.loss)
+              )}
+            </td>
+            <td class="optional">{percent(job.progress?.knn)}</td>
+            <td class="optional">{job.status === "running" ? duration(job.progress?.eta) : "–"}</td>
+            <td class="optional">{workers.find((worker) => worker.job === job.id)?.device.split(":")[0] ?? "–"}</td>
+            <td class="optional">{when(job.createdAt)}</td>
+          </tr>
+        ))}
+      </Table>
       {value && jobs.length === 0 && <p class="quiet">No jobs here yet.</p>}
-      <div class="bar">
-        <button type="button" disabled={pages.length === 0} onClick={() => setPages(pages.slice(0, -1))}>
-          Newer
-        </button>
-        <button type="button" disabled={!value?.next} onClick={() => value?.next && setPages([...pages, value.next])}>
-          Older
-        </button>
-      </div>
+      <Pager pages={pages} next={value?.next} set={setPages} />
     </main>
   );
 }
