@@ -40,6 +40,30 @@ export function spawnChild(heard: (message: FromChild, child: ChildProcess) => v
   return child;
 }
 
+/**
+ * Asks a child one question, and ends it with the answer. Throws, saying how it ended, where there is none; `limitMs`: after
+ * which it is killed.
+ */
+export async function askChild<T extends object>(
+  question: ToChild,
+  answerOf: (message: FromChild) => T | undefined,
+  limitMs?: number,
+): Promise<T> {
+  let answer: T | undefined;
+  const child = spawnChild((message, from) => {
+    if (message.kind === "ready") from.send(question);
+    else {
+      answer ??= answerOf(message);
+      if (answer) from.kill("SIGKILL");
+    }
+  });
+  const limit = limitMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), limitMs);
+  await child.exited;
+  clearTimeout(limit);
+  if (!answer) throw new Error(`ended with ${child.signalCode ?? child.exitCode}`);
+  return answer;
+}
+
 /** `stallMinutes`: a child that makes no step for so long is killed. */
 export function startAttempt(start: StartMessage, listener: Listener, stallMinutes: number): Attempt {
   let ending: Ending | undefined;

@@ -2,22 +2,20 @@
 import { hostname, totalmem } from "node:os";
 import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Env } from "../src/util/env.ts";
+import { messageOf } from "../src/util/errors.ts";
 import { machineId } from "../src/util/machine.ts";
 import { VERSION } from "../src/util/version.ts";
-import { spawnChild } from "./attempt.ts";
+import { askChild } from "./attempt.ts";
 
 async function device(env: Env): Promise<{ webgpu: boolean; name: string }> {
   if (env.device === "wasm") return { webgpu: false, name: "WASM, as asked for" };
-  let found: { webgpu: boolean; name: string } | undefined;
-  const child = spawnChild((message, from) => {
-    if (message.kind === "ready") from.send({ kind: "probe", device: env.device });
-    else if (message.kind === "device") {
-      found = message;
-      from.kill("SIGKILL");
-    }
-  });
-  await child.exited;
-  return found ?? { webgpu: false, name: `looking for a GPU ended with ${child.signalCode ?? child.exitCode}` };
+  try {
+    return await askChild({ kind: "probe", device: env.device }, (message) =>
+      message.kind === "device" ? message : undefined,
+    );
+  } catch (error) {
+    return { webgpu: false, name: `looking for a GPU ${messageOf(error)}` };
+  }
 }
 
 export async function capabilities(env: Env): Promise<Omit<WorkerInfo, "seenAt" | "job">> {

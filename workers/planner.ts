@@ -7,28 +7,18 @@ import { telemetry } from "../src/queue/telemetry.ts";
 import type { Plan } from "../src/spec/plan.ts";
 import type { PretrainSpec } from "../src/spec/pretrain.ts";
 import type { Env } from "../src/util/env.ts";
-import { spawnChild } from "./attempt.ts";
+import { askChild } from "./attempt.ts";
+import type { FromChild } from "./protocol.ts";
 
 /** Measuring takes some seconds; a dataset may have to be downloaded before. */
 const LIMIT_MS = 90_000;
 
-/** Throws where the child ends without an answer. */
-async function planInChild(env: Env, spec: PretrainSpec): Promise<Plan | { refused: string }> {
-  const { dataDir, datasetRoots, threads, device } = env;
-  let answer: Plan | { refused: string } | undefined;
-  let failed: string | undefined;
-  const child = spawnChild((message, from) => {
-    if (message.kind === "ready") from.send({ kind: "plan", spec, dataDir, datasetRoots, threads, device });
-    else if (message.kind === "planned") answer = message.plan;
-    else if (message.kind === "failed" && message.cause === "final") answer = { refused: message.message };
-    else if (message.kind === "failed") failed = message.message;
-    if (answer || failed !== undefined) from.kill("SIGKILL");
-  });
-  const limit = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
-  await child.exited;
-  clearTimeout(limit);
-  if (!answer) throw new Error(failed ?? `planning ended with ${child.signalCode ?? `code ${child.exitCode}`}`);
-  return answer;
+type Answer = { plan: Plan } | { refused: string } | { failed: string };
+
+function answerOf(message: FromChild): Answer | undefined {
+  if (message.kind === "planned") return { plan: message.plan };
+  if (message.kind !== "failed") return undefined;
+  return message.cause === "final" ? { refused: message.message } : { failed: message.message };
 }
 
 export interface Planner {
@@ -41,8 +31,11 @@ export function startPlanner(redisUrl: string, env: Env, id: string, busy: () =>
     PLANS,
     async ({ data }) => {
       const before = busy();
-      const answer = await planInChild(env, data.spec);
-      return "refused" in answer ? answer : { plan: answer, worker: id, busy: before || busy() };
+      const { dataDir, datasetRoots, threads, device } = env;
+      const question = { kind: "plan", spec: data.spec, dataDir, datasetRoots, threads, device } as const;
+      const answer = await askChild(question, answerOf, LIMIT_MS);
+      if ("failed" in answer) throw new Error(answer.failed);
+      return "refused" in answer ? answer : { ...answer, worker: id, busy: before || busy() };
     },
     { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
   );
