@@ -1,5 +1,4 @@
 /** The whole path, on real images: HTTP -> BullMQ on Redis -> worker -> WASM -> checkpoint -> linear probe. */
-import { join } from "node:path";
 import { startApi } from "../api/server.ts";
 import type { Job, JobType } from "../src/spec/job.ts";
 import type { PretrainResult } from "../src/train/pretrain.ts";
@@ -9,7 +8,7 @@ import { UserError } from "../src/util/errors.ts";
 import { createLogger } from "../src/util/logger.ts";
 import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
-import { openRedis, untilStopped } from "./services.ts";
+import { openRedis, spawnWorker, untilStopped } from "./services.ts";
 
 /** Chosen on images held out of the training set, never on the test images: docs/decisions.md has the search. */
 const augmentation = { cropScale: [0.4, 1], flip: 0, blur: 0.5 };
@@ -25,12 +24,7 @@ export async function demo(env: Env, fast: boolean): Promise<void> {
   const stopped = untilStopped().then(() => "stopped" as const);
   const redis = await openRedis(env);
   const api = await startApi(redis.url, { ...env, port: env.port }, log);
-  const worker = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), "worker"], {
-    stdin: "ignore",
-    stdout: "inherit",
-    stderr: "inherit",
-    env: { ...process.env, REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_LOG: log.level },
-  });
+  const worker = spawnWorker({ REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_LOG: log.level });
   const client = new Client(api.url, env.apiKey);
   const submitted: Job[] = [];
   try {

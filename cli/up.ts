@@ -1,11 +1,10 @@
 /** `mocod up`: what a machine needs to be a service, in one command that stays. */
-import { join } from "node:path";
 import { startApi } from "../api/server.ts";
 import type { Env } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
 import { createLogger } from "../src/util/logger.ts";
 import { startTelemetry } from "../src/util/telemetry.ts";
-import { openRedis, untilStopped } from "./services.ts";
+import { openRedis, spawnWorker, untilStopped } from "./services.ts";
 
 /** A worker that ends is started again after so long: longer each time that it ended soon. */
 const FIRST_MS = 1000;
@@ -26,13 +25,9 @@ export async function up(env: Env, count: number): Promise<void> {
   const keep = async () => {
     for (let delay = FIRST_MS; !over; ) {
       const startedAt = performance.now();
-      const worker = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), "worker"], {
-        stdio: ["ignore", "inherit", "inherit"],
-        env: {
-          ...process.env,
-          ...{ REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_STORE: env.storeUrl, MOCOD_DEVICE: env.device },
-          MOCOD_THREADS: String(threads),
-        },
+      const worker = spawnWorker({
+        ...{ REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_STORE: env.storeUrl, MOCOD_DEVICE: env.device },
+        MOCOD_THREADS: String(threads),
       });
       running.add(worker);
       const code = await worker.exited;
