@@ -280,6 +280,32 @@ test("finished jobs beyond the newest few leave Redis, and are found in the stor
   redis.disconnect();
 }, 120_000);
 
+test("a record that is brought back to be changed is not trimmed meanwhile, nor one that is there still", async () => {
+  const redis = connect(service.redisUrl);
+  const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined, 0);
+  const long = await occupied();
+  const { id } = await client.submit("pretrain", spec());
+  await client.cancel(id);
+  // Another job ends just before the record is read.
+  const { record } = jobs;
+  jobs.record = async (of) => {
+    await jobs.archive.trim();
+    return record.call(jobs, of);
+  };
+  expect(await jobs.act(id, "retry")).toMatchObject({ id, status: "queued" }); // was there still
+  await jobs.act(id, "cancel");
+  await jobs.archive.trim();
+  expect(await redis.exists(`mocod:run:${id}`)).toBe(0);
+  expect(await jobs.act(id, "retry")).toMatchObject({ id, status: "queued" });
+  await jobs.act(id, "cancel");
+  expect(await jobs.act("run_0", "retry")).toBeUndefined();
+  expect(await redis.smismember("mocod:dirty", id, "run_0")).toEqual([0, 0]);
+  await client.cancel(long.id);
+  await ended(long.id);
+  await jobs.close();
+  redis.disconnect();
+}, 60_000);
+
 test("a job of a newer version is left to newer workers, in Redis and in the store", async () => {
   const redis = connect(service.redisUrl);
   const blobs = new LocalBlobs(service.dataDir);

@@ -278,12 +278,16 @@ export class Jobs {
     return this.get(id);
   }
 
-  /** A job whose record was trimmed is brought back to Redis, to be changed. */
+  /**
+   * A record to be changed; one that was trimmed is brought back to Redis. As one that is still to be saved it is not trimmed
+   * again, by another job that ends just now.
+   */
   private async revive(id: string): Promise<JobRecord | undefined> {
-    if ((await this.redis.exists(keys.run(id))) === 0) {
-      await this.archive.restore(id, undefined);
-    }
-    return this.record(id);
+    await this.redis.sadd(keys.dirty, id);
+    if ((await this.redis.exists(keys.run(id))) === 0) await this.archive.restore(id, undefined);
+    const record = await this.record(id);
+    if (!record) await this.redis.srem(keys.dirty, id);
+    return record;
   }
 
   /** Of those, the ones whose entry BullMQ does not have. */
