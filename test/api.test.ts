@@ -259,6 +259,7 @@ describe("keys", () => {
     expect((await fetch(`${url}/v1/jobs`)).status).toBe(200);
     const made = await Promise.all((["read", "submit", "admin"] as const).map((scope) => keys.create(scope, scope)));
     const [read, submit] = made.map(({ token }) => token) as [string, string, string];
+    const secret = read.slice(-43);
     const ask = (path: string, token?: string, init: RequestInit = {}) =>
       fetch(url + path, { ...init, headers: { ...init.headers, ...(token && { authorization: `Bearer ${token}` }) } });
     const refused = await eventually(async () => {
@@ -285,7 +286,7 @@ describe("keys", () => {
     }
     // What is stored does not open anything.
     const file = readFileSync(join(service.dataDir, "keys", `${made[0]?.key.id}.json`), "utf8");
-    expect(file).not.toContain(read.split("_")[2] as string);
+    expect(file).not.toContain(secret);
     const client = new Client(url, submit);
     const job = await client.submit("pretrain", service.spec());
     expect((await client.cancel(job.id)).status).toBe("cancelled");
