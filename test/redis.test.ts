@@ -14,7 +14,7 @@ test("a Redis that is down at start is waited for with a message", async () => {
   const redis = connect(`redis://127.0.0.1:${port}`);
   const said = Promise.withResolvers<string>();
   const ready = waitUntilReady(redis, said.resolve);
-  expect(await said.promise).toBe(`waiting for Redis at 127.0.0.1:${port} …`);
+  expect(await said.promise).toMatch(new RegExp(`^waiting for Redis at 127\\.0\\.0\\.1:${port} …: .*ECONNREFUSED`));
   const server = Bun.spawn(["redis-server", "--port", String(port), "--save", "", "--dir", folder.path], {
     stdio: ["ignore", "ignore", "ignore"],
   });
@@ -22,6 +22,21 @@ test("a Redis that is down at start is waited for with a message", async () => {
   redis.disconnect();
   server.kill();
   await server.exited;
+}, 60_000);
+
+test("one that wants another password is an error that says so", async () => {
+  using folder = temporaryFolder();
+  const embedded = await startEmbeddedRedis(folder.path);
+  const admin = connect(embedded.url);
+  await admin.config("SET", "requirepass", "secret");
+  for (const url of [embedded.url, embedded.url.replace("//", "//:wrong@")]) {
+    const redis = connect(url);
+    await expect(waitUntilReady(redis, () => undefined)).rejects.toThrow(/refuses REDIS_URL's user and password: \w+/);
+    redis.disconnect();
+  }
+  await admin.config("SET", "requirepass", "");
+  admin.disconnect();
+  await embedded.stop();
 }, 60_000);
 
 test("the embedded Redis persists, does not evict, and listens on loopback; another policy gets a warning", async () => {

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { readJson, writeAtomic } from "../store/files.ts";
-import { UserError } from "../util/errors.ts";
+import { messageOf, UserError } from "../util/errors.ts";
 import { isAlive } from "../util/machine.ts";
 
 export interface EmbeddedRedis {
@@ -134,13 +134,27 @@ export function connect(url: string, options: { commandTimeout?: number } = {}):
   return redis;
 }
 
-/** Waits for Redis, saying so once; then warns where its eviction policy could lose jobs. */
+/**
+ * Waits for Redis, saying so once, and why; then warns where its eviction policy could lose jobs. Throws UserError where
+ * Redis is there and wants another password.
+ */
 export async function waitUntilReady(redis: Redis, log: (message: string) => void): Promise<void> {
   const { host, port } = redis.options;
   if (redis.status !== "ready") {
-    const timer = setTimeout(() => log(`waiting for Redis at ${host}:${port} …`), 1000);
-    await redis.ping();
-    clearTimeout(timer);
+    let why = "";
+    const note = (error: Error) => {
+      why = `: ${error.message}`;
+    };
+    redis.on("error", note);
+    const timer = setTimeout(() => log(`waiting for Redis at ${host}:${port} …${why}`), 1000);
+    try {
+      await redis.ping();
+    } catch (error) {
+      throw new UserError(`Redis at ${host}:${port} refuses REDIS_URL's user and password: ${messageOf(error)}`);
+    } finally {
+      clearTimeout(timer);
+      redis.off("error", note);
+    }
   }
   const policy = ((await redis.config("GET", "maxmemory-policy")) as string[] | Record<string, string>) ?? [];
   const value = Array.isArray(policy) ? policy[1] : policy["maxmemory-policy"];
