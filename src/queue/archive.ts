@@ -7,8 +7,8 @@ import { messageOf, UserError } from "../util/errors.ts";
 import { keys } from "./keys.ts";
 import { createRecord, decodeRecord, JOB_FORMAT, type JobEvent, type JobRecord, noAttempts } from "./records.ts";
 
-/** job.json: a record without what passes. */
-export type StoredJob = Omit<JobRecord, "progress" | "waitingFor" | "position">;
+/** job.json: a record without what passes. Its progress is that of a job that is over, else null. */
+export type StoredJob = Omit<JobRecord, "waitingFor" | "position">;
 
 const RUN_ID = /^run_[0-9a-z]{1,40}$/;
 
@@ -68,6 +68,7 @@ export class Archive {
         attempts: noAttempts,
         retryAt: null,
         request: null,
+        progress: null,
       },
       ...job,
     };
@@ -88,9 +89,9 @@ export class Archive {
       ]);
       const record = decodeRecord(hash);
       if (record) {
-        const { progress, waitingFor, position, ...stored } = record;
+        const { waitingFor, position, ...stored } = record;
         await this.write(
-          stored,
+          finalStatuses.includes(stored.status) ? stored : { ...stored, progress: null },
           history.map((text) => JSON.parse(text) as JobEvent),
         );
       }

@@ -86,7 +86,7 @@ export class Jobs {
     const record = decodeRecord(await this.redis.hgetall(keys.run(id)));
     if (record) return record;
     const stored = await this.archive.load(id);
-    return stored && { ...stored, progress: null, waitingFor: null, position: null };
+    return stored && { ...stored, waitingFor: null, position: null };
   }
 
   async get(id: string): Promise<Job | undefined> {

@@ -238,7 +238,7 @@ export async function removeRecord(redis: Redis, { id, status, spec }: JobRecord
 /** Puts a record there with its place in the indices and its history. What is known already is left as it is. */
 export async function createRecord(
   redis: Redis,
-  record: Omit<JobRecord, "progress" | "waitingFor" | "position">,
+  record: Omit<JobRecord, "waitingFor" | "position">,
   history: readonly JobEvent[],
 ): Promise<void> {
   const { id, status, createdAt, finishedAt } = record;

@@ -146,7 +146,7 @@ function blank(
 ): StoredJob {
   return {
     ...{ warnings: [], result: null, error: null, request: null },
-    ...{ createdAt: new Date().toISOString(), startedAt: null, finishedAt: null, retryAt: null },
+    ...{ createdAt: new Date().toISOString(), startedAt: null, finishedAt: null, retryAt: null, progress: null },
     ...{ format: JOB_FORMAT, version: 1, generation: 1, entry: `${of.id}_1`, queue: "any", place: "" },
     attempts: noAttempts,
     ...of,
