@@ -1,4 +1,4 @@
-/** `npm test`: types, lint and every test; ends with the line that CI reads. */
+/** `npm test`: types, lint and every test; ends with the line that CI reads. `--long`: proofs in their whole length. */
 import { join } from "node:path";
 
 const root = join(import.meta.dir, "..");
@@ -20,6 +20,7 @@ check("lint and format", ["node_modules/@biomejs/biome/bin/biome", "check", "."]
 
 const tests = Bun.spawn([process.execPath, "test", "--timeout", "120000"], {
   cwd: root,
+  env: { ...process.env, ...(process.argv.includes("--long") && { MOCOD_LONG: "1" }) },
   stdio: ["ignore", "inherit", "pipe"],
 });
 let report = "";

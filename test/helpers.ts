@@ -14,6 +14,9 @@ import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { type PretrainOutcome, type PretrainResult, pretrain } from "../src/train/pretrain.ts";
 import type { Computing } from "../src/train/session.ts";
 
+/** `npm run test:long`: proofs in their whole length, which `npm test` has no time for. */
+export const LONG = process.env.MOCOD_LONG === "1";
+
 /** A folder that is gone when the test is: `using folder = temporaryFolder()`. */
 export function temporaryFolder() {
   const path = mkdtempSync(join(tmpdir(), "mocod-test-"));

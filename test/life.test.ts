@@ -29,7 +29,16 @@ const ended = (id: string) =>
     return job.finishedAt !== null && job;
   });
 const stepOf = (job: Job) => job.progress?.step ?? 0;
-const small = { encoder: { arch: "resnet18", stem: "cifar", width: 8 } };
+/** Long enough that there is time to interfere. */
+const long = () => spec({ epochs: 6 });
+let calm: Job | undefined;
+/** A run of it that nobody interfered with, and what it left. */
+async function undisturbed() {
+  calm ??= await client.submit("pretrain", long());
+  const { id } = calm;
+  calm = await until(id, (job) => job.status === "succeeded");
+  return { job: calm, files: files(id) };
+}
 const eventsOf = async (id: string): Promise<string> => {
   const response = await fetch(`${service.url}/v1/jobs/${id}/events`);
   return response.text();
@@ -42,10 +51,7 @@ async function occupied(): Promise<Job> {
 
 describe("pause and resume", () => {
   test("a running job stops between two steps, stays paused, goes on, and ends in the bytes of one left in peace", async () => {
-    const long = spec({ ...small, epochs: 6 });
-    const calm = await client.submit("pretrain", long);
-    const job = await client.submit("pretrain", long);
-    await until(calm.id, (j) => j.status === "succeeded");
+    const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     expect(["pausing", "paused"]).toContain((await client.act(job.id, "pause")).status);
     expect(["pausing", "paused"]).toContain((await client.act(job.id, "pause")).status);
@@ -60,11 +66,11 @@ describe("pause and resume", () => {
     expect(["queued", "running"]).toContain((await client.act(job.id, "resume")).status);
     expect(["queued", "running"]).toContain((await client.act(job.id, "resume")).status);
     await until(job.id, (j) => j.status === "succeeded");
-    expect(files(job.id)).toEqual(files(calm.id));
+    expect(files(job.id)).toEqual((await undisturbed()).files);
   }, 120_000);
 
   test("jobs that wait are paused at once; they come back to their place, and a higher priority goes first", async () => {
-    const long = await occupied();
+    const blocker = await occupied();
     const [first, second] = [
       await client.submit("pretrain", spec({ epochs: 1 }), "first"),
       await client.submit("pretrain", spec({ epochs: 1 }), "second"),
@@ -76,7 +82,7 @@ describe("pause and resume", () => {
     expect((await client.act(probe.id, "pause")).status).toBe("paused");
     expect((await client.act(first.id, "resume")).status).toBe("queued");
     expect(await client.act(probe.id, "resume")).toMatchObject({ status: "waiting", waitingFor: `job ${second.id}` });
-    await client.cancel(long.id);
+    await client.cancel(blocker.id);
     const jobs = await Promise.all([first, second, urgent, probe].map(({ id }) => until(id, (j) => j.finishedAt)));
     const order = [...jobs].sort((a, b) => Date.parse(a.startedAt as string) - Date.parse(b.startedAt as string));
     expect(order.map(({ id }) => id)).toEqual([urgent.id, first.id, second.id, probe.id]);
@@ -94,27 +100,25 @@ describe("pause and resume", () => {
       });
       expect((await fetch(`${service.url}/v1/jobs/run_x/${name}`, { method: "POST" })).status).toBe(404);
     }
-    const long = await occupied();
+    const blocker = await occupied();
     const queued = await client.submit("pretrain", spec());
     expect((await client.act(queued.id, "retry")).status).toBe("queued");
     await client.cancel(queued.id);
     await expect(client.act(queued.id, "resume")).rejects.toThrow("the job is cancelled");
-    await client.cancel(long.id);
-    await ended(long.id);
+    await client.cancel(blocker.id);
+    await ended(blocker.id);
   }, 120_000);
 });
 
 describe("retry", () => {
   test("a cancelled job goes on from its checkpoint and ends in the same bytes", async () => {
-    const long = spec({ ...small, epochs: 5 });
-    const calm = await client.submit("pretrain", long);
-    const job = await client.submit("pretrain", long);
+    const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     await client.cancel(job.id);
     await until(job.id, (j) => j.status === "cancelled");
     expect(["queued", "running"]).toContain((await client.act(job.id, "retry")).status);
     await until(job.id, (j) => j.status === "succeeded");
-    expect(files(job.id)).toEqual(files(calm.id));
+    expect(files(job.id)).toEqual((await undisturbed()).files);
     expect((await eventsOf(job.id)).match(/"status":"cancelled"/g)).toHaveLength(1);
   }, 120_000);
 
@@ -178,7 +182,7 @@ describe("a loss that is not finite", () => {
 test("extend: with a rate that does not depend on the end, 2 epochs and 3 more are the bytes of 5", async () => {
   // A best one of the first two epochs would stay, with the spec of two epochs in its header.
   const checkpoint = { keepBest: false };
-  const constant = (epochs: number) => spec({ ...small, epochs, checkpoint, optimizer: { schedule: "constant" } });
+  const constant = (epochs: number) => spec({ epochs, checkpoint, optimizer: { schedule: "constant" } });
   const whole = await client.submit("pretrain", constant(5));
   const job = await client.submit("pretrain", constant(2));
   await until(job.id, (j) => j.status === "succeeded");
@@ -193,10 +197,10 @@ test("extend: with a rate that does not depend on the end, 2 epochs and 3 more a
 
 describe("workers", () => {
   test("are listed with what they can and what they do; a job that needs a GPU waits for one and says so", async () => {
-    const long = await occupied();
+    const blocker = await occupied();
     const busy = await eventually(async () => {
       const [worker] = await client.workers();
-      return worker?.job === long.id && worker;
+      return worker?.job === blocker.id && worker;
     });
     expect(busy).toMatchObject({
       pid: service.worker().pid,
@@ -206,7 +210,7 @@ describe("workers", () => {
       device: expect.stringContaining("WASM"),
     });
     expect(busy.memory).toBeGreaterThan(2 ** 30);
-    await client.cancel(long.id);
+    await client.cancel(blocker.id);
     const needs = await client.submit("pretrain", spec({ device: "webgpu" }));
     expect((await client.job(needs.id)).waitingFor).toBe("a worker with WebGPU: none of the 1 running has a GPU");
     // Others are not held up by it.
@@ -223,10 +227,7 @@ describe("workers", () => {
   }, 120_000);
 
   test("a child that makes no step is killed, and its job goes on from the checkpoint", async () => {
-    const long = spec({ ...small, epochs: 6 });
-    const calm = await client.submit("pretrain", long);
-    await until(calm.id, (j) => j.status === "succeeded");
-    const job = await client.submit("pretrain", long);
+    const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     const [child] = service.children();
     process.kill(child as number, "SIGSTOP");
@@ -234,7 +235,7 @@ describe("workers", () => {
     expect(service.children()).not.toContain(child as number);
     await until(job.id, (j) => j.status === "succeeded");
     expect(await eventsOf(job.id)).toContain("no step for 0.1 minutes: killed");
-    expect(files(job.id)).toEqual(files(calm.id));
+    expect(files(job.id)).toEqual((await undisturbed()).files);
   }, 120_000);
 
   test("a child outlives its worker in no state: not even stopped", async () => {
@@ -284,7 +285,7 @@ test("finished jobs beyond the newest few leave Redis, and are found in the stor
 test("a record that is brought back to be changed is not trimmed meanwhile, nor one that is there still", async () => {
   const redis = connect(service.redisUrl);
   const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined, 0);
-  const long = await occupied();
+  const blocker = await occupied();
   const { id } = await client.submit("pretrain", spec());
   await client.cancel(id);
   // Another job ends just before the record is read.
@@ -301,8 +302,8 @@ test("a record that is brought back to be changed is not trimmed meanwhile, nor 
   await jobs.act(id, "cancel");
   expect(await jobs.act("run_0", "retry")).toBeUndefined();
   expect(await redis.smismember("mocod:dirty", id, "run_0")).toEqual([0, 0]);
-  await client.cancel(long.id);
-  await ended(long.id);
+  await client.cancel(blocker.id);
+  await ended(blocker.id);
   await jobs.close();
   redis.disconnect();
 }, 60_000);
@@ -311,10 +312,10 @@ test("a job of a newer version is left to newer workers, in Redis and in the sto
   const redis = connect(service.redisUrl);
   const blobs = new LocalBlobs(service.dataDir);
   const jobs = new Jobs(redis, blobs, () => undefined);
-  const long = await occupied();
+  const blocker = await occupied();
   const job = await client.submit("pretrain", spec({ epochs: 1 }));
   await redis.hset(`mocod:run:${job.id}`, "format", 99);
-  await client.cancel(long.id);
+  await client.cancel(blocker.id);
   await eventually(async () => (await redis.zcard("bull:mocod:delayed")) === 1);
   expect(await statusOf(job.id)).toBe("queued");
   const file = join(service.dataDir, "runs", job.id, "job.json");
@@ -329,10 +330,8 @@ test("a job of a newer version is left to newer workers, in Redis and in the sto
 
 test("Redis wiped under running and waiting jobs: they are back by themselves, and end as if nothing had happened", async () => {
   const redis = connect(service.redisUrl);
-  const long = spec({ ...small, epochs: 8 });
-  const calm = await client.submit("pretrain", long);
-  const finished = await until(calm.id, (j) => j.status === "succeeded");
-  const job = await client.submit("pretrain", long, "wiped", 3);
+  const left = await undisturbed();
+  const job = await client.submit("pretrain", long(), "wiped", 3);
   const probe = await client.submit("linear-probe", { from: job.id, epochs: 1 });
   const paused = await client.submit("pretrain", spec());
   await until(job.id, (j) => stepOf(j) >= 20);
@@ -340,10 +339,10 @@ test("Redis wiped under running and waiting jobs: they are back by themselves, a
   await redis.flushall();
   await eventually(async () => (await redis.exists("mocod:store")) === 1);
   expect(await statusOf(paused.id)).toBe("paused");
-  expect(await client.job(calm.id)).toMatchObject({ status: "succeeded", result: finished.result });
+  expect(await client.job(left.job.id)).toMatchObject({ status: "succeeded", result: left.job.result });
   const done = await until(job.id, (j) => j.status === "succeeded");
   expect(done).toMatchObject({ name: "wiped", priority: 3 });
-  expect(files(job.id)).toEqual(files(calm.id));
+  expect(files(job.id)).toEqual(left.files);
   await until(probe.id, (j) => j.status === "succeeded");
   await client.cancel(paused.id);
   redis.disconnect();
