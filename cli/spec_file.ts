@@ -2,7 +2,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { parse } from "yaml";
 import { fromPreset } from "../src/spec/difference.ts";
-import { type Job, type JobSpecs, merge } from "../src/spec/job.ts";
+import type { Job, JobSpecs } from "../src/spec/job.ts";
+import { merge } from "../src/spec/merge.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 
 /** A value as YAML reads it: 0.1, true, [1, 2], text. Throws UserError that names `what`. */

@@ -1,5 +1,6 @@
 /** What may change when a run goes on as another one, or for longer. */
-import { type FieldError, type ForkSource, merge, parseSpec, SpecError, valueAt } from "./job.ts";
+import { type FieldError, type ForkSource, parseSpec, SpecError, valueAt } from "./job.ts";
+import { merge } from "./merge.ts";
 import type { PretrainSpec } from "./pretrain.ts";
 
 /** The shapes of everything that a checkpoint holds. */

@@ -15,6 +15,7 @@ import {
   protocols,
 } from "./evaluation.ts";
 import type { JobStatus } from "./life.ts";
+import { merge } from "./merge.ts";
 import { type PresetName, presets } from "./presets.ts";
 import { type PretrainSpec, pretrainSpec } from "./pretrain.ts";
 import type { JobType } from "./types.ts";
@@ -58,16 +59,6 @@ export const schemas = {
   map: mapSpec,
   export: exportSpec,
 } satisfies Record<JobType, z.ZodType>;
-
-/** Fields of a preset that the request does not name are taken from it; records are merged, lists replaced. */
-export function merge(base: unknown, over: unknown): unknown {
-  const isRecord = (v: unknown): v is Record<string, unknown> =>
-    typeof v === "object" && v !== null && !Array.isArray(v);
-  if (!isRecord(base) || !isRecord(over)) return over === undefined ? base : over;
-  const merged: Record<string, unknown> = { ...base };
-  for (const [key, value] of Object.entries(over)) merged[key] = merge(base[key], value);
-  return merged;
-}
 
 function completed(type: JobType, spec: unknown): unknown {
   if (typeof spec !== "object" || spec === null) return spec;
