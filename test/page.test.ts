@@ -218,6 +218,8 @@ test("the form: fields from the schema, a wrong one is named, a plan as one type
   await page.getByRole("link", { name: "Fork" }).click();
   await page.getByRole("heading", { name: "Fork bars, 8 epochs" }).waitFor();
   await page.locator("#field-optimizer\\.lr").fill("0.01");
+  await page.locator("#field-epochs").fill("10");
+  await page.getByText(/120 steps are done already\./).waitFor({ timeout: 60_000 });
   await page.locator("#field-dim").fill("8");
   await page.getByRole("button", { name: "Submit" }).click();
   await page

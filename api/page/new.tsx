@@ -1,6 +1,7 @@
 /** A new job: a form from its schema, what it would take, and the same as a command. */
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { FieldError, Job } from "../../src/spec/job.ts";
+import { merge } from "../../src/spec/merge.ts";
 import type { Plan } from "../../src/spec/plan.ts";
 import { type JobType, jobTypes } from "../../src/spec/types.ts";
 import { bytes, duration, Notice, number, Text, useLive } from "./parts.tsx";
@@ -19,7 +20,9 @@ function defaultsOf(schema: Schema): unknown {
 /** For a shell: in single quotes nothing means anything but a single quote. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
-function Estimate({ spec, heard }: { spec: object; heard: (errors: readonly FieldError[]) => void }) {
+/** `done`: steps that are behind it already. */
+function Estimate(props: { spec: object; done: number; heard: (errors: readonly FieldError[]) => void }) {
+  const { spec, done, heard } = props;
   const [state, setState] = useState<(Plan & { busy: boolean }) | "asking" | Error>("asking");
   const text = JSON.stringify(spec);
   useEffect(() => {
@@ -55,14 +58,15 @@ function Estimate({ spec, heard }: { spec: object; heard: (errors: readonly Fiel
     );
   }
   const { time, memory, images, device, threads, warnings, busy } = state;
+  const left = Math.max(0, 1 - done / (time.stepsPerEpoch * (spec as { epochs: number }).epochs));
   return (
     <>
       <Notice>
         <strong>
-          About {duration(time.total)}, {bytes(memory.total)} of memory
+          About {duration(time.total * left)}, {bytes(memory.total)} of memory
         </strong>
         : {images} images, {time.stepsPerEpoch} steps of {number(time.step)} s an epoch, on{" "}
-        {device === "wasm" ? `WASM with ${threads} threads` : device}.
+        {device === "wasm" ? `WASM with ${threads} threads` : device}.{done > 0 && ` ${done} steps are done already.`}
         {busy && " The worker was busy meanwhile, and will be faster."}
       </Notice>
       {warnings.map((warning) => (
@@ -104,6 +108,8 @@ export function New({ query }: { query: URLSearchParams }) {
   const schema = type === "pretrain" ? { ...value.schema, properties } : value.schema;
   const own = specOf(schema, typed, base);
   const spec = type === "pretrain" && !forked ? { preset, method, ...own } : own;
+  const planned = forked ? (merge(base, own) as object) : spec;
+  const done = forked && keep === "state" ? Number(step || (value.checkpoints[0]?.step ?? 0)) : 0;
   const named = name ? { name } : {};
   const path = forked ? `/v1/jobs/${forked}/fork` : "/v1/jobs";
   const body = forked ? { ...named, ...(step && { step: Number(step) }), keep, spec } : { type, ...named, spec };
@@ -169,10 +175,10 @@ export function New({ query }: { query: URLSearchParams }) {
           <button type="submit">Submit</button>
         </div>
         {failed && <Notice bad>{failed}</Notice>}
-        {type === "pretrain" && !forked && (
+        {type === "pretrain" && (
           <div aria-live="polite">
-            {"dataset" in spec ? (
-              <Estimate spec={spec} heard={setErrors} />
+            {"dataset" in planned ? (
+              <Estimate spec={planned} done={done} heard={setErrors} />
             ) : (
               <Notice>Choose a dataset below: then a worker measures what the run would take.</Notice>
             )}
