@@ -1,8 +1,9 @@
 /**
- * Load beside training: `bun bench/load.ts [--streams 1000] [--rate 500] [--seconds 20] [--rounds 3] [--threads 1]`.
+ * Load beside training: `bun bench/load.ts [--streams 1000] [--rate 500] [--seconds 20] [--rounds 5] [--threads 1]`.
  * A worker trains; windows without and with load come in turn. The load: so many open event streams of the running job,
  * held by one process, and so many requests a second by autocannon (latencies corrected for coordinated omission), from
- * another. All of it, clients included, shares the cores of this machine.
+ * another. All of it, clients included, shares the cores of this machine. A third window tells what of the slowdown is the
+ * machine's: a loop that has nothing to do with mocod spins for the same share of a core as all of the load together.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -14,7 +15,7 @@ const { values } = parseArgs({
     streams: { type: "string", default: "1000" },
     rate: { type: "string", default: "500" },
     seconds: { type: "string", default: "20" },
-    rounds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "5" },
     threads: { type: "string", default: "1" },
   },
 });
@@ -34,6 +35,8 @@ const redis = connect(service.redisUrl);
 const redisPid = Number((await redis.info("server")).match(/process_id:(\d+)/)?.[1]);
 redis.disconnect();
 const row = (name: string, value: string) => console.log(`${name.padEnd(56)} ${value}`);
+
+const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0);
 
 /** CPU seconds that a process has used. */
 async function cpu(pid: number): Promise<number> {
@@ -55,7 +58,8 @@ try {
     await Bun.sleep(seconds * 1000);
     return ((await stepOf()) - before) / ((performance.now() - start) / 1000);
   };
-  const ratios: number[] = [];
+  const [ratios, controls]: [number[], number[]] = [[], []];
+  const median = (numbers: number[]) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1] as number;
   for (let round = 0; round < rounds; round++) {
     const quiet = await pace();
     const listeners = Bun.spawn(
@@ -74,24 +78,33 @@ try {
     const pids = [api.pid, redisPid, listeners.pid, cannon.pid];
     const used = await Promise.all(pids.map(cpu));
     const loaded = await pace();
-    const shares = (await Promise.all(pids.map(cpu))).map((now, i) =>
-      ((now - (used[i] as number)) / seconds).toFixed(2),
-    );
+    const shares = (await Promise.all(pids.map(cpu))).map((now, i) => (now - (used[i] as number)) / seconds);
     const told = JSON.parse(await new Response(cannon.stdout).text()) as Record<string, number>;
     listeners.stdin.end();
     const heard = JSON.parse(new TextDecoder().decode((await reader.read()).value)) as { open: number; events: number };
     await listeners.exited;
-    ratios.push(loaded / quiet);
-    row(`round ${round + 1}: training, steps/s without and with load`, `${quiet.toFixed(1)} ${loaded.toFixed(1)}`);
+    const spinner = Bun.spawn([process.execPath, join(import.meta.dir, "load_spin.ts"), String(sum(shares))]);
+    const spun = await pace();
+    spinner.kill();
+    await spinner.exited;
+    // The machine drifts: the quiet window after counts as much as the one before.
+    const still = (quiet + (await pace())) / 2;
+    ratios.push(loaded / still);
+    controls.push(spun / still);
+    const speeds = [still, loaded, spun].map((speed) => speed.toFixed(1));
+    row(`round ${round + 1}: training, steps/s: alone, with load, beside the loop`, speeds.join(" "));
     row(
       "  requests/s, p50, p99, longest (ms), not 2xx",
       `${told.rate} ${told.p50} ${told.p99} ${told.max} ${told.bad}`,
     );
     row("  event streams open, events heard in all", `${heard.open} ${heard.events}`);
-    row("  shares of a core: API, Redis, clients: streams, requests", shares.join(" "));
+    row(
+      "  shares of a core: API, Redis, clients: streams, requests",
+      shares.map((share) => share.toFixed(2)).join(" "),
+    );
   }
-  const sorted = ratios.sort((a, b) => a - b);
-  row("training with load : without, median", (sorted[Math.floor(sorted.length / 2)] as number).toFixed(3));
+  row("training with load : alone, median", median(ratios).toFixed(3));
+  row("training beside the loop : alone, median", median(controls).toFixed(3));
 } finally {
   api.kill("SIGTERM");
   await api.exited;
