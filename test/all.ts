@@ -1,7 +1,22 @@
-/** `npm test`: types, lint and every test; ends with the line that CI reads. `--long`: proofs in their whole length. */
+/**
+ * `npm test`: types, lint and every test; ends with the line that CI reads. `--long`: proofs in their whole length.
+ *
+ * Services wait for each other a third of the time, so tests that only compute have the cores meanwhile, at a lower priority: they
+ * are two runs of `bun test`, and the second one's report comes when both are done.
+ */
+import { readdirSync } from "node:fs";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dir, "..");
+const LOWER = 10;
+/** They start no processes and wait for nothing. */
+const computing =
+  "augment differentiate evaluate exchange fused golden gpu heap kernels moco norm optim resnet sampler shuffle train util".split(
+    " ",
+  );
+const timeouts = { services: "120000", computing: "900000" };
+
 let passed = 0;
 let failed = 0;
 
@@ -15,24 +30,42 @@ function check(name: string, command: string[]): void {
   else failed++;
 }
 
+/** Runs files of tests; `tell` hears the report as it comes. */
+async function run(files: string[], timeout: string, tell: (text: string) => void): Promise<void> {
+  const tests = Bun.spawn([process.execPath, "test", "--timeout", timeout, ...files], {
+    cwd: root,
+    env: { ...process.env, ...(process.argv.includes("--long") && { MOCOD_LONG: "1" }) },
+    stdio: ["ignore", "inherit", "pipe"],
+  });
+  if (timeout === timeouts.computing) setPriority(tests.pid, LOWER);
+  let report = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of tests.stderr) {
+    const text = decoder.decode(chunk, { stream: true });
+    report += text;
+    tell(text);
+  }
+  await tests.exited;
+  const count = (word: string) => Number(report.match(new RegExp(`^\\s*(\\d+) ${word}$`, "m"))?.[1] ?? 0);
+  const bad = count("fail") + count("errors?");
+  passed += count("pass");
+  failed += bad;
+  if (tests.exitCode !== 0 && bad === 0) failed++; // it ended without saying why
+}
+
 check("types", ["node_modules/typescript/bin/tsc", "--noEmit"]);
 check("lint and format", ["node_modules/@biomejs/biome/bin/biome", "check", "."]);
 
-const tests = Bun.spawn([process.execPath, "test", "--timeout", "120000"], {
-  cwd: root,
-  env: { ...process.env, ...(process.argv.includes("--long") && { MOCOD_LONG: "1" }) },
-  stdio: ["ignore", "inherit", "pipe"],
-});
-let report = "";
-const decoder = new TextDecoder();
-for await (const chunk of tests.stderr) {
-  process.stderr.write(chunk);
-  report += decoder.decode(chunk, { stream: true });
-}
-await tests.exited;
-const count = (word: string) => Number(report.match(new RegExp(`^\\s*(\\d+) ${word}$`, "m"))?.[1] ?? 0);
-passed += count("pass");
-failed += count("fail") + count("errors?");
-if (tests.exitCode !== 0 && failed === 0) failed++; // it ended without saying why
+const all = readdirSync(import.meta.dir).filter((name) => name.endsWith(".test.ts"));
+const path = (name: string) => `./test/${name}`;
+const isComputing = (name: string) => computing.includes(name.replace(".test.ts", ""));
+let later = "";
+await Promise.all([
+  run(all.filter((name) => !isComputing(name)).map(path), timeouts.services, (text) => process.stderr.write(text)),
+  run(all.filter(isComputing).map(path), timeouts.computing, (text) => {
+    later += text;
+  }),
+]);
+process.stderr.write(later);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -55,7 +55,7 @@ test("two runs have the same bits, one of them stopped in mid-epoch and gone on 
   // Every loss counts once, however seldom the device is asked.
   const seldom = await wholeRun(specFor({ logEvery: 7 }), [["webgpu", undefined]]);
   expect(seldom.files[1]).toEqual(whole.files[1] as string);
-}, 120_000);
+});
 
 test("a checkpoint of one device goes on on the other, and the run ends where it would have", async () => {
   const spec = specFor();
@@ -70,7 +70,7 @@ test("a checkpoint of one device goes on on the other, and the run ends where it
     ]);
     expect(Math.abs(crossed.result.loss / result.loss - 1)).toBeLessThan(1e-3);
   }
-}, 120_000);
+});
 
 /** Losses of some steps, and what is left then. */
 async function trained(spec: ReturnType<typeof specFor>, device: TestDevice, steps: number, passes?: number) {
@@ -134,7 +134,7 @@ test("supervised steps, as fine-tuning does them, equal WASM's: loss, accuracy, 
     expect(top1).toBeCloseTo(theirs.metrics[i]?.top1 as number, 5);
   });
   expect(relativeError(ours.params, theirs.params)).toBeLessThan(1e-3);
-}, 120_000);
+});
 
 test("what has no room on the device is refused by name, and the device goes on", async () => {
   const gpu = create(["backend=null"]); // it has 512 MB
@@ -201,4 +201,4 @@ test("mixed precision: a step's loss to 1%, its gradient as near as float16 lets
   const difference = ours.gradient.map((g, i) => g - (theirs.gradient[i] as number));
   // PyTorch, its activations and their gradients rounded to float16, is 0.09 to 0.22 away from itself on such nets.
   expect(length(difference) / length(theirs.gradient)).toBeLessThan(0.12);
-}, 120_000);
+});

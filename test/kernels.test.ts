@@ -69,7 +69,7 @@ describe.each(devices)("%s", (device) => {
         }),
         { numRuns: device === "wasm" ? 100 : 14, seed: 1 },
       );
-    }, 60_000);
+    });
 
     // Winograd's transforms cost some digits: 2e-6 to 1e-5 of the largest output on noise, as activations are.
     const noise = (length: number, salt: number) => {
@@ -116,7 +116,7 @@ describe.each(devices)("%s", (device) => {
         }),
         { numRuns: (device === "wasm" ? 40 : 6) * (LONG ? 3 : 1), seed: 5 },
       );
-    }, 60_000);
+    });
 
     test("a real layer's size: relative error of forward and gradients against float64", async () => {
       const g: Geometry = { n: 2, h: 8, w: 8, ci: 64, co: 64, kh: 3, kw: 3, stride: 1, pad: 1 };
@@ -266,7 +266,7 @@ describe.each(devices)("%s", (device) => {
             webgpu().foldsNumbers = false;
           });
         }
-      }, 60_000);
+      });
     }
 
     test("refuses dilation, naming it", () => {
