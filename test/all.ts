@@ -5,17 +5,18 @@
  * are two runs of `bun test`, and the second one's report comes when both are done.
  */
 import { readdirSync } from "node:fs";
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dir, "..");
-const LOWER = 10;
 /** They start no processes and wait for nothing. */
 const computing =
   "augment differentiate evaluate exchange fused golden gpu heap kernels moco norm optim resnet sampler shuffle train util".split(
     " ",
   );
-const timeouts = { services: "120000", computing: "900000" };
+/** Seconds that one test may take; niceness. */
+const services = { timeout: 120, nice: 0 };
+const computed = { timeout: 900, nice: 10 };
 
 let passed = 0;
 let failed = 0;
@@ -31,13 +32,13 @@ function check(name: string, command: string[]): void {
 }
 
 /** Runs files of tests; `tell` hears the report as it comes. */
-async function run(files: string[], timeout: string, tell: (text: string) => void): Promise<void> {
-  const tests = Bun.spawn([process.execPath, "test", "--timeout", timeout, ...files], {
+async function run(files: string[], how: typeof services, tell: (text: string) => void): Promise<void> {
+  const tests = Bun.spawn([process.execPath, "test", "--timeout", String(1000 * how.timeout), ...files], {
     cwd: root,
     env: { ...process.env, ...(process.argv.includes("--long") && { MOCOD_LONG: "1" }) },
     stdio: ["ignore", "inherit", "pipe"],
   });
-  if (timeout === timeouts.computing) setPriority(tests.pid, LOWER);
+  setPriority(tests.pid, Math.max(getPriority(), how.nice));
   let report = "";
   const decoder = new TextDecoder();
   for await (const chunk of tests.stderr) {
@@ -61,8 +62,8 @@ const path = (name: string) => `./test/${name}`;
 const isComputing = (name: string) => computing.includes(name.replace(".test.ts", ""));
 let later = "";
 await Promise.all([
-  run(all.filter((name) => !isComputing(name)).map(path), timeouts.services, (text) => process.stderr.write(text)),
-  run(all.filter(isComputing).map(path), timeouts.computing, (text) => {
+  run(all.filter((name) => !isComputing(name)).map(path), services, (text) => process.stderr.write(text)),
+  run(all.filter(isComputing).map(path), computed, (text) => {
     later += text;
   }),
 ]);
