@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { depthOf } from "../api/guard.ts";
 import { startApi } from "../api/server.ts";
 import { Client } from "../cli/client.ts";
+import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
 import type { Job } from "../src/spec/job.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
@@ -133,6 +134,23 @@ describe("delete", () => {
     expect((await fetch(`${url}/v1/jobs/${job.id}`)).status).toBe(404);
     await client.cancel(probe.id);
   });
+});
+
+test("a job that is deleted while somebody saves it stays deleted", async () => {
+  const redis = connect(service.redisUrl);
+  const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);
+  const { id } = await client.submit("pretrain", service.spec());
+  await client.cancel(id);
+  const { write } = jobs.archive;
+  jobs.archive.write = async (...what) => {
+    await client.remove(id);
+    return write.apply(jobs.archive, what);
+  };
+  await jobs.archive.save(id);
+  expect(existsSync(join(service.dataDir, "runs", id, "job.json"))).toBe(false);
+  expect((await fetch(`${url}/v1/jobs/${id}`)).status).toBe(404);
+  await jobs.close();
+  redis.disconnect();
 });
 
 describe("what a job leaves", () => {

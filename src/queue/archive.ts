@@ -12,8 +12,12 @@ export type StoredJob = Omit<JobRecord, "waitingFor" | "position">;
 
 const RUN_ID = /^run_[0-9a-z]{1,40}$/;
 
-/** Takes a job off the list of those to be saved, if it has not changed since. */
+/** Takes a job off the list of those to be saved, if it has not changed since (1), or was deleted meanwhile (2). */
 const CLEAN = `
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('SREM', KEYS[2], ARGV[1])
+  return 2
+end
 local version = redis.call('HGET', KEYS[1], 'version')
 if version and version ~= ARGV[2] then return 0 end
 redis.call('SREM', KEYS[2], ARGV[1])
@@ -96,7 +100,10 @@ export class Archive {
         );
       }
       const version = String(record?.version ?? "");
-      if ((await this.redis.eval(CLEAN, 2, keys.run(id), keys.dirty, id, version)) === 1) return;
+      const where = [keys.run(id), keys.dirty, keys.deleted(id)];
+      const saved = await this.redis.eval(CLEAN, where.length, ...where, id, version);
+      if (saved === 2) await this.run(id).removeAll(); // what was written just now would be found again
+      if (saved !== 0) return;
     }
   }
 

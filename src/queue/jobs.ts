@@ -41,6 +41,8 @@ export class ConflictError extends Error {
 
 /** Of the highest priority in BullMQ, where the lower number goes first. */
 const HIGHEST = 1000;
+/** For longer than anybody takes to save a job. */
+const DELETED_SECONDS = 3600;
 /** Finished jobs whose records stay in Redis, unless told otherwise. */
 const KEPT = 500;
 
@@ -327,6 +329,7 @@ export class Jobs {
         throw new ConflictError(record.status, `job ${user} works on this one and is ${job.status}`);
       }
     }
+    await this.redis.set(keys.deleted(id), "1", "EX", DELETED_SECONDS);
     // The store last but for Redis's own record: what is half deleted can be deleted again.
     await this.run(id).removeAll();
     await removeRecord(this.redis, record);

@@ -33,6 +33,8 @@ export const keys = {
   finished: "mocod:finished",
   /** Jobs whose file in the store is older than the record. */
   dirty: "mocod:dirty",
+  /** That a job was deleted, to whoever is saving it just then; for an hour. */
+  deleted: (id: string) => `mocod:deleted:${id}`,
   /** Says that this Redis knows what the store holds: without it all has been lost. */
   marker: "mocod:store",
   /** Who does the housekeeping just now. */
