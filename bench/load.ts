@@ -3,7 +3,8 @@
  * A worker trains; windows without and with load come in turn. The load: so many open event streams of the running job,
  * held by one process, and so many requests a second by autocannon (latencies corrected for coordinated omission), from
  * another. All of it, clients included, shares the cores of this machine. A third window tells what of the slowdown is the
- * machine's: a loop that has nothing to do with mocod spins for the same share of a core as all of the load together.
+ * machine's: as many loops that have nothing to do with mocod, all awake at the same moments, spin for the same shares of a
+ * core as the processes of the load.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -35,8 +36,6 @@ const redis = connect(service.redisUrl);
 const redisPid = Number((await redis.info("server")).match(/process_id:(\d+)/)?.[1]);
 redis.disconnect();
 const row = (name: string, value: string) => console.log(`${name.padEnd(56)} ${value}`);
-
-const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0);
 
 /** CPU seconds that a process has used. */
 async function cpu(pid: number): Promise<number> {
@@ -83,7 +82,7 @@ try {
     listeners.stdin.end();
     const heard = JSON.parse(new TextDecoder().decode((await reader.read()).value)) as { open: number; events: number };
     await listeners.exited;
-    const spinner = Bun.spawn([process.execPath, join(import.meta.dir, "load_spin.ts"), String(sum(shares))]);
+    const spinner = Bun.spawn([process.execPath, join(import.meta.dir, "load_spin.ts"), ...shares.map(String)]);
     const spun = await pace();
     spinner.kill();
     await spinner.exited;
@@ -92,7 +91,7 @@ try {
     ratios.push(loaded / still);
     controls.push(spun / still);
     const speeds = [still, loaded, spun].map((speed) => speed.toFixed(1));
-    row(`round ${round + 1}: training, steps/s: alone, with load, beside the loop`, speeds.join(" "));
+    row(`round ${round + 1}: training, steps/s: alone, with load, beside loops`, speeds.join(" "));
     row(
       "  requests/s, p50, p99, longest (ms), not 2xx",
       `${told.rate} ${told.p50} ${told.p99} ${told.max} ${told.bad}`,
@@ -104,7 +103,7 @@ try {
     );
   }
   row("training with load : alone, median", median(ratios).toFixed(3));
-  row("training beside the loop : alone, median", median(controls).toFixed(3));
+  row("training beside loops : alone, median", median(controls).toFixed(3));
 } finally {
   api.kill("SIGTERM");
   await api.exited;

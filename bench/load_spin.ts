@@ -1,20 +1,19 @@
-/** Spins for a share of a core (may be above 1: then several processes): `bun bench/load_spin.ts 0.9`. For bench/load.ts. */
-const share = Number(process.argv[2]);
-const SLICE_MS = 10;
+/** Processes that each spin for a share of a core, waking together: `bun bench/load_spin.ts 0.4 0.2`. For bench/load.ts. */
+const SLICE_MS = 20;
+const shares = process.argv.slice(2);
 
-if (share > 1) {
-  const parts = Math.ceil(share);
-  const spinners = Array.from({ length: parts }, () =>
-    Bun.spawn([process.execPath, import.meta.path, String(share / parts)]),
-  );
+if (shares.length > 1) {
+  const spinners = shares.map((share) => Bun.spawn([process.execPath, import.meta.path, share]));
   process.on("SIGTERM", () => {
     for (const spinner of spinners) spinner.kill();
     process.exit(0);
   });
 } else {
+  const share = Number(shares[0]);
   for (;;) {
+    const now = Date.now();
+    await Bun.sleep(SLICE_MS - (now % SLICE_MS)); // all of them at the same moments
     const until = performance.now() + SLICE_MS * share;
     while (performance.now() < until);
-    await Bun.sleep(SLICE_MS * (1 - share));
   }
 }
