@@ -101,6 +101,9 @@ async function stepsOf(run: RunStore): Promise<Step[]> {
 /** A stream's entry id begins with its time in milliseconds. */
 const timeOf = (id: string): string => new Date(Number(id.split("-")[0])).toISOString();
 
+/** Not that there is nothing to warn of. */
+const isSaid = ({ type, data }: JobEvent): boolean => type !== "warnings" || (Array.isArray(data) && data.length > 0);
+
 function logLine({ id, type, data }: JobEvent) {
   if (type !== "status") {
     return { at: timeOf(id), event: type, message: Array.isArray(data) ? data.join("; ") : String(data) };
@@ -174,7 +177,7 @@ export function outputRoutes(jobs: Jobs) {
     .openapi(logsRoute, async (c) => {
       const { id } = c.req.valid("param");
       found(await jobs.get(id), id);
-      return c.json({ lines: (await jobs.history(id)).map(logLine) }, 200);
+      return c.json({ lines: (await jobs.history(id)).filter(isSaid).map(logLine) }, 200);
     })
     .openapi(checkpointsRoute, async (c) => {
       const run = await runOf(c.req.valid("param").id);

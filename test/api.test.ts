@@ -153,6 +153,19 @@ test("a job that is deleted while somebody saves it stays deleted", async () => 
   redis.disconnect();
 });
 
+test("an event with an empty list is one in the history too, and no line of the log", async () => {
+  const redis = connect(service.redisUrl);
+  const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);
+  const { id } = await client.submit("pretrain", service.spec());
+  for (const data of [[], ["a", "b"]]) await jobs.change(id, { event: { type: "warnings", data } });
+  expect((await jobs.history(id)).slice(-2).map(({ data }) => data)).toEqual([[], ["a", "b"]]);
+  const { lines } = (await get(`/v1/jobs/${id}/logs`)) as unknown as { lines: { message: string }[] };
+  expect(lines.map(({ message }) => message)).toEqual(["queued", "a; b"]);
+  await client.cancel(id);
+  await jobs.close();
+  redis.disconnect();
+});
+
 describe("what a job leaves", () => {
   test("metrics as JSON and CSV, steps as many as wanted, logs with times", async () => {
     const { lines } = (await get(`/v1/jobs/${run.id}/metrics`)) as unknown as { lines: Record<string, unknown>[] };

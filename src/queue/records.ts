@@ -138,7 +138,8 @@ local at = redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[10], '*', 'type', kin
 if kind ~= 'progress' then
   redis.call('HINCRBY', run, 'version', 1)
   redis.call('SADD', KEYS[6], id)
-  redis.call('RPUSH', KEYS[3], cjson.encode({id = at, type = kind, data = cjson.decode(data)}))
+  -- Not by cjson, which makes {} of an empty list.
+  redis.call('RPUSH', KEYS[3], '{"id":"' .. at .. '","type":"' .. kind .. '","data":' .. data .. '}')
   redis.call('LTRIM', KEYS[3], -ARGV[11], -1)
 end
 return {before, after, 1}
