@@ -4,6 +4,7 @@ import { startApi } from "../api/server.ts";
 import { Client } from "../cli/client.ts";
 import { keys } from "../src/queue/keys.ts";
 import { connect } from "../src/queue/redis.ts";
+import { Tail } from "../src/queue/tail.ts";
 import { readEnv } from "../src/util/env.ts";
 import { createLogger } from "../src/util/logger.ts";
 import { serverEvents } from "../src/util/sse.ts";
@@ -91,3 +92,27 @@ test("any number of listeners share one connection to Redis, and leave nothing b
   expect(distinct.size).toBe(2); // all listeners of a job have heard the same
   redis.disconnect();
 }, 60_000);
+
+test("a listener that leaves before the reader has begun is no error, and the next one hears", async () => {
+  const redis = connect(service.redisUrl);
+  const reader = connect(service.redisUrl);
+  const said: string[] = [];
+  const tail = new Tail(
+    redis,
+    () => reader,
+    (message) => said.push(message),
+  );
+  (await tail.follow("run_left")).close();
+  for (let i = 0; i < 3; i++) await reader.ping(); // what the reader asks by itself is answered before
+  const listener = await tail.follow("run_next");
+  await redis.xadd("mocod:run:run_next:events", "1-1", "type", "log", "data", '"heard"');
+  const heard = await eventually(async () => {
+    await listener.wait("0-0", 1000);
+    return (await listener.behind("0-0"))[0];
+  });
+  expect(heard).toMatchObject({ id: "1-1", data: '"heard"' });
+  expect(said).toEqual([]);
+  listener.close();
+  tail.close();
+  redis.disconnect();
+});

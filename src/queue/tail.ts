@@ -118,6 +118,7 @@ export class Tail {
         this.blocked = await this.reader.client("ID");
         this.seen = this.wanted;
         const jobs = [...this.followed];
+        if (jobs.length === 0) continue; // the last one left meanwhile
         const where = [...jobs.map(([job]) => keys.events(job)), ...jobs.map(([, { last }]) => last)];
         const reply = await this.reader.xread("COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", ...where);
         // RESP2 answers [[key, entries]], RESP3 a map of key to entries.
