@@ -61,7 +61,8 @@ async function pack(folder: string, target: Target): Promise<Uint8Array> {
   const add = async (name: string, from: string) => {
     files[name] = await Bun.file(join(from, name)).bytes();
   };
-  for (const name of ["package.json", "LICENSE", ...app]) await add(name, root);
+  // The page is built where it runs, and tsconfig.json says how.
+  for (const name of ["package.json", "tsconfig.json", "LICENSE", ...app]) await add(name, root);
   for (const name of modules) await add(`node_modules/${name}`, folder);
   return Bun.zstdCompressSync(await new Bun.Archive(files).bytes(), { level: 12 });
 }

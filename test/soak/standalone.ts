@@ -63,8 +63,10 @@ const job = await eventually(async () => {
 });
 assert.equal(job.status, "succeeded");
 say("a service: its API, a worker, its child and its threads train a run");
-for (const path of ["/", "/docs"]) assert.equal((await fetch(url + path)).status, 200);
-say("the page and the docs are served");
+for (const path of ["/", "/assets/page.js", "/assets/style.css", "/docs"]) {
+  assert.equal((await fetch(url + path)).status, 200, path);
+}
+say("the page is built and served, and the docs");
 
 up.kill("SIGTERM");
 assert.equal(await up.exited, 0);
