@@ -15,20 +15,24 @@ const root = join(import.meta.dir, "../..");
 const FOLDERS = ["src", "api", "workers", "cli"];
 /** Only builds need them: the compiler of the WASM kernels, types. */
 const BUILD_ONLY = /^(\.bin|assemblyscript|binaryen|long|typescript|@typescript|@types|bun-types)(\/|$)/;
-/** Dawn brings a library for every platform. */
-const DAWN = { linux: "linux-", darwin: "darwin-universal", windows: "win32-" };
-const targets = ["linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64", "windows-x64"] as const;
-export type Target = (typeof targets)[number];
+/** Dawn brings a library for every platform, each in a folder of `webgpu/dist`. */
+const DAWN = {
+  "linux-x64": "linux-x64",
+  "linux-arm64": "linux-arm64",
+  "darwin-x64": "darwin-universal",
+  "darwin-arm64": "darwin-universal",
+  "windows-x64": "win32-x64",
+} as const;
+type Target = keyof typeof DAWN;
+const targets = Object.keys(DAWN) as Target[];
 
 const here = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
 
-/** What a machine of the target has no use for. `path` is below node_modules. */
+/** Whether a machine of the target has any use for it. `path` is below node_modules. */
 function isNeeded(path: string, target: Target): boolean {
   if (BUILD_ONLY.test(path) || /\.(map|d\.[cm]?ts)$/.test(path)) return false;
   const [, platform] = path.match(/^webgpu\/dist\/([^/]+)/) ?? [];
-  if (platform === undefined || !/^(linux|darwin|win32)-/.test(platform)) return true;
-  const [os, cpu] = target.split("-") as [keyof typeof DAWN, string];
-  return platform === (DAWN[os].endsWith("-") ? DAWN[os] + cpu : DAWN[os]);
+  return platform === undefined || !/^(linux|darwin|win32)-/.test(platform) || platform === DAWN[target];
 }
 
 /** Installs the packages of the target into `folder`, by the lock. */
@@ -40,7 +44,7 @@ function installPackages(folder: string, target: Target): void {
       ...[process.execPath, "install", "--production", "--frozen-lockfile", "--ignore-scripts"],
       ...["--os", os, "--cpu", cpu],
     ],
-    { cwd: folder, env: { ...process.env, BUN_BE_BUN: "1" }, stderr: "pipe" },
+    { cwd: folder, stderr: "pipe" },
   );
   if (exitCode !== 0) throw new UserError(`the packages could not be installed:\n${stderr.toString()}`);
 }
@@ -67,7 +71,7 @@ async function pack(folder: string, target: Target): Promise<Uint8Array> {
   return Bun.zstdCompressSync(await new Bun.Archive(files).bytes(), { level: 12 });
 }
 
-export async function compile(target: Target, outfile: string): Promise<void> {
+async function compile(target: Target, outfile: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "mocod-compile-"));
   try {
     await Bun.write(join(folder, "app.tar.zst"), await pack(folder, target));
