@@ -1,4 +1,5 @@
 /** What a spec sets otherwise than a preset does. */
+import { isRecord } from "./merge.ts";
 import { type PresetName, presets } from "./presets.ts";
 import type { PretrainSpec } from "./pretrain.ts";
 
@@ -9,9 +10,6 @@ export interface Difference {
   readonly preset: unknown;
   readonly value: unknown;
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Fields of `spec` that `base` has otherwise, lists as wholes. */
 export function differences(spec: unknown, base: unknown, path: readonly string[] = []): Difference[] {

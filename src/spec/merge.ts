@@ -1,5 +1,5 @@
 /** A spec over another. Nothing of zod, so that the page may have it. */
-const isRecord = (value: unknown): value is Record<string, unknown> =>
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Fields that `over` does not name are those of `base`; records are merged, lists replaced. */
