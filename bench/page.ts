@@ -5,17 +5,16 @@
  * the browser's own clock: to the rows being there, to the last of their curves, and from a keystroke in the filter to the
  * rows that it leaves. The first line is the very first visit, for which the script is still to be built.
  */
-import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
+import { openBrowser } from "../test/chromium.ts";
 import { type Service, startService } from "../test/service.ts";
 
 const { values } = parseArgs({
   options: { runs: { type: "string", default: "1000" }, rounds: { type: "string", default: "7" } },
 });
 const [runs, rounds] = [Number(values.runs), Number(values.rounds)];
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 const main = join(import.meta.dir, "../cli/main.ts");
 const PAGE = 50;
 
@@ -57,7 +56,7 @@ function copyRun({ dataDir }: Service, id: string, count: number): void {
   }
 }
 
-const browser = await chromium.launch({ executablePath: CHROMIUM as string, args: ["--no-sandbox", "--disable-gpu"] });
+const browser = await openBrowser("--disable-gpu");
 
 /** Milliseconds of one visit, with nothing in the cache. */
 async function visit({ url, rows }: { url: string; rows: number }) {

@@ -1,8 +1,6 @@
 /** An exported encoder in a browser: Chrome's own WebGPU gives the features that WASM gives here. */
 import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
 import { centreRow, ROW } from "../src/data/view.ts";
 import { parseSpec } from "../src/spec/job.ts";
 import { encodeCheckpoint } from "../src/train/checkpoint.ts";
@@ -11,10 +9,9 @@ import { embed, openSession } from "../src/train/session.ts";
 import { startPosition } from "../src/train/state.ts";
 import { Stream } from "../src/util/random.ts";
 import type { Request } from "./browser/page.ts";
+import { openBrowser } from "./chromium.ts";
 import { useTestDevice } from "./devices.ts";
 import { relativeError, temporaryFolder, writeFashionLike } from "./helpers.ts";
-
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 
 test("a page embeds images with an exported encoder to the features of the service", async () => {
   await useTestDevice("wasm");
@@ -70,11 +67,9 @@ test("a page embeds images with an exported encoder to the features of the servi
         : new Response(body, { headers: { "content-type": type as string } });
     },
   });
-  if (!CHROMIUM) throw new Error("no chromium here: apt-get install chromium");
-  const browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: ["--no-sandbox", "--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader"],
-  });
+  const browser = await openBrowser(
+    ...["--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader"],
+  );
   try {
     const page = await browser.newPage();
     const problems: string[] = [];

@@ -1,15 +1,15 @@
 /** The page in a real browser, over real runs: what a person sees and does, by keyboard too, on a phone too. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import type { Job } from "../src/spec/job.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
+import { openBrowser } from "./chromium.ts";
 import { eventually } from "./helpers.ts";
 import { type Service, startService } from "./service.ts";
 
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 const axe = readFileSync(join(import.meta.dir, "../node_modules/axe-core/axe.min.js"), "utf8");
 /** Where to leave pictures to be looked at, if anywhere. */
 const PICTURES = process.env.MOCOD_PICTURES;
@@ -28,10 +28,7 @@ beforeAll(async () => {
   const probe = await client.submit("linear-probe", { from: run, epochs: 3 }, "how good is it");
   await client.submit("pretrain", spec({ dataset: { kind: "folder", path: "/no/such" } }), "no images");
   await until(probe.id, (job) => job.status === "succeeded");
-  browser = await chromium.launch({
-    executablePath: CHROMIUM as string,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
-  });
+  browser = await openBrowser("--disable-gpu", "--disable-background-networking", "--no-first-run");
 }, 120_000);
 afterAll(async () => {
   await browser.close();
