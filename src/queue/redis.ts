@@ -150,6 +150,7 @@ export async function waitUntilReady(redis: Redis, log: (message: string) => voi
     try {
       await redis.ping();
     } catch (error) {
+      if (!/^(NOAUTH|WRONGPASS|NOPERM)\b/.test(messageOf(error))) throw error; // our own connection was closed, say
       throw new UserError(`Redis at ${host}:${port} refuses REDIS_URL's user and password: ${messageOf(error)}`);
     } finally {
       clearTimeout(timer);
