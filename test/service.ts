@@ -12,6 +12,19 @@ import { childrenOf, eventually, temporaryFolder, writeFashionLike } from "./hel
 
 export type Service = Awaited<ReturnType<typeof startService>>;
 
+/** A tiny run, of what `writeFashionLike(images, 260, 40)` has written: 15 steps of 16 images an epoch. */
+export const tinySpec = (images: string, more: object = {}) => ({
+  dataset: { kind: "fashion-mnist", path: images },
+  encoder: { arch: "resnet10", stem: "cifar", width: 4 },
+  dim: 16,
+  queueSize: 64,
+  batchSize: 16,
+  splits: 4,
+  epochs: 4,
+  monitor: { bank: 100, holdout: 20, k: 20 },
+  ...more,
+});
+
 /** `more`: variables of the environment, of the API and of the worker. */
 export async function startService(more: Record<string, string> = {}) {
   const folder = temporaryFolder();
@@ -43,18 +56,8 @@ export async function startService(more: Record<string, string> = {}) {
     url: api.url,
     client,
 
-    /** A tiny run: 15 steps of 16 images an epoch. */
-    spec: (more: object = {}) => ({
-      dataset: { kind: "fashion-mnist", path: images },
-      encoder: { arch: "resnet10", stem: "cifar", width: 4 },
-      dim: 16,
-      queueSize: 64,
-      batchSize: 16,
-      splits: 4,
-      epochs: 4,
-      monitor: { bank: 100, holdout: 20, k: 20 },
-      ...more,
-    }),
+    /** A tiny run of its images. */
+    spec: (more: object = {}) => tinySpec(images, more),
 
     /** Polls the job until `look` is content; rejects when it fails. */
     until: (id: string, look: (job: Job) => unknown, seconds?: number) =>

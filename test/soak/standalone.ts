@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { $ } from "bun";
 import { Client } from "../../cli/client.ts";
 import { eventually, processes, temporaryFolder, writeFashionLike } from "../helpers.ts";
+import { tinySpec } from "../service.ts";
 
 using folder = temporaryFolder();
 const at = (name: string) => join(folder.path, name);
@@ -53,10 +54,7 @@ const up = start("up", "--port", String(port));
 const url = `http://127.0.0.1:${port}`;
 await eventually(async () => (await fetch(`${url}/readyz`).catch(() => undefined))?.ok);
 const client = new Client(url);
-const { id } = await client.submit("pretrain", {
-  ...{ dataset: { kind: "fashion-mnist", path: at("images") }, encoder: { arch: "resnet10", stem: "cifar", width: 4 } },
-  ...{ dim: 16, queueSize: 64, batchSize: 16, splits: 4, epochs: 2, monitor: { bank: 100, holdout: 20, k: 20 } },
-});
+const { id } = await client.submit("pretrain", tinySpec(at("images"), { epochs: 2 }));
 const job = await eventually(async () => {
   const seen = await client.job(id);
   return seen.finishedAt !== null && seen;
