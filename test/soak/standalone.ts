@@ -51,6 +51,13 @@ say("a cache that cannot be written is said, with what to do");
 
 const port = 20_000 + (process.pid % 10_000);
 const up = start("up", "--port", String(port));
+await using _ended = {
+  // Where an assertion fails, too.
+  [Symbol.asyncDispose]: async () => {
+    up.kill("SIGTERM");
+    await up.exited;
+  },
+};
 const url = `http://127.0.0.1:${port}`;
 await eventually(async () => (await fetch(`${url}/readyz`).catch(() => undefined))?.ok);
 const client = new Client(url);
