@@ -2,9 +2,10 @@
  * A MoCo step on WebGPU by the real training path. Prints seconds of a step, one a line; warmed up before.
  *
  *     bun bench/gpu_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 512] [--splits 8] [--precision float32]
- *                           [--steps 20] [--busy] [--profile] [--host] [--count]
+ *                           [--steps 20] [--busy] [--profile [--shapes]] [--host] [--count]
  *
- * --busy: instead, the share of a step's time in which the GPU computes, by timestamps. --profile: where that time goes.
+ * --busy: instead, the share of a step's time in which the GPU computes, by timestamps. --profile: where that time goes, by
+ * kernel, or with --shapes by kernel and workgroups.
  * --host: seconds of a step on Dawn's null backend, which computes nothing: what the host takes, which a GPU must not wait for.
  * --count: nothing runs; dispatches, bytes and operations of a step, beside an H100's limits (no GPU is needed).
  */
@@ -31,6 +32,7 @@ const { values } = parseArgs({
     steps: { type: "string", default: "20" },
     busy: { type: "boolean", default: false },
     profile: { type: "boolean", default: false },
+    shapes: { type: "boolean", default: false },
     count: { type: "boolean", default: false },
     host: { type: "boolean", default: false },
   },
@@ -46,6 +48,17 @@ const spec = parseSpec("pretrain", {
 const found = values.count || values.host ? await findNullAdapter() : (await findAdapters())[0];
 if (!found) throw new Error("no WebGPU adapter here");
 const backend = await openGpu(found);
+if (values.profile) console.error(JSON.stringify({ ...found.description, ...cores(backend.info) }));
+/** What tensor cores there are, as the adapter tells. */
+function cores(info: GPUAdapterInfo): object {
+  const { subgroupMinSize, subgroupMaxSize } = info;
+  return {
+    subgroupMinSize,
+    subgroupMaxSize,
+    matrices: (info as { subgroupMatrixConfigs?: object }).subgroupMatrixConfigs,
+  };
+}
+
 const model = createModel(spec, 3, 1);
 const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)] as [number[], number[]];
 const measures = !values.count && !values.host && !found.description.software;
@@ -58,6 +71,7 @@ const engine = new GpuEngine({
   mean,
   std,
   measures,
+  log: console.error,
 });
 const pixels = sharedBytes(batch * size * size * 3);
 for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
@@ -67,27 +81,35 @@ const batches = openBatches(images, order, { ...spec, epochs: 1_000_000 });
 const position = startPosition();
 const step = () => trainStep({ model, engine, batches }, spec, position);
 
+interface Row {
+  readonly count: number;
+  readonly seconds: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+const plus = (a: Row, b: Row): Row => ({
+  count: a.count + b.count,
+  seconds: a.seconds + b.seconds,
+  flops: a.flops + b.flops,
+  bytes: a.bytes + b.bytes,
+});
+
 /** Time, operations and bytes by kernel, most first; `times` in seconds. */
 function table(recording: Recording, times: readonly number[]): void {
-  const rows = new Map<string, { count: number; seconds: number; flops: number; bytes: number }>();
-  recording.dispatches.forEach(({ name, flops, bytes }, i) => {
-    const row = rows.get(name) ?? { count: 0, seconds: 0, flops: 0, bytes: 0 };
-    rows.set(name, {
-      count: row.count + 1,
-      seconds: row.seconds + (times[i] as number),
-      ...{ flops: row.flops + flops, bytes: row.bytes + bytes },
-    });
+  const rows = new Map<string, Row>();
+  recording.dispatches.forEach(({ name, flops, bytes, groups }, i) => {
+    const key = values.shapes ? `${name} ${groups.join(" x ")}` : name;
+    const one = { count: 1, seconds: times[i] as number, flops, bytes };
+    const known = rows.get(key);
+    rows.set(key, known ? plus(known, one) : one);
   });
-  const line = (name: string, { count, seconds, flops, bytes }: typeof rows extends Map<string, infer R> ? R : never) =>
+  const line = (name: string, { count, seconds, flops, bytes }: Row) =>
     `${(1e3 * seconds).toFixed(3).padStart(9)} ms ${String(count).padStart(5)} ${(flops / 1e9).toFixed(1).padStart(9)} GFLOP ` +
-    `${(bytes / 1e6).toFixed(1).padStart(9)} MB  ${name}`;
+    `${(bytes / 1e6).toFixed(1).padStart(9)} MB ${(flops / seconds / 1e12).toFixed(1).padStart(6)} TFLOP/s ` +
+    `${(bytes / seconds / 1e9).toFixed(0).padStart(5)} GB/s  ${name}`;
   const sorted = [...rows].sort(([, a], [, b]) => b.seconds - a.seconds);
   for (const [name, row] of sorted) console.log(line(name, row));
-  const all = [...rows.values()].reduce((a, b) => ({
-    ...{ count: a.count + b.count, seconds: a.seconds + b.seconds },
-    ...{ flops: a.flops + b.flops, bytes: a.bytes + b.bytes },
-  }));
-  console.log(line("together", all));
+  console.log(line("together", [...rows.values()].reduce(plus)));
 }
 
 if (values.count) {
@@ -121,6 +143,8 @@ if (values.profile) {
     recording,
     (await recording.times()).map((nanoseconds) => nanoseconds / 1e9),
   );
+  const [wall, gpu] = [await timed(steps), (await recording.time()) / 1e9];
+  console.log(`a step: ${(1e3 * wall).toFixed(2)} ms, of which the GPU computes ${(1e3 * gpu).toFixed(2)} ms`);
 } else if (values.busy) {
   const wall = await timed(steps);
   console.log((await (await engine.recorded("train")).time()) / 1e9 / wall);
