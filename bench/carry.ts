@@ -29,7 +29,9 @@ cpSync(join(root, "test/golden/nets.py"), join(inside, "test/golden/nets.py"));
 for (const file of ["package.json", "index.js", `dist/linux-${process.arch}`]) {
   cpSync(join(root, "node_modules/webgpu", file), join(inside, "node_modules/webgpu", file), { recursive: true });
 }
-Bun.spawnSync(["apt-get", "download", "libvulkan1"], { cwd: inside, stdio: ["ignore", "ignore", "inherit"] });
+// NVIDIA's driver loads libraries of libglvnd.
+const loader = ["libvulkan1", "libglvnd0", "libegl1", "libgl1", "libglx0", "libgles2", "libopengl0"];
+Bun.spawnSync(["apt-get", "download", ...loader], { cwd: inside, stdio: ["ignore", "ignore", "inherit"] });
 const packed = Bun.spawnSync(["tar", "-cJf", join(to, "mocod.tar.xz"), "-C", to, "mocod"], {
   stdio: ["ignore", "inherit", "inherit"],
 });
@@ -45,7 +47,7 @@ there=$(mktemp -d)
 tar -xJf "$here/mocod.tar.xz" -C "$there"
 if ! ldconfig -p | grep -q libvulkan.so.1; then
   for deb in "$there"/mocod/*.deb; do dpkg -x "$deb" "$there/loader"; done
-  LD_LIBRARY_PATH="$(dirname "$(find "$there/loader" -name libvulkan.so.1)"):$LD_LIBRARY_PATH"
+  LD_LIBRARY_PATH="$(dirname "$(find "$there/loader" -name libvulkan.so.1)"):$LD_LIBRARY_PATH" # all of them are there
   export LD_LIBRARY_PATH
 fi
 exec "$there/mocod/bun" "$there/mocod/bench/step_gpu.js" "$@"
