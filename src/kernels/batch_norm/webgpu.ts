@@ -117,6 +117,63 @@ function apply(i: Inputs, mean: tf.TensorInfo, variance: tf.TensorInfo, s: Sizes
   return y;
 }
 
+/** Of a workgroup: vectors of channels, groups at a time, and threads that share the chunks of one. */
+const PARAMETERS = { across: 4, at: 8, sharers: 8 } as const;
+
+/** Adds up the chunks of every group, in a fixed order, to the parameters' gradients and to what dx is made of. */
+function parametersCode(s: Sizes, epsilon: number): string {
+  const { across, at, sharers } = PARAMETERS;
+  const threads = across * at * sharers;
+  return `
+var<workgroup> plains: array<${s.vector}, ${threads}>;
+var<workgroup> scaleds: array<${s.vector}, ${threads}>;
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
+  let all = u32(GROUPS * VECTORS);
+  let c = id.x * ${across}u + local % ${across}u;
+  let sharer = local / ${across * at}u;
+  var toGamma = ${s.vector}();
+  var toBeta = ${s.vector}();
+  for (var begin = 0u; begin < u32(GROUPS); begin += ${at}u) {
+    let group = begin + local / ${across}u % ${at}u;
+    let inside = c < u32(VECTORS) && group < u32(GROUPS);
+    var plain = ${s.vector}();
+    var scaled = ${s.vector}();
+    if (inside) {
+      for (var chunk = sharer; chunk < u32(CHUNKS); chunk += ${sharers}u) {
+        let part = (group * u32(CHUNKS) + chunk) * u32(2 * VECTORS) + c;
+        plain += parts[part];
+        scaled += parts[part + u32(VECTORS)];
+      }
+    }
+    plains[local] = plain;
+    scaleds[local] = scaled;
+    for (var half = ${threads / 2}u; half >= ${across * at}u; half /= 2u) {
+      workgroupBarrier();
+      if (local < half) { plains[local] += plains[local + half]; scaleds[local] += scaleds[local + half]; }
+    }
+    workgroupBarrier();
+    if (inside && sharer == 0u) {
+      let g = group * u32(VECTORS) + c;
+      let inverse = 1.0 / sqrt(variance[g] + ${epsilon});
+      let scale = gamma[c] * inverse;
+      factors[g] = scale;
+      factors[all + g] = scale * plains[local] / f32(ROWS);
+      factors[2u * all + g] = mean[g];
+      factors[3u * all + g] = scale * inverse * scaleds[local] / f32(ROWS);
+    }
+    if (local < ${across}u) {
+      for (var n = 0u; n < ${at}u; n++) { toBeta += plains[local + n * ${across}u]; toGamma += scaleds[local + n * ${across}u]; }
+    }
+    workgroupBarrier();
+  }
+  if (local < ${across}u && c < u32(VECTORS)) {
+    dgamma[c] = toGamma;
+    dbeta[c] = toBeta;
+  }
+}`;
+}
+
 function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
   const [x, y, dy] = [i.x, i.y, i.dy] as [tf.TensorInfo, tf.TensorInfo, tf.TensorInfo];
   const s = sizesOf(x, attrs.groups);
@@ -152,33 +209,9 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
       dbeta: writes(dbeta, e),
       factors: writes(factors, e),
     },
-    code: lineKernel(
-      s.vectors,
-      64,
-      `var toGamma = ${s.vector}();
-  var toBeta = ${s.vector}();
-  for (var group = 0u; group < ${s.groups}u; group++) {
-    var plain = ${s.vector}();
-    var scaled = ${s.vector}();
-    for (var chunk = 0u; chunk < ${chunks}u; chunk++) {
-      let at = (group * ${chunks}u + chunk) * ${2 * s.vectors}u + i;
-      plain += parts[at];
-      scaled += parts[at + ${s.vectors}u];
-    }
-    let g = group * ${s.vectors}u + i;
-    let inverse = 1.0 / sqrt(variance[g] + ${attrs.epsilon});
-    let scale = gamma[i] * inverse;
-    factors[g] = scale;
-    factors[${s.groups * s.vectors}u + g] = scale * plain / ${s.rows}.0;
-    factors[${2 * s.groups * s.vectors}u + g] = mean[g];
-    factors[${3 * s.groups * s.vectors}u + g] = scale * inverse * scaled / ${s.rows}.0;
-    toBeta += plain;
-    toGamma += scaled;
-  }
-  dgamma[i] = toGamma;
-  dbeta[i] = toBeta;`,
-    ),
-    groups: folded(s.vectors, 64),
+    numbers: { VECTORS: s.vectors, CHUNKS: chunks, GROUPS: s.groups, ROWS: s.rows },
+    code: parametersCode(s, attrs.epsilon),
+    groups: [Math.ceil(s.vectors / PARAMETERS.across)],
   });
   const half = halfWanted(x.shape);
   const dx = webgpu().allocate(x.shape, "float32", half);
