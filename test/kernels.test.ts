@@ -6,11 +6,11 @@ import { findNullAdapter } from "../src/backend/null_adapter.ts";
 import { pointer, wasmDevice } from "../src/backend/wasm.ts";
 import { webgpu } from "../src/backend/webgpu.ts";
 import { conv2dGradReference, conv2dReference, type Geometry, outSize } from "../src/kernels/conv2d/reference.ts";
-import { matrixHeader, matrixProductCode } from "../src/kernels/webgpu/matrix_product.ts";
+import { matrixHeader, matrixProductCode, matrixTiles } from "../src/kernels/webgpu/matrix_product.ts";
 import { inHalf, toFloat32 } from "../src/kernels/webgpu/precision.ts";
 import { type Operand, type Tile, tiles } from "../src/kernels/webgpu/product.ts";
-import { agrees, productsOf, provenCores, tuneProducts } from "../src/kernels/webgpu/tune.ts";
-import { candidates, keyOf, type ProductLaunch, tileFor, tuning } from "../src/kernels/webgpu/tuned.ts";
+import { agrees, type Heard, productsOf, provenCores, tuneProducts } from "../src/kernels/webgpu/tune.ts";
+import { candidates, keyOf, tileFor, tuning } from "../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../src/util/random.ts";
 import { devices, runOn, useTestDevice } from "./devices.ts";
 import { guardHeap, LONG, relativeError, tidied, wave } from "./helpers.ts";
@@ -164,7 +164,7 @@ describe.each(devices)("%s", (device) => {
         const { oh, ow } = outSize(g);
         const [x, f, dy] = [noise(3 * 99 * 20, 1), noise(9 * 20 * 72, 2), noise(3 * oh * ow * 72, 3)];
         const expected = conv2dGradReference(g, x, f, dy);
-        tuning.tensorCores = { config: { rows: 16, columns: 8, depth: 16, lanes: 32 }, emulated: true };
+        tuning.tensorCores = { config: { rows: 8, columns: 8, depth: 16, lanes: 32 }, emulated: true };
         await tidied(async () => {
           const [xt, ft] = [tf.tensor4d(x, [3, 9, 11, 20]), tf.tensor4d(f, [3, 3, 20, 72])];
           const got = inHalf(true, () => {
@@ -190,13 +190,16 @@ describe.each(devices)("%s", (device) => {
         const product = {
           ...{ a: operand("a"), b: operand("b") },
           store: "fn store(row: u32, column: u32, v: vec4f) { y[row] = v; }",
+          keep: "fn keep(block: u32, column: u32, first: vec4f, sum: vec4f, square: vec4f) { y[block] = sum; }",
           range: "fn range(z: u32) -> vec2u { return vec2u(0u, 64u); }",
         };
         const config = { rows: 16, columns: 16, depth: 16, lanes: 32 };
         const binding = "@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;";
-        const code = `${matrixHeader}${binding}${matrixProductCode(product, config)}`;
-        const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
-        expect(messages.filter(({ type }) => type === "error").map(({ message }) => message)).toEqual([]);
+        for (const tile of matrixTiles) {
+          const code = `${matrixHeader}${binding}${matrixProductCode(product, tile, config)}`;
+          const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+          expect(messages.filter(({ type }) => type === "error").map(({ message }) => message)).toEqual([]);
+        }
       });
 
       test("the tile for a shape: large where that fills a GPU, within what may be dispatched", () => {
@@ -221,14 +224,14 @@ describe.each(devices)("%s", (device) => {
           tf.conv2d(x, f, 1, 1);
         });
         expect(products.map(({ name }) => name)).toEqual(["conv2d"]);
-        const [product] = products as [ProductLaunch];
+        const [product] = products as [Heard];
         expect(await tuneProducts(webgpu(), products)).toBe(1);
         expect(await tuneProducts(webgpu(), products)).toBe(0);
         expect(candidates(product)).toContain(tiles[tuning.choices.get(keyOf(product)) as number] as Tile);
         tuning.choices.clear();
         expect(await provenCores(webgpu(), webgpu().info, products, () => undefined)).toBeUndefined();
         // What a proof is worth: the emulated cores agree, one that stores elsewhere does not.
-        const cores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
+        const cores = { config: { rows: 8, columns: 16, depth: 8, lanes: 32 }, emulated: true };
         expect(await agrees(webgpu(), product, cores)).toBe(true);
         const store = product.product.store.replace("v)", "v * 1.01)");
         expect(store).not.toBe(product.product.store);

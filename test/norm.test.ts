@@ -87,10 +87,10 @@ describe.each(devices)("%s", (device) => {
             }
             tuning.forced = undefined;
             webgpu().foldsNumbers = false;
-            expect(results).toHaveLength(2);
-            expect(results[1]).toEqual(results[0]);
+            expect(results.length).toBeGreaterThan(2);
+            for (const result of results.slice(1)) expect(result).toEqual(results[0]);
           } else {
-            tuning.tensorCores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
+            tuning.tensorCores = { config: { rows: 8, columns: 16, depth: 8, lanes: 32 }, emulated: true };
             const [y, mean, variance] = withStatistics(2, () => inHalf(true, normalised));
             tuning.tensorCores = undefined;
             const [, means, variances] = expected as [Float32Array, Float32Array, Float32Array];

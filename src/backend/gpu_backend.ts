@@ -253,8 +253,7 @@ export class GpuBackend extends WebGPUBackend {
       thrown = error;
     }
     this.compiles = true;
-    const invalid = await this.device.popErrorScope();
-    const noRoom = await this.device.popErrorScope();
+    const [invalid, noRoom] = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
     if (noRoom) {
       for (const buffer of recorder?.buffers ?? []) buffer.destroy();
       throw new DeviceMemoryError(`no room on the GPU: ${noRoom.message.split("\n")[0]}`);

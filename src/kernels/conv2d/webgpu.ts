@@ -6,7 +6,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { webgpu, writes } from "../../backend/webgpu.ts";
 import { access, join } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
-import type { Operand } from "../webgpu/product.ts";
+import { type Operand, SLAB } from "../webgpu/product.ts";
 import { sumSlices } from "../webgpu/slices.ts";
 import { statisticsFor } from "../webgpu/statistics.ts";
 import { launchProduct, statisticsRows } from "../webgpu/tuned.ts";
@@ -193,7 +193,7 @@ function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.T
   const rows = info.filterHeight * info.filterWidth * ci;
   const pixels = info.batchSize * info.outHeight * info.outWidth;
   const slices = slicesOf(rows, co, pixels);
-  const length = Math.ceil(pixels / slices / 16) * 16;
+  const length = Math.ceil(pixels / slices / SLAB) * SLAB;
   const dw = webgpu().allocate(slices === 1 ? info.filterShape : [slices, ...info.filterShape]);
   const { bind, code } = join({ x: access(from, "x", x), dy: access(to, "dy", dy), dw: access(to, "dw", dw, true) });
   const a = operand("a", "x", from, "outer", {

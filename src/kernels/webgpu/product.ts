@@ -45,6 +45,9 @@ export interface Product {
   readonly keep?: string;
 }
 
+/** k's that a kernel takes at a time, at the most: slices are made of whole ones, lest it reach into the next slice. */
+export const SLAB = 32;
+
 /** Rows of a block, of which sums are taken. */
 export const STATISTICS_ROWS = 128;
 
@@ -233,6 +236,8 @@ const square = (side: number, each: number, depth = 16): Tile => ({
 /** Tiles to choose from, large ones first: more arithmetic for a byte of shared memory, but fewer workgroups. */
 export const tiles: readonly Tile[] = [
   square(128, 8, 8),
+  square(128, 8),
+  { rows: 128, columns: 64, depth: 16, threadRows: 8, threadColumns: 8 },
   { rows: 128, columns: 64, depth: 16, threadRows: 8, threadColumns: 4 },
   square(64, 8),
   square(64, 4),

@@ -7,16 +7,32 @@ import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import { type Bound, folded, launch, lineKernel, writes } from "../../backend/webgpu.ts";
 import { quads } from "./access.ts";
 import { type MatrixConfig, matrixConfigOf } from "./matrix_product.ts";
-import { type Tile, tiles } from "./product.ts";
-import { candidates, keyOf, launchWith, type ProductLaunch, type TensorCores, tuning } from "./tuned.ts";
+import {
+  choiceOf,
+  indexOf,
+  type Kernel,
+  kernelsFor,
+  keyOf,
+  launchWith,
+  type ProductLaunch,
+  type TensorCores,
+  tuning,
+} from "./tuned.ts";
 
 /** Launches timed together. */
 const REPEATS = 5;
+/** Of the best so far: a kernel whose first launches take longer is not timed again. */
+const HOPELESS = 1.5;
+
+/** A product as it was launched. */
+export interface Heard extends ProductLaunch {
+  readonly half: boolean;
+}
 
 /** The products that `work` launches, each once. Nothing is run. */
-export async function productsOf(backend: GpuBackend, work: () => void): Promise<ProductLaunch[]> {
-  const heard = new Map<string, ProductLaunch>();
-  tuning.heard = (wanted) => heard.set(keyOf(wanted), wanted);
+export async function productsOf(backend: GpuBackend, work: () => void): Promise<Heard[]> {
+  const heard = new Map<string, Heard>();
+  tuning.heard = (wanted, half) => heard.set(`${half} ${keyOf(wanted)}`, { ...wanted, half });
   try {
     (await backend.record(work, false)).destroy();
   } finally {
@@ -25,57 +41,69 @@ export async function productsOf(backend: GpuBackend, work: () => void): Promise
   return [...heard.values()];
 }
 
-/** The same product over tensors of its own: the recorded ones are gone. `fill`: with noise. */
-function anew(backend: GpuBackend, wanted: ProductLaunch, fill: boolean): ProductLaunch {
+/** The same product over tensors of its own, of noise: the recorded ones are gone. `empty`: of no size, to be compiled only. */
+function anew(backend: GpuBackend, wanted: ProductLaunch, empty = false): ProductLaunch {
   const bind = Object.entries(wanted.bind).map(([name, bound]): [string, Bound] => {
     const { tensor, type, written } = bound;
     const half = type === "vec2u" || (type === "u32" && tensor.dtype === "float32");
-    const fresh = backend.allocate([...tensor.shape], "float32", half);
-    if (fill && !written) noise(fresh);
+    const fresh = backend.allocate(empty ? [4] : [...tensor.shape], "float32", half);
+    if (!empty) backend.binding(fresh); // room of its own, not a recording's
+    if (!empty && !written) noise(fresh);
     return [name, { tensor: fresh, type, written }];
   });
   return { ...wanted, bind: Object.fromEntries(bind) };
+}
+
+function free(backend: GpuBackend, { bind }: ProductLaunch): void {
+  for (const { tensor } of Object.values(bind)) backend.disposeData(tensor.dataId);
 }
 
 /** Numbers in [-1, 1) by a hash of their place. */
 function noise(tensor: tf.TensorInfo): void {
   const size = tf.util.sizeFromShape(tensor.shape);
   const value = (at: string) => `(f32((${at} * 2654435761u) >> 8u) / 8388608.0 - 1.0)`;
-  const { bound, code } = quads("x", tensor, true);
-  if (size % 4 === 0) {
-    const four = [0, 1, 2, 3].map((i) => value(`(4u * i + ${i}u)`));
-    launch({
-      name: "noise",
-      bind: { x: bound },
-      code: code + lineKernel(size / 4, 256, `x_set(i, vec4f(${four.join(", ")}));`),
-      groups: folded(size / 4, 256),
-    });
-    return;
-  }
+  const inFours = size % 4 === 0;
+  const { bound, code } = inFours ? quads("x", tensor, true) : { bound: writes(tensor), code: "" };
+  const fours = [0, 1, 2, 3].map((i) => value(`(4u * i + ${i}u)`)).join(", ");
+  const length = inFours ? size / 4 : size;
   launch({
     name: "noise",
-    bind: { x: writes(tensor) },
-    code: lineKernel(size, 256, `x[i] = ${value("i")};`),
-    groups: folded(size, 256),
+    numbers: { length },
+    bind: { x: bound },
+    code: code + lineKernel("its.length", 256, inFours ? `x_set(i, vec4f(${fours}));` : `x[i] = ${value("i")};`),
+    groups: folded(length, 256),
   });
 }
 
 /** Measures what is not in `tuning.choices` yet; returns how many products that were. */
-export async function tuneProducts(backend: GpuBackend, products: readonly ProductLaunch[]): Promise<number> {
-  const unknown = products.filter((wanted) => !tuning.choices.has(keyOf(wanted)) && candidates(wanted).length > 1);
-  for (const wanted of unknown) {
-    const times: { tile: Tile; time: number }[] = [];
-    for (const tile of candidates(wanted)) {
+export async function tuneProducts(backend: GpuBackend, products: readonly Heard[]): Promise<number> {
+  const unknown = products
+    .map((wanted) => ({ wanted, kernels: kernelsFor(wanted, wanted.half), key: choiceOf(wanted, wanted.half) }))
+    .filter(({ kernels, key }) => !tuning.choices.has(key) && kernels.length > 1);
+  // A driver takes a tenth of a second for each of hundreds, so all are compiled at once.
+  const compiled = await backend.record(() => {
+    for (const { wanted, kernels } of unknown) {
+      for (const kernel of kernels) launchWith(anew(backend, wanted, true), kernel);
+    }
+  });
+  compiled.destroy();
+  for (const { wanted, kernels, key } of unknown) {
+    const own = anew(backend, wanted);
+    backend.flush();
+    let best = { index: -1, time: Number.POSITIVE_INFINITY };
+    for (const kernel of kernels) {
       const recording = await backend.record(() => {
-        const own = anew(backend, wanted, false);
-        for (let i = 0; i < REPEATS; i++) launchWith(own, tile);
+        for (let i = 0; i < REPEATS; i++) launchWith(own, kernel);
       });
-      await recording.time(); // warms up
-      times.push({ tile, time: Math.min(await recording.time(), await recording.time()) });
+      const warm = await recording.time();
+      if (warm < HOPELESS * best.time) {
+        const time = Math.min(await recording.time(), await recording.time());
+        if (time < best.time) best = { index: indexOf(kernel), time };
+      }
       recording.destroy();
     }
-    const best = times.reduce((a, b) => (b.time < a.time ? b : a));
-    tuning.choices.set(keyOf(wanted), tiles.indexOf(best.tile));
+    free(backend, own);
+    tuning.choices.set(key, best.index);
   }
   return unknown.length;
 }
@@ -90,25 +118,25 @@ export async function agrees(
   cores: TensorCores,
   onCores = wanted,
 ): Promise<boolean> {
-  const plain = await resultOf(backend, wanted, candidates(wanted)[0] as Tile);
-  const got = await resultOf(backend, onCores, cores);
+  const plain = await resultOf(backend, wanted, kernelsFor(wanted, false)[0] as Kernel);
   const scale = plain.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-  return scale > 0 && got.every((v, i) => Math.abs(v - (plain[i] as number)) <= HALF_ERROR * scale);
+  if (scale === 0) return false;
+  for (const kernel of kernelsFor(wanted, true, cores)) {
+    const got = await resultOf(backend, onCores, kernel);
+    if (!got.every((v, i) => Math.abs(v - (plain[i] as number)) <= HALF_ERROR * scale)) return false;
+  }
+  return true;
 }
 
-/**
- * What a product writes, of noise. Without the sums for batch norm: the blocks of tiles are twice as high as those of tensor
- * cores, which would write beyond the room that there is for the other's.
- */
-async function resultOf(backend: GpuBackend, wanted: ProductLaunch, kernel: Tile | TensorCores): Promise<Float32Array> {
-  const own = anew(backend, wanted, true);
-  const { keep: _, ...product } = own.product;
-  launchWith({ ...own, product }, kernel);
+/** What a product writes, of noise. */
+async function resultOf(backend: GpuBackend, wanted: ProductLaunch, kernel: Kernel): Promise<Float32Array> {
+  const own = anew(backend, wanted);
+  launchWith(own, kernel);
   backend.flush();
   const { tensor, type } = Object.values(own.bind).find(({ written }) => written) as Bound;
   const { buffer } = backend.binding(tensor);
   const bytes = await backend.readSlice({ buffer, offset: 0, size: buffer.size });
-  for (const bound of Object.values(own.bind)) backend.disposeData(bound.tensor.dataId);
+  free(backend, own);
   return type === "vec2u" ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
 }
 
@@ -116,23 +144,26 @@ async function resultOf(backend: GpuBackend, wanted: ProductLaunch, kernel: Tile
 export async function provenCores(
   backend: GpuBackend,
   info: GPUAdapterInfo,
-  products: readonly ProductLaunch[],
+  products: readonly Heard[],
   log: (message: string) => void,
 ): Promise<TensorCores | undefined> {
   const config: MatrixConfig | undefined = matrixConfigOf(backend.device, info);
   if (!config) return undefined;
   const cores = { config, emulated: false };
-  // One of each kind; the smallest, as the proof is read back.
-  const kinds = new Map<string, ProductLaunch>();
+  // One of each kind, with sums for batch norm and without; the smallest, as the proof is read back.
+  const kinds = new Map<string, Heard>();
   const sizeOf = ({ rows, columns, slices }: ProductLaunch) => rows * columns * slices;
-  for (const wanted of products) {
-    const known = kinds.get(wanted.name);
-    if (!known || sizeOf(wanted) < sizeOf(known)) kinds.set(wanted.name, wanted);
+  for (const wanted of products.filter(({ half }) => half)) {
+    const kind = `${wanted.name}${wanted.product.keep ? " with statistics" : ""}`;
+    const known = kinds.get(kind);
+    if (!known || sizeOf(wanted) < sizeOf(known)) kinds.set(kind, wanted);
   }
   for (const [name, wanted] of kinds) {
-    backend.device.pushErrorScope("validation");
+    // What the driver's compiler refuses is an internal error.
+    for (const kind of ["internal", "validation"] as const) backend.device.pushErrorScope(kind);
     const right = await agrees(backend, wanted, cores);
-    const refused = await backend.device.popErrorScope();
+    const errors = await Promise.all([backend.device.popErrorScope(), backend.device.popErrorScope()]);
+    const refused = errors.find((error) => error !== null);
     if (right && !refused) continue;
     log(`tensor cores are not used: ${name} ${refused ? `was refused: ${refused.message}` : "came out wrong on them"}`);
     return undefined;

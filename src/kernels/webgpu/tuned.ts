@@ -4,7 +4,14 @@
  * mixed precision, where the device has them and has shown that they are right.
  */
 import { type Bound, launch, webgpu } from "../../backend/webgpu.ts";
-import { MATRIX_TILE, type MatrixConfig, matrixHeader, matrixProductCode } from "./matrix_product.ts";
+import {
+  type MatrixConfig,
+  type MatrixTile,
+  matrixHeader,
+  matrixProductCode,
+  matrixTiles,
+  matrixTilesOn,
+} from "./matrix_product.ts";
 import { halfMode } from "./precision.ts";
 import {
   type Product,
@@ -36,6 +43,9 @@ export interface ProductLaunch {
 /** What the choice of a tile depends on. */
 export type Shape = Pick<ProductLaunch, "name" | "rows" | "columns" | "slices"> & { product?: Product };
 
+/** What computes a product: ordinary arithmetic, or tensor cores. */
+export type Kernel = Tile | (TensorCores & { readonly tile: MatrixTile });
+
 export interface TensorCores {
   readonly config: MatrixConfig;
   /** For tests, on devices that have none. */
@@ -44,13 +54,13 @@ export interface TensorCores {
 
 /** How products are computed on a device. */
 export interface Tuning {
-  /** Index in `tiles` by the key of a product. */
+  /** Index in `tiles`, or on tensor cores in `matrixTiles`, by `choiceOf` a product. */
   readonly choices: Map<string, number>;
   tensorCores: TensorCores | undefined;
   /** Every product takes this tile. For measuring. */
   forced: Tile | undefined;
-  /** Hears of every product. */
-  heard: ((wanted: ProductLaunch) => void) | undefined;
+  /** Hears of every product, and whether it is computed in float16. */
+  heard: ((wanted: ProductLaunch, half: boolean) => void) | undefined;
 }
 
 export const tuning: Tuning = {
@@ -83,6 +93,28 @@ export function candidates({ name, rows, columns, product }: Shape): Tile[] {
   return fitting.length > 0 ? fitting : [possible.at(-1) as Tile];
 }
 
+/** Tiles of tensor cores, as `candidates` are of ordinary arithmetic. */
+function matrixCandidates({ name, rows, columns }: Shape, cores: TensorCores): (TensorCores & { tile: MatrixTile })[] {
+  const { limits } = webgpu().device;
+  const possible = matrixTilesOn(limits, cores.config, cores.emulated).filter(
+    (t) => Math.max(rows / t.rows, columns / t.columns) <= limits.maxComputeWorkgroupsPerDimension,
+  );
+  if (possible.length === 0) throw new Error(`${name}: ${rows} x ${columns} is more than this device can dispatch`);
+  const fitting = possible.filter((t) => t.columns < 2 * columns);
+  return (fitting.length > 0 ? fitting : possible.slice(-1)).map((tile) => ({ ...cores, tile }));
+}
+
+/** What a product can be computed by, in the present tuning; `half`: in mixed precision. */
+export function kernelsFor(wanted: Shape, half: boolean, cores = tuning.tensorCores): Kernel[] {
+  return cores && half ? matrixCandidates(wanted, cores) : candidates(wanted);
+}
+
+/** Where the choice of a product's kernel is kept, and as what. */
+export const choiceOf = (wanted: ProductLaunch, half: boolean): string =>
+  `${tuning.tensorCores && half ? "tensor cores: " : ""}${keyOf(wanted)}`;
+export const indexOf = (kernel: Kernel): number =>
+  "tile" in kernel ? matrixTiles.indexOf(kernel.tile) : tiles.indexOf(kernel);
+
 /** Workgroups that fill a GPU. */
 const ENOUGH = 256;
 
@@ -95,12 +127,12 @@ export function tileFor(wanted: Shape): Tile {
 }
 
 /** Launches with a given kernel, whatever is best. */
-export function launchWith(wanted: ProductLaunch, kernel: Tile | TensorCores): void {
+export function launchWith(wanted: ProductLaunch, kernel: Kernel): void {
   const { name, numbers, bind, head, product, rows, columns, inner, slices } = wanted;
-  const onCores = "config" in kernel;
-  const [high, wide] = onCores ? [MATRIX_TILE, MATRIX_TILE] : [kernel.rows, kernel.columns];
+  const onCores = "tile" in kernel;
+  const tile = onCores ? kernel.tile : kernel;
   const code = onCores
-    ? matrixProductCode(product, kernel.config, kernel.emulated)
+    ? matrixProductCode(product, kernel.tile, kernel.config, kernel.emulated)
     : productCode(product, kernel, !webgpu().foldsNumbers);
   launch({
     name,
@@ -108,20 +140,23 @@ export function launchWith(wanted: ProductLaunch, kernel: Tile | TensorCores): v
     bind,
     before: onCores && !kernel.emulated ? matrixHeader : "",
     code: `${head}\n${code}`,
-    groups: [Math.ceil(columns / wide), Math.ceil(rows / high), slices],
+    groups: [Math.ceil(columns / tile.columns), Math.ceil(rows / tile.rows), slices],
     flops: 2 * rows * columns * inner * slices,
   });
 }
 
 /** Rows of C that a kernel can take sums of; undefined: none, on a software adapter, for which such tiles are too large. */
 export function statisticsRows(): number | undefined {
-  if (tuning.tensorCores && halfMode()) return MATRIX_TILE;
-  return webgpu().foldsNumbers ? STATISTICS_ROWS : undefined;
+  return webgpu().foldsNumbers || (tuning.tensorCores && halfMode()) ? STATISTICS_ROWS : undefined;
 }
 
 export function launchProduct(wanted: ProductLaunch): void {
-  tuning.heard?.(wanted);
+  const half = halfMode();
+  tuning.heard?.(wanted, half);
   const { tensorCores, forced, choices } = tuning;
-  if (tensorCores && halfMode()) launchWith(wanted, tensorCores);
-  else launchWith(wanted, forced ?? tiles[choices.get(keyOf(wanted)) ?? -1] ?? tileFor(wanted));
+  const choice = choices.get(choiceOf(wanted, half));
+  if (tensorCores && half) {
+    const possible = matrixCandidates(wanted, tensorCores);
+    launchWith(wanted, possible.find((kernel) => indexOf(kernel) === choice) ?? (possible[0] as Kernel));
+  } else launchWith(wanted, forced ?? tiles[choice ?? -1] ?? tileFor(wanted));
 }

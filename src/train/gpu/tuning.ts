@@ -1,13 +1,14 @@
 /** What was measured on a device, kept from run to run. */
 import { existsSync, readFileSync } from "node:fs";
 import type { GpuBackend } from "../../backend/gpu_backend.ts";
+import { matrixTiles } from "../../kernels/webgpu/matrix_product.ts";
 import { tiles } from "../../kernels/webgpu/product.ts";
 import { productsOf, provenCores, tuneProducts } from "../../kernels/webgpu/tune.ts";
 import { tuning } from "../../kernels/webgpu/tuned.ts";
 import { writeAtomic } from "../../store/files.ts";
 
 /** Measured for other tiles, it is of no use. */
-const VERSION = JSON.stringify(tiles);
+const VERSION = JSON.stringify([tiles, matrixTiles]);
 
 interface Kept {
   version: string;
@@ -41,10 +42,7 @@ export async function tune(
   const products = await productsOf(backend, work);
   if (mixed) {
     tuning.tensorCores = await provenCores(backend, backend.info, products, log);
-    if (tuning.tensorCores) {
-      log("tensor cores are used: products come out right on them");
-      return;
-    }
+    if (tuning.tensorCores) log("tensor cores are used: products come out right on them");
   }
   const kept = file ? read(file) : undefined;
   for (const [key, tile] of Object.entries(kept?.devices[device] ?? {})) tuning.choices.set(key, tile);
