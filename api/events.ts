@@ -11,7 +11,7 @@ import * as examples from "./examples.ts";
 import { found, guarded, missing, newApp, params } from "./routes.ts";
 
 const PING_MS = 15_000;
-/** For each listener of all: with a thousand of them every one hears of a job once a second. */
+/** For each listener of all: with a thousand of them every one hears of a job once a second, one after the other. */
 const PAUSE_MS = 1;
 const LONGEST_PAUSE_MS = 2000;
 
@@ -69,7 +69,7 @@ async function* eventsOf(
     if (performance.now() - since >= PING_MS) yield ping;
     // Of many listeners each hears several events at once: a write costs the same, whatever is in it.
     const pause = Math.min(LONGEST_PAUSE_MS, tail.listeners * PAUSE_MS);
-    if (pause >= 20) await listener.pause(pause);
+    if (pause >= 20) await listener.pause(listener.untilTurn(pause));
   }
 }
 

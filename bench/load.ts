@@ -1,5 +1,6 @@
 /**
- * Load beside training: `bun bench/load.ts [--streams 1000] [--rate 500] [--seconds 20] [--rounds 5] [--threads 1]`.
+ * Load beside training: `bun bench/load.ts [--streams 1000] [--rate 500] [--seconds 20] [--rounds 5] [--threads 1]
+ * [--nice 0]`, the API's niceness.
  * A worker trains; windows without and with load come in turn. The load: so many open event streams of the running job,
  * held by one process, and so many requests a second by autocannon (latencies corrected for coordinated omission), from
  * another. All of it, clients included, shares the cores of this machine. A third window tells what of the slowdown is the
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "20" },
     rounds: { type: "string", default: "5" },
     threads: { type: "string", default: "1" },
+    nice: { type: "string", default: "0" },
   },
 });
 const [streams, rate, seconds, rounds] = [values.streams, values.rate, values.seconds, values.rounds].map(Number) as [
@@ -27,7 +29,8 @@ process.env.MOCOD_LOG = "error";
 const service = await startService({ MOCOD_THREADS: values.threads });
 const main = join(import.meta.dir, "../cli/main.ts");
 // An API of its own process: the one of startService lives in this one.
-const api = Bun.spawn([process.execPath, main, "serve", "--no-worker", "--port", "18787"], {
+const serve = [process.execPath, main, "serve", "--no-worker", "--port", "18787"];
+const api = Bun.spawn(["nice", "-n", values.nice, ...serve], {
   env: { ...process.env, REDIS_URL: service.redisUrl, MOCOD_DATA_DIR: service.dataDir },
   stdio: ["ignore", "ignore", "inherit"],
 });

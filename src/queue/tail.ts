@@ -153,8 +153,14 @@ export class Tail {
   }
 }
 
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
+let turns = 0;
+
 export class Listener {
   private wake: () => void = () => undefined;
+
+  /** Where its turn is in a round of all listeners, 0 to 1: by the golden ratio any number of them lie apart. */
+  private readonly place = (turns++ * GOLDEN) % 1;
 
   constructor(
     private readonly redis: Redis,
@@ -162,6 +168,11 @@ export class Listener {
     private readonly of: Followed,
     private readonly leave: () => void,
   ) {}
+
+  /** Milliseconds until its next turn, where each of all listeners has one within `round` milliseconds. */
+  untilTurn(round: number): number {
+    return round - ((performance.now() + (1 - this.place) * round) % round);
+  }
 
   /** Ends a wait as well. Once. */
   close(): void {
