@@ -10,6 +10,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { connect } from "../src/queue/redis.ts";
+import { writeFashionLike } from "../test/helpers.ts";
 import { startService } from "../test/service.ts";
 
 const { values } = parseArgs({
@@ -46,9 +47,14 @@ async function cpu(pid: number): Promise<number> {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
+// Epochs of 300 steps: of four, a run has hundreds of lines of metrics in no time, and to ask for them would be most of the load.
+const images = join(service.folder, "images-load");
+writeFashionLike(images, 20_000, 40);
+
 try {
   const { id } = await service.client.submit("pretrain", {
     ...service.spec({ epochs: 100_000, monitor: { everyEpochs: 0, holdout: 20 }, batchSize: 64, splits: 8 }),
+    dataset: { kind: "fashion-mnist", path: images },
     ...{ encoder: { arch: "resnet10", stem: "cifar", width: 16 }, dim: 128, queueSize: 2048 },
   });
   await service.until(id, ({ progress }) => (progress?.step ?? 0) > 20);
