@@ -6,6 +6,7 @@ import sharp from "sharp";
 import { createProgram } from "../cli/program.ts";
 import { decodeSafetensors } from "../src/store/safetensors.ts";
 import { useSwiftShader } from "./devices.ts";
+import { eventually } from "./helpers.ts";
 import { type Service, startService } from "./service.ts";
 
 const main = join(import.meta.dir, "../cli/main.ts");
@@ -189,6 +190,8 @@ test("a job by hand: submit, watch, jobs, show, logs, pull, pause, resume, rm; k
   expect((await mocod("jobs", "--api-key", made.out)).code).toBe(0);
   expect((await mocod("keys", "revoke", listed[0].id)).code).toBe(0);
   expect((await mocod("keys", "list")).out).toBe("");
+  // That there is none left the API knows within seconds.
+  await eventually(async () => (await mocod("jobs")).code === 0);
 
   const nobody = await mocod("jobs", "--port", "1");
   expect([nobody.code, nobody.errors]).toEqual([1, expect.stringContaining("no API at http://127.0.0.1:1: start one")]);
