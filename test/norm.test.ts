@@ -5,10 +5,12 @@ import fc from "fast-check";
 import { webgpu } from "../src/backend/webgpu.ts";
 import { batchNormEval, batchNormTrain } from "../src/kernels/batch_norm/index.ts";
 import { batchNormReference } from "../src/kernels/batch_norm/reference.ts";
+import { matrixTiles } from "../src/kernels/webgpu/matrix_product.ts";
 import { inHalf, toFloat32 } from "../src/kernels/webgpu/precision.ts";
 import { tilesOfBlocks } from "../src/kernels/webgpu/product.ts";
 import { withStatistics } from "../src/kernels/webgpu/statistics.ts";
-import { tuning } from "../src/kernels/webgpu/tuned.ts";
+import { type Heard, productsOf } from "../src/kernels/webgpu/tune.ts";
+import { choiceOf, tuning } from "../src/kernels/webgpu/tuned.ts";
 import { devices, few, runOn } from "./devices.ts";
 import { relativeError, tidied, wave } from "./helpers.ts";
 
@@ -56,7 +58,7 @@ describe.each(devices)("%s", (device) => {
     });
 
     if (device === "webgpu") {
-      test.each(["in float32, every tile the same bits", "on tensor cores, emulated"])(
+      test.each(["in float32, every tile the same bits", "on tensor cores, emulated, either tile the same bits"])(
         "by sums that the convolution took of its output: %s",
         async (name) => {
           const [x, f] = [
@@ -91,12 +93,27 @@ describe.each(devices)("%s", (device) => {
             for (const result of results.slice(1)) expect(result).toEqual(results[0]);
           } else {
             tuning.tensorCores = { config: { rows: 8, columns: 16, depth: 8, lanes: 32 }, emulated: true };
-            const [y, mean, variance] = withStatistics(2, () => inHalf(true, normalised));
-            tuning.tensorCores = undefined;
+            const onCores = () => withStatistics(2, () => inHalf(true, normalised));
+            const [product] = (await productsOf(webgpu(), () => void onCores())) as [Heard];
             const [, means, variances] = expected as [Float32Array, Float32Array, Float32Array];
-            expect(relativeError(await mean.data(), means)).toBeLessThan(1e-5);
-            expect(relativeError(await variance.data(), variances)).toBeLessThan(1e-5);
-            expect(relativeError(await toFloat32(y).data(), expected[0] as Float32Array)).toBeLessThan(2e-3);
+            for (const [index, { columns }] of matrixTiles.entries()) {
+              tuning.choices.set(choiceOf(product, product.half), index);
+              const recording = await webgpu().record(() => void onCores(), false);
+              expect(recording.dispatches[0]).toMatchObject({
+                name: "conv2d",
+                groups: [Math.ceil(72 / columns), 4, 1],
+              });
+              recording.destroy();
+              const [y, mean, variance] = onCores();
+              const got = await read([toFloat32(y), mean, variance]);
+              expect(relativeError(got[0] as Float32Array, expected[0] as Float32Array)).toBeLessThan(2e-3);
+              expect(relativeError(got[1] as Float32Array, means)).toBeLessThan(1e-5);
+              expect(relativeError(got[2] as Float32Array, variances)).toBeLessThan(1e-5);
+              results.push(got);
+            }
+            tuning.tensorCores = undefined;
+            tuning.choices.clear();
+            expect(results[1]).toEqual(results[0]);
           }
         },
         60_000,
