@@ -12,7 +12,7 @@ import { withStatistics } from "../src/kernels/webgpu/statistics.ts";
 import { type Heard, productsOf } from "../src/kernels/webgpu/tune.ts";
 import { choiceOf, tuning } from "../src/kernels/webgpu/tuned.ts";
 import { devices, few, runOn } from "./devices.ts";
-import { relativeError, tidied, wave } from "./helpers.ts";
+import { LONG, relativeError, tidied, wave } from "./helpers.ts";
 
 describe.each(devices)("%s", (device) => {
   runOn(device);
@@ -74,7 +74,7 @@ describe.each(devices)("%s", (device) => {
           const results: unknown[] = [];
           if (name.startsWith("in float32")) {
             webgpu().foldsNumbers = true;
-            for (const tile of tilesOfBlocks) {
+            for (const tile of LONG ? tilesOfBlocks : [tilesOfBlocks[0], tilesOfBlocks.at(-1)]) {
               tuning.forced = tile;
               const got = await fused();
               got.forEach((values, i) => {
@@ -89,7 +89,7 @@ describe.each(devices)("%s", (device) => {
             }
             tuning.forced = undefined;
             webgpu().foldsNumbers = false;
-            expect(results.length).toBeGreaterThan(2);
+            expect(results.length).toBeGreaterThan(1);
             for (const result of results.slice(1)) expect(result).toEqual(results[0]);
           } else {
             tuning.tensorCores = { config: { rows: 8, columns: 16, depth: 8, lanes: 32 }, emulated: true };
