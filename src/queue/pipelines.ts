@@ -6,6 +6,7 @@ import type { Job } from "../spec/job.ts";
 import { type ActionName, actions, finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
 import { expand, PIPELINE_JOBS, type PipelineSpec, type PlannedJob } from "../spec/pipeline.ts";
 import { type ReportRow, report } from "../spec/report.ts";
+import { JsonFolder } from "../store/json_folder.ts";
 import { UserError } from "../util/errors.ts";
 import { idOfKey, newId } from "../util/id.ts";
 import { ConflictError, type Jobs } from "./jobs.ts";
@@ -13,7 +14,6 @@ import { keys } from "./keys.ts";
 import { pageOf } from "./list.ts";
 import { expectSource, once, submitAs } from "./submit.ts";
 
-const FOLDER = "pipelines/";
 const FORMAT = 1;
 
 export const pipelineStatuses = ["running", "paused", "succeeded", "failed"] as const;
@@ -53,7 +53,11 @@ export interface PipelineSubmission {
 }
 
 export class Pipelines {
-  constructor(private readonly jobs: Jobs) {}
+  private readonly stored: JsonFolder<StoredPipeline>;
+
+  constructor(private readonly jobs: Jobs) {
+    this.stored = new JsonFolder(jobs.archive.blobs, "pipelines");
+  }
 
   /** Throws SpecError with every bad field, KeyReusedError where the idempotency key was used for another request. */
   async submit(submission: PipelineSubmission): Promise<Pipeline> {
@@ -79,13 +83,9 @@ export class Pipelines {
       ...{ request: idempotency?.request ?? null, spec: submission.spec as PipelineSpec, jobs: planned },
       submitted: false,
     };
-    await this.write(stored);
+    await this.stored.write(stored);
     await this.index(stored);
     await this.submitJobs(stored);
-  }
-
-  private write(stored: StoredPipeline): Promise<void> {
-    return this.jobs.archive.blobs.write(`${FOLDER}${stored.id}.json`, `${JSON.stringify(stored, null, 2)}\n`);
   }
 
   private async index({ id, createdAt, submitted }: StoredPipeline): Promise<void> {
@@ -96,10 +96,8 @@ export class Pipelines {
 
   private async load(id: string): Promise<StoredPipeline | undefined> {
     if (!/^pipe_[0-9a-z]{1,40}$/.test(id)) return undefined;
-    const bytes = await this.jobs.archive.blobs.read(`${FOLDER}${id}.json`);
-    if (!bytes) return undefined;
-    const stored = JSON.parse(new TextDecoder().decode(bytes)) as StoredPipeline;
-    if (stored.format > FORMAT) {
+    const stored = await this.stored.read(id);
+    if (stored && stored.format > FORMAT) {
       throw new UserError(
         `pipeline ${id}: format ${stored.format} is of a newer mocod; this one knows up to ${FORMAT}`,
       );
@@ -115,7 +113,7 @@ export class Pipelines {
       const name = nameOf(stored, { node, ...at });
       await submitAs(this.jobs, job, { type, spec, name, priority, metadata, pipeline: { id, job: node } });
     }
-    await this.write({ ...stored, submitted: true });
+    await this.stored.write({ ...stored, submitted: true });
     await this.jobs.redis.srem(keys.unsubmitted, id);
   }
 
@@ -130,8 +128,8 @@ export class Pipelines {
 
   /** Lists in Redis what the store has. */
   async rebuild(): Promise<void> {
-    for (const key of await this.jobs.archive.blobs.list(FOLDER)) {
-      const stored = await this.load(key.slice(FOLDER.length).replace(/\.json$/, ""));
+    for (const id of await this.stored.ids()) {
+      const stored = await this.load(id);
       if (stored) await this.index(stored);
     }
   }
@@ -200,7 +198,7 @@ export class Pipelines {
     for (const job of stored.jobs.toReversed()) await this.jobs.remove(job.id);
     await this.jobs.redis.zrem(keys.pipelines, id);
     await this.jobs.redis.srem(keys.unsubmitted, id);
-    await this.jobs.archive.blobs.remove(`${FOLDER}${id}.json`);
+    await this.stored.remove(id);
     return true;
   }
 }

@@ -5,6 +5,7 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { UserError } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
+import { JsonFolder } from "./json_folder.ts";
 
 /** Each may do what those before it may. */
 export const scopes = ["read", "submit", "admin"] as const;
@@ -20,7 +21,6 @@ interface StoredKey extends ApiKey {
   readonly sha256: string;
 }
 
-const FOLDER = "keys/";
 const TOKEN = /^mocod_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/;
 /** So long after it was revoked a key may still open. */
 const CACHE_MS = 2000;
@@ -33,38 +33,36 @@ export class ApiKeys {
   private readonly cache = new Map<string, { key: StoredKey | undefined; until: number }>();
   private any: { answer: boolean; until: number } | undefined;
 
-  constructor(private readonly blobs: Blobs) {}
+  private readonly stored: JsonFolder<StoredKey>;
+
+  constructor(blobs: Blobs) {
+    this.stored = new JsonFolder(blobs, "keys");
+  }
 
   /** The token is told once, here. */
   async create(name: string, scope: Scope): Promise<{ key: ApiKey; token: string }> {
     const id = randomBytes(8).toString("hex");
     const secret = randomBytes(32).toString("base64url");
     const key: ApiKey = { id, name, scope, createdAt: new Date().toISOString() };
-    const stored: StoredKey = { ...key, sha256: digest(secret).toString("hex") };
-    await this.blobs.write(`${FOLDER}${id}.json`, `${JSON.stringify(stored)}\n`);
+    await this.stored.write({ ...key, sha256: digest(secret).toString("hex") });
     return { key, token: `mocod_${id}_${secret}` };
   }
 
   async list(): Promise<ApiKey[]> {
-    const names = (await this.blobs.list(FOLDER)).filter((name) => name.endsWith(".json"));
-    const keys = await Promise.all(names.map((name) => this.read(name)));
-    return keys
-      .filter((key) => key !== undefined)
-      .map(({ sha256, ...key }) => key)
-      .sort((a, b) => a.createdAt.localeCompare(b.createdAt));
+    const all = await this.stored.all();
+    return all.map(({ sha256, ...key }) => key).sort((a, b) => a.createdAt.localeCompare(b.createdAt));
   }
 
   /** Throws UserError where there is no such key. */
   async revoke(id: string): Promise<void> {
-    const file = `${FOLDER}${id}.json`;
-    if (!/^[0-9a-f]{16}$/.test(id) || !(await this.blobs.read(file))) throw new UserError(`there is no key ${id}`);
-    await this.blobs.remove(file);
+    if (!/^[0-9a-f]{16}$/.test(id) || !(await this.stored.read(id))) throw new UserError(`there is no key ${id}`);
+    await this.stored.remove(id);
   }
 
   /** Whether there is any key: then the API asks for one. */
   async exist(): Promise<boolean> {
     if (!this.any || this.any.until < performance.now()) {
-      this.any = { answer: (await this.blobs.list(FOLDER)).length > 0, until: performance.now() + CACHE_MS };
+      this.any = { answer: (await this.stored.ids()).length > 0, until: performance.now() + CACHE_MS };
     }
     return this.any.answer;
   }
@@ -75,7 +73,7 @@ export class ApiKeys {
     if (id === undefined || secret === undefined) return undefined;
     let found = this.cache.get(id);
     if (!found || found.until < performance.now()) {
-      found = { key: await this.read(`${FOLDER}${id}.json`), until: performance.now() + CACHE_MS };
+      found = { key: await this.stored.read(id), until: performance.now() + CACHE_MS };
       if (this.cache.size > 10_000) this.cache.clear(); // guesses must not fill the memory
       this.cache.set(id, found);
     }
@@ -83,10 +81,5 @@ export class ApiKeys {
     if (!key || !timingSafeEqual(digest(secret), Buffer.from(key.sha256, "hex"))) return undefined;
     const { sha256, ...open } = key;
     return open;
-  }
-
-  private async read(file: string): Promise<StoredKey | undefined> {
-    const bytes = await this.blobs.read(file);
-    return bytes && (JSON.parse(new TextDecoder().decode(bytes)) as StoredKey);
   }
 }

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { newId } from "../util/id.ts";
 import type { Blobs } from "./blobs.ts";
+import { JsonFolder } from "./json_folder.ts";
 
 export const webhookEvents = [
   "job.running",
@@ -24,20 +25,23 @@ export interface SecretWebhook extends Webhook {
   readonly secret: string;
 }
 
-const FOLDER = "webhooks/";
 /** A new one is heard of so late, by other APIs than the one that made it. */
 const CACHE_MS = 5000;
 
 export class Webhooks {
   private cache: { hooks: SecretWebhook[]; until: number } | undefined;
 
-  constructor(private readonly blobs: Blobs) {}
+  private readonly stored: JsonFolder<SecretWebhook>;
+
+  constructor(blobs: Blobs) {
+    this.stored = new JsonFolder(blobs, "webhooks");
+  }
 
   /** The secret is told once, here. */
   async create(url: string, events: readonly WebhookEvent[]): Promise<SecretWebhook> {
     const createdAt = new Date().toISOString();
     const hook = { id: newId("hook"), url, events, createdAt, secret: `whsec_${randomBytes(32).toString("base64")}` };
-    await this.blobs.write(`${FOLDER}${hook.id}.json`, `${JSON.stringify(hook)}\n`);
+    await this.stored.write(hook);
     this.cache = undefined;
     return hook;
   }
@@ -45,10 +49,7 @@ export class Webhooks {
   /** Oldest first. */
   async all(): Promise<SecretWebhook[]> {
     if (this.cache && this.cache.until > Date.now()) return this.cache.hooks;
-    const files = await Promise.all((await this.blobs.list(FOLDER)).map((key) => this.blobs.read(key)));
-    const hooks = files.flatMap((bytes) =>
-      bytes ? [JSON.parse(new TextDecoder().decode(bytes)) as SecretWebhook] : [],
-    );
+    const hooks = await this.stored.all();
     this.cache = { hooks, until: Date.now() + CACHE_MS };
     return hooks;
   }
@@ -57,7 +58,7 @@ export class Webhooks {
   async remove(id: string): Promise<boolean> {
     this.cache = undefined;
     if (!(await this.all()).some((hook) => hook.id === id)) return false;
-    await this.blobs.remove(`${FOLDER}${id}.json`);
+    await this.stored.remove(id);
     this.cache = undefined;
     return true;
   }
