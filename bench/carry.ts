@@ -1,10 +1,10 @@
 /**
  * Packs the benchmark of a GPU for a machine that has one and nothing else, no network and no Bun:
  *
- *     bun bench/carry.ts                     # -> .carry/: a script and one archive (about 35 MB)
+ *     bun bench/carry.ts                     # -> .carry/: a script and one archive (45 MB)
  *     sh .carry/run.sh [--rounds 3 ...]      # there: unpacks and prints bench/step_gpu.ts's table
  *
- * In the archive: Bun, Dawn, the bundled programs, their peers in Python, and Debian's Vulkan loader where apt-get gives it.
+ * In the archive: Bun, Dawn, the bundled programs, their peers in Python, and where apt-get gives them Debian's Vulkan loader and libglvnd.
  */
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

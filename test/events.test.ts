@@ -116,3 +116,25 @@ test("a listener that leaves before the reader has begun is no error, and the ne
   tail.close();
   redis.disconnect();
 });
+
+test("listeners of many take turns: each has one within a round, and no tenth of it has many more than its share", async () => {
+  const redis = connect(service.redisUrl);
+  const tail = new Tail(
+    redis,
+    () => connect(service.redisUrl),
+    () => undefined,
+  );
+  const listeners = await Promise.all(Array.from({ length: 100 }, () => tail.follow("run_many")));
+  const ROUND = 1e6; // so long that the clock hardly moves meanwhile
+  const turns = listeners.map((listener) => listener.untilTurn(ROUND));
+  expect(Math.min(...turns)).toBeGreaterThan(0);
+  expect(Math.max(...turns)).toBeLessThanOrEqual(ROUND);
+  const tenths = Array.from(
+    { length: 10 },
+    (_, i) => turns.filter((t) => Math.ceil((10 * t) / ROUND) === i + 1).length,
+  );
+  expect(Math.max(...tenths)).toBeLessThanOrEqual(13);
+  for (const listener of listeners) listener.close();
+  tail.close();
+  redis.disconnect();
+});
