@@ -10,7 +10,7 @@ import { connect } from "../src/queue/redis.ts";
 import type { Job } from "../src/spec/job.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
-import { downsample, toCsv } from "../src/store/series.ts";
+import { downsample, latest, toCsv } from "../src/store/series.ts";
 import { readEnv } from "../src/util/env.ts";
 import { createLogger } from "../src/util/logger.ts";
 import { eventually, temporaryFolder } from "./helpers.ts";
@@ -170,6 +170,8 @@ describe("what a job leaves", () => {
   test("metrics as JSON and CSV, steps as many as wanted, logs with times", async () => {
     const { lines } = (await get(`/v1/jobs/${run.id}/metrics`)) as unknown as { lines: Record<string, unknown>[] };
     expect(lines.map(({ epoch }) => epoch)).toEqual([0, 1, 2, 3]);
+    const two = (await get(`/v1/jobs/${run.id}/metrics?points=2`)) as unknown as { lines: object[] };
+    expect(two.lines).toMatchObject([{ epoch: 1 }, { epoch: 3 }]);
     const response = await fetch(`${url}/v1/jobs/${run.id}/metrics?format=csv`);
     expect(response.headers.get("content-type")).toContain("text/csv");
     const [head = "", ...rows] = (await response.text()).trim().split("\r\n");
@@ -272,6 +274,17 @@ describe("series", () => {
       [10, 8.5, 8, 9],
     ]);
     expect(downsample([], 3)).toEqual([]);
+    const epochs = [1, 2, 3, 4, 5].map((epoch) => ({
+      epoch,
+      knn: epoch % 2 === 0 ? epoch / 10 : null,
+      queue: { age: epoch },
+    }));
+    expect(latest(epochs, 5)).toEqual(epochs);
+    expect(latest(epochs, 2)).toEqual([
+      { epoch: 3, knn: 0.2, queue: { age: 3 } },
+      { epoch: 5, knn: 0.4, queue: { age: 5 } },
+    ]);
+    expect(latest(epochs.slice(0, 1), 1)).toEqual([{ epoch: 1, knn: null, queue: { age: 1 } }]);
   });
 
   test("CSV: nested names, missing cells, quotes", () => {

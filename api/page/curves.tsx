@@ -18,7 +18,7 @@ const curve = (lines: readonly Line[], path: string, name = path): Curve => ({
 
 /** `pace`: images a second, by step, as they were heard. */
 export function Curves({ id, live, pace }: { id: string; live: boolean; pace: Curve["points"] }) {
-  const load = async () => ({ steps: await service.steps(id, 500), metrics: await service.metrics(id) });
+  const load = async () => ({ steps: await service.steps(id, 500), metrics: await service.metrics(id, 500) });
   const { value } = useLive(load, live ? 5 : 3600, [id, live]);
   if (!value || value.metrics.length === 0) return <p class="quiet">Curves appear with the end of the first epoch.</p>;
   const { steps, metrics } = value;

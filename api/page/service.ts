@@ -82,7 +82,8 @@ export const service = {
   act: (id: string, name: ActionName) => json<Job>(`/v1/jobs/${id}/${name}`, { method: "POST" }),
   steps: async (id: string, points: number) =>
     (await json<{ lines: Step[] }>(`/v1/jobs/${id}/steps?points=${points}`)).lines,
-  metrics: async (id: string) => (await json<{ lines: Line[] }>(`/v1/jobs/${id}/metrics`)).lines,
+  metrics: async (id: string, points: number) =>
+    (await json<{ lines: Line[] }>(`/v1/jobs/${id}/metrics?points=${points}`)).lines,
   logs: async (id: string) =>
     (await json<{ lines: { at: string; event: string; message: string }[] }>(`/v1/jobs/${id}/logs`)).lines,
   checkpoints: async (id: string) =>

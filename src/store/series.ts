@@ -27,6 +27,17 @@ export function downsample(lines: readonly Step[], points: number): Step[] {
   });
 }
 
+/** At most `points` lines: of as many epochs as it takes the latest figures, each field's latest that is not null. */
+export function latest<T extends object>(lines: readonly T[], points: number): T[] {
+  const width = Math.ceil(lines.length / points);
+  if (width <= 1) return [...lines];
+  const known = (line: T) => Object.entries(line).filter(([, value]) => value !== null);
+  return Array.from({ length: Math.ceil(lines.length / width) }, (_, i) => {
+    const some = lines.slice(i * width, (i + 1) * width);
+    return { ...(some.at(-1) as T), ...(Object.fromEntries(some.flatMap(known)) as Partial<T>) };
+  });
+}
+
 /** `{ queue: { age: 1 } }` becomes `{ "queue.age": 1 }`. */
 function flat(value: object, prefix = ""): [name: string, value: unknown][] {
   return Object.entries(value).flatMap(([name, inner]) =>
