@@ -73,11 +73,14 @@ const deleteRoute = createRoute({
   },
 });
 
+const parameters = [...Object.keys(query.shape), "metadata[key]"].join(", ");
+
 /** `metadata[key]=value`; throws SpecError that names a parameter which means nothing. */
 function metadataOf(rest: Record<string, string>): Record<string, string> | undefined {
   const pairs = Object.entries(rest).map(([name, value]) => {
     const key = name.match(/^metadata\[(.+)\]$/)?.[1];
-    if (key === undefined) throw new SpecError([{ field: name, got: value, allowed: "no such parameter" }]);
+    if (key === undefined)
+      throw new SpecError([{ field: name, got: value, allowed: `no such parameter; there are ${parameters}` }]);
     return [key, value] as const;
   });
   return pairs.length > 0 ? Object.fromEntries(pairs) : undefined;

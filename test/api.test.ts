@@ -87,7 +87,11 @@ describe("lists", () => {
   test("a bad cursor, parameter or value is named", async () => {
     for (const [query, said] of [
       ["after=nonsense", "after: got"],
-      ["colour=red", "colour"],
+      [
+        "colour=red",
+        "no such parameter; there are limit, after, order, type, status, name, from, pipeline, metadata[key]",
+      ],
+      ["colour=red", "the request is not valid"],
       ["status=lost", "status"],
       ["limit=0", "limit"],
     ]) {

@@ -87,6 +87,9 @@ describe("layout", () => {
     ]);
     expect(errorsOf({ jobs: { pretrain }, sweep: { grid: { "pretrain.__proto__.x": [1] } } }).length).toBe(1);
     expect(errorsOf({ jobs: {} }).length).toBe(1);
+    expect(errorsOf({ jobs: { pretrain, knn: { type: "knn", spec: { from: "pretrain" } } } })).toEqual([
+      "jobs.knn.spec.from: must be the id of a pretrain job; a job of this pipeline is named by jobs.knn.from",
+    ]);
     const many = Array.from({ length: 30 }, (_, i) => i + 1);
     const grid = { "pretrain.epochs": many, "pretrain.dim": many.map((n) => n + 1) };
     expect(errorsOf({ jobs: { pretrain }, sweep: { grid } })).toEqual([

@@ -197,7 +197,8 @@ function specAt(
       fields.length > 0 ? ` (at ${fields.map(([field, v]) => `${field} ${JSON.stringify(v)}`).join(", ")})` : "";
     const seen = new Set(errors.map(({ field, allowed }) => field + allowed));
     for (const { field, got, allowed } of error.errors) {
-      const found = { field: `jobs.${name}.${field}`, got, allowed: allowed + at };
+      const hint = field === "spec.from" ? `; a job of this pipeline is named by jobs.${name}.from` : "";
+      const found = { field: `jobs.${name}.${field}`, got, allowed: allowed + hint + at };
       if (!seen.has(found.field + found.allowed)) errors.push(found);
     }
     return undefined;
