@@ -101,104 +101,137 @@ function fetcher(
   return { setUp: part("setUp"), fetch: part("fetch"), put: part("put") };
 }
 
-/**
- * The entry point. `groups` of a launch: columns, rows, slices. `emulated`: the same without subgroup matrices and in float32,
- * for a test on a device that has none.
- */
-export function matrixProductCode(product: Product, tile: MatrixTile, config: MatrixConfig, emulated = false): string {
-  const { rows, columns, depth, lanes } = config;
-  const threads = matrixThreads(config);
-  /** Columns of a subgroup's part, and how many strips it leaves in. */
-  const width = tile.columns / ACROSS;
-  const [down, across, strips] = [PART / rows, width / columns, width / STRIP];
-  const deep = depthOf(emulated);
-  const [leftAcross, rightAcross] = [leftRow(deep), rightRow(tile)];
-  const a = fetcher("a", product.a, { outer: tile.rows, deep, row: leftAcross, threads });
-  const b = fetcher("b", product.b, { outer: tile.columns, deep, row: rightAcross, threads });
+/** Where things lie, for one tile of one kind of matrices. */
+interface Layout extends MatrixConfig {
+  /** k's of a slab; values of a row of A's slab, and of B's. */
+  readonly deep: number;
+  readonly left: number;
+  readonly right: number;
+  /** Columns of a subgroup's part. */
+  readonly width: number;
+}
+
+/** How a subgroup holds its part of C. */
+interface Arithmetic {
+  /** WGSL: what holds it; adds the products of a slab; puts its rows of block i and columns of strip j into `cs_`. */
+  readonly sums: string;
+  readonly multiply: string;
+  readonly stage: (i: number, j: number) => string;
+}
+
+const lines = (all: readonly string[], indent = 6) => all.join(`\n${" ".repeat(indent)}`);
+
+function onCores({ rows, columns, depth, deep, left, right, width }: Layout): Arithmetic {
+  const [down, across] = [PART / rows, width / columns];
   const blocks = count(down).flatMap((i) => count(across).map((j) => ({ i, j })));
-  const of = (kind: string, type: string, [c, r]: [number, number]) => `subgroup_matrix_${kind}<${type}, ${c}, ${r}>`;
+  const typeOf = (kind: string, type: string, [c, r]: [number, number]) =>
+    `subgroup_matrix_${kind}<${type}, ${c}, ${r}>`;
   // The type's sizes are columns, then rows.
-  const leftType = of("left", "f16", [depth, rows]);
-  const rightType = of("right", "f16", [columns, depth]);
-  const result = of("result", "f32", [columns, rows]);
-  const lines = (all: readonly string[], indent = 6) => all.join(`\n${" ".repeat(indent)}`);
-  const multiply = `
+  const [leftType, rightType] = [typeOf("left", "f16", [depth, rows]), typeOf("right", "f16", [columns, depth])];
+  const result = typeOf("result", "f32", [columns, rows]);
+  return {
+    sums: blocks.map(({ i, j }) => `var c${i}_${j} = ${result}();`).join(" "),
+    multiply: `
     for (var d = 0u; d < ${deep}u; d += ${depth}u) {
-      ${lines(count(down).map((i) => `let a${i} = subgroupMatrixLoad<${leftType}, row_major>(&as_, (partRow + ${i * rows}u) * ${leftAcross}u + d, ${leftAcross}u);`))}
-      ${lines(count(across).map((j) => `let b${j} = subgroupMatrixLoad<${rightType}, row_major>(&bs_, d * ${rightAcross}u + partColumn + ${j * columns}u, ${rightAcross}u);`))}
+      ${lines(count(down).map((i) => `let a${i} = subgroupMatrixLoad<${leftType}, row_major>(&as_, (partRow + ${i * rows}u) * ${left}u + d, ${left}u);`))}
+      ${lines(count(across).map((j) => `let b${j} = subgroupMatrixLoad<${rightType}, row_major>(&bs_, d * ${right}u + partColumn + ${j * columns}u, ${right}u);`))}
       ${lines(blocks.map(({ i, j }) => `c${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}, b${j}, c${i}_${j});`))}
-    }`;
+    }`,
+    stage: (i, j) =>
+      lines(
+        count(STRIP / columns).map(
+          (n) =>
+            `subgroupMatrixStore<row_major>(&cs_, subgroup / ${ACROSS}u * ${rows * stripRow}u + subgroup % ${ACROSS}u * ${STRIP}u + ${n * columns}u, c${i}_${(j * STRIP) / columns + n}, ${stripRow}u);`,
+        ),
+        2,
+      ),
+  };
+}
+
+/** Without subgroup matrices and in float32, for a test on a device that has none. */
+function emulating({ rows, lanes, deep, left, right, width }: Layout): Arithmetic {
   const own = (PART * width) / lanes;
-  const emulation = `
+  return {
+    sums: `var c = array<f32, ${own}>();`,
+    multiply: `
     for (var n = 0u; n < ${own}u; n++) {
       let e = lane + n * ${lanes}u;
       for (var d = 0u; d < ${deep}u; d++) {
-        c[n] += as_[(partRow + e / ${width}u) * ${leftAcross}u + d] * bs_[d * ${rightAcross}u + partColumn + e % ${width}u];
+        c[n] += as_[(partRow + e / ${width}u) * ${left}u + d] * bs_[d * ${right}u + partColumn + e % ${width}u];
       }
-    }`;
-  /** Puts the strip of row block i and strip j of every subgroup into `cs_`. */
-  const stage = (i: number, j: number) =>
-    emulated
-      ? `for (var n = 0u; n < ${own}u; n++) {
+    }`,
+    stage: (i, j) => `for (var n = 0u; n < ${own}u; n++) {
     let e = lane + n * ${lanes}u;
     let row = e / ${width}u;
     let column = e % ${width}u;
     if (row / ${rows}u == ${i}u && column / ${STRIP}u == ${j}u) {
       cs_[(subgroup / ${ACROSS}u * ${rows}u + row % ${rows}u) * ${stripRow}u + subgroup % ${ACROSS}u * ${STRIP}u + column % ${STRIP}u] = c[n];
     }
-  }`
-      : lines(
-          count(STRIP / columns).map(
-            (n) =>
-              `subgroupMatrixStore<row_major>(&cs_, subgroup / ${ACROSS}u * ${rows * stripRow}u + subgroup % ${ACROSS}u * ${STRIP}u + ${n * columns}u, c${i}_${(j * STRIP) / columns + n}, ${stripRow}u);`,
-          ),
-          2,
-        );
-  /** Threads that share four columns' sums, and their rows of a staged strip. */
-  const sharers = threads / (STRIPS / 4);
-  const keepStrip = (i: number) => `{
-    let column = local % ${STRIPS / 4}u * 4u;
+  }`,
+  };
+}
+
+/** C leaves, strip by strip; where it is wanted with the sums over its rows (see Product). */
+function leave(keep: boolean, { rows, width }: Layout, threads: number, stage: Arithmetic["stage"]): string {
+  const fours = STRIPS / 4;
+  /** Threads that share four columns' sums. */
+  const sharers = threads / fours;
+  const columnOf = (column: string, j: number) =>
+    `firstColumn + ${column} / ${STRIP}u * ${width}u + ${j * STRIP}u + ${column} % ${STRIP}u`;
+  const add = (i: number) => `{
+    let column = local % ${fours}u * 4u;
     ${i === 0 ? "first = four(column);" : ""}
-    for (var row = local / ${STRIPS / 4}u; row < ${DOWN * rows}u; row += ${sharers}u) {
+    for (var row = local / ${fours}u; row < ${DOWN * rows}u; row += ${sharers}u) {
       let d = four(row * ${stripRow}u + column) - first;
       sum += d;
       square += d * d;
     }
   }`;
-  const leave = count(strips).flatMap((j) => [
-    product.keep ? "sum = vec4f(); square = vec4f();" : "",
-    ...count(down).map(
-      (i) => `
+  const store = (i: number, j: number) => `
   workgroupBarrier();
   ${stage(i, j)}
   workgroupBarrier();
-  for (var e = local; e < ${(DOWN * rows * STRIPS) / 4}u; e += ${threads}u) {
-    let row = e / ${STRIPS / 4}u;
-    let column = e % ${STRIPS / 4}u * 4u;
-    store(
-      firstRow + row / ${rows}u * ${PART}u + ${i * rows}u + row % ${rows}u,
-      firstColumn + column / ${STRIP}u * ${width}u + ${j * STRIP}u + column % ${STRIP}u,
-      four(row * ${stripRow}u + column)
-    );
+  for (var e = local; e < ${DOWN * rows * fours}u; e += ${threads}u) {
+    let row = e / ${fours}u;
+    let column = e % ${fours}u * 4u;
+    let whole = firstRow + row / ${rows}u * ${PART}u + ${i * rows}u + row % ${rows}u;
+    store(whole, ${columnOf("column", j)}, four(row * ${stripRow}u + column));
   }
-  ${product.keep ? keepStrip(i) : ""}`,
-    ),
-    product.keep
-      ? `
+  ${keep ? add(i) : ""}`;
+  const together = (j: number) => `
   workgroupBarrier();
   // The strip is stored: its room takes the threads' sums.
   for (var e = 0u; e < 4u; e++) { cs_[local * 8u + e] = sum[e]; cs_[local * 8u + 4u + e] = square[e]; }
   workgroupBarrier();
-  if (local < ${STRIPS / 4}u) {
+  if (local < ${fours}u) {
     for (var other = 1u; other < ${sharers}u; other++) {
-      sum += four((local + other * ${STRIPS / 4}u) * 8u);
-      square += four((local + other * ${STRIPS / 4}u) * 8u + 4u);
+      sum += four((local + other * ${fours}u) * 8u);
+      square += four((local + other * ${fours}u) * 8u + 4u);
     }
     let column = local * 4u;
-    keep(group.y, firstColumn + column / ${STRIP}u * ${width}u + ${j * STRIP}u + column % ${STRIP}u, first, sum, square);
-  }`
-      : "",
-  ]);
+    keep(group.y, ${columnOf("column", j)}, first, sum, square);
+  }
+  sum = vec4f();
+  square = vec4f();`;
+  const strip = (j: number) =>
+    count(PART / rows)
+      .map((i) => store(i, j))
+      .join("") + (keep ? together(j) : "");
+  const sums = keep ? "var first = vec4f(); var sum = vec4f(); var square = vec4f();" : "";
+  return `${sums}${count(width / STRIP)
+    .map(strip)
+    .join("")}`;
+}
+
+/** The entry point. `groups` of a launch: columns, rows, slices. */
+export function matrixProductCode(product: Product, tile: MatrixTile, config: MatrixConfig, emulated = false): string {
+  const threads = matrixThreads(config);
+  const deep = depthOf(emulated);
+  const layout: Layout = { ...config, deep, left: leftRow(deep), right: rightRow(tile), width: tile.columns / ACROSS };
+  const { rows, lanes, left, right, width } = layout;
+  const { sums, multiply, stage } = emulated ? emulating(layout) : onCores(layout);
+  const a = fetcher("a", product.a, { outer: tile.rows, deep, row: left, threads });
+  const b = fetcher("b", product.b, { outer: tile.columns, deep, row: right, threads });
   return `
 ${product.a.code}
 ${product.b.code}
@@ -207,8 +240,8 @@ ${product.keep ?? ""}
 alias Half = ${emulated ? "f32" : "f16"};
 var<private> slice: u32;
 ${product.range}
-var<workgroup> as_: array<Half, ${tile.rows * leftAcross}>;
-var<workgroup> bs_: array<Half, ${deep * rightAcross}>;
+var<workgroup> as_: array<Half, ${tile.rows * left}>;
+var<workgroup> bs_: array<Half, ${deep * right}>;
 var<workgroup> cs_: array<f32, ${DOWN * rows * stripRow}>;
 fn four(at: u32) -> vec4f { return vec4f(cs_[at], cs_[at + 1u], cs_[at + 2u], cs_[at + 3u]); }
 
@@ -224,7 +257,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let partColumn = subgroup % ${ACROSS}u * ${width}u;
   let ks = range(group.z);
   ${lines([...a.setUp, ...b.setUp], 2)}
-  ${emulated ? `var c = array<f32, ${own}>();` : blocks.map(({ i, j }) => `var c${i}_${j} = ${result}();`).join(" ")}
+  ${sums}
   var next = ks.x;
   ${lines([...a.fetch, ...b.fetch], 2)}
   for (var k = ks.x; k < ks.y; k += ${deep}u) {
@@ -235,10 +268,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     if (next < ks.y) {
       ${lines([...a.fetch, ...b.fetch])}
     }
-    ${emulated ? emulation : multiply}
+    ${multiply}
   }
-  ${product.keep ? "var first = vec4f(); var sum = vec4f(); var square = vec4f();" : ""}
-  ${leave.join("")}
+  ${leave(product.keep !== undefined, layout, threads, stage)}
 }`;
 }
 
