@@ -164,7 +164,7 @@ describe.each(devices)("%s", (device) => {
         const { oh, ow } = outSize(g);
         const [x, f, dy] = [noise(3 * 99 * 20, 1), noise(9 * 20 * 72, 2), noise(3 * oh * ow * 72, 3)];
         const expected = conv2dGradReference(g, x, f, dy);
-        tuning.tensorCores = { config: { rows: 8, columns: 8, depth: 16, lanes: 32 }, emulated: true };
+        tuning.tensorCores = { config: { rows: 16, columns: 8, depth: 16, lanes: 32 }, emulated: true };
         await tidied(async () => {
           const [xt, ft] = [tf.tensor4d(x, [3, 9, 11, 20]), tf.tensor4d(f, [3, 3, 20, 72])];
           const got = inHalf(true, () => {
@@ -231,7 +231,7 @@ describe.each(devices)("%s", (device) => {
         tuning.choices.clear();
         expect(await provenCores(webgpu(), webgpu().info, products, () => undefined)).toBeUndefined();
         // What a proof is worth: the emulated cores agree, one that stores elsewhere does not.
-        const cores = { config: { rows: 8, columns: 16, depth: 8, lanes: 32 }, emulated: true };
+        const cores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
         expect(await agrees(webgpu(), product, cores)).toBe(true);
         const store = product.product.store.replace("v)", "v * 1.01)");
         expect(store).not.toBe(product.product.store);

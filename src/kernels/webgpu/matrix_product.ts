@@ -32,8 +32,8 @@ export const matrixTiles: readonly MatrixTile[] = [
 ];
 
 const [DOWN, ACROSS] = [4, 2];
-/** k's in shared memory at a time; emulated, in float32, there is room for half as many. */
-const depthOf = (emulated: boolean) => (emulated ? SLAB / 2 : SLAB);
+/** k's in shared memory at a time; emulated, in float32, there is room for few. */
+const depthOf = (emulated: boolean) => (emulated ? SLAB / 4 : SLAB);
 /** Rows of a subgroup's part. */
 const PART = STATISTICS_ROWS / DOWN;
 /** Columns of a subgroup's part that leave together, and of all subgroups'. */
