@@ -13,6 +13,7 @@ import {
   type Kernel,
   kernelsFor,
   keyOf,
+  kindOf,
   launchWith,
   type ProductLaunch,
   type TensorCores,
@@ -150,22 +151,24 @@ export async function provenCores(
   const config: MatrixConfig | undefined = matrixConfigOf(backend.device, info);
   if (!config) return undefined;
   const cores = { config, emulated: false };
-  // One of each kind, with sums for batch norm and without; the smallest, as the proof is read back.
+  // One of each kind for each tile that may compute it; the smallest, as the proof is read back.
   const kinds = new Map<string, Heard>();
   const sizeOf = ({ rows, columns, slices }: ProductLaunch) => rows * columns * slices;
   for (const wanted of products.filter(({ half }) => half)) {
-    const kind = `${wanted.name}${wanted.product.keep ? " with statistics" : ""}`;
+    const kind = `${kindOf(wanted)} ${kernelsFor(wanted, true, cores).map(indexOf)}`;
     const known = kinds.get(kind);
     if (!known || sizeOf(wanted) < sizeOf(known)) kinds.set(kind, wanted);
   }
-  for (const [name, wanted] of kinds) {
+  for (const wanted of kinds.values()) {
     // What the driver's compiler refuses is an internal error.
     for (const kind of ["internal", "validation"] as const) backend.device.pushErrorScope(kind);
     const right = await agrees(backend, wanted, cores);
     const errors = await Promise.all([backend.device.popErrorScope(), backend.device.popErrorScope()]);
     const refused = errors.find((error) => error !== null);
     if (right && !refused) continue;
-    log(`tensor cores are not used: ${name} ${refused ? `was refused: ${refused.message}` : "came out wrong on them"}`);
+    log(
+      `tensor cores are not used: ${kindOf(wanted)} ${refused ? `was refused: ${refused.message}` : "came out wrong on them"}`,
+    );
     return undefined;
   }
   return cores;

@@ -70,38 +70,39 @@ export const tuning: Tuning = {
   heard: undefined,
 };
 
+/** What a product does, whatever its sizes. */
+export const kindOf = ({ name, product }: ProductLaunch): string => `${name}${product.keep ? " with statistics" : ""}`;
+
 /** Same key, same kernel but for the data. */
-export function keyOf({ name, numbers, bind, product }: ProductLaunch): string {
-  const types = Object.values(bind).map(({ type }) => type);
-  return `${name}${product.keep ? " with statistics" : ""} ${Object.values(numbers).join(" ")} ${types.join(" ")}`;
+export function keyOf(wanted: ProductLaunch): string {
+  const types = Object.values(wanted.bind).map(({ type }) => type);
+  return `${kindOf(wanted)} ${Object.values(wanted.numbers).join(" ")} ${types.join(" ")}`;
 }
 
 /**
- * Tiles that the device can run, of which less than half would lie beyond the edge; of the smallest, whatever the edge, those
- * that it can run. Throws Error where the product is too large for any.
+ * Tiles of which less than half would lie beyond the edge; of the smallest, whatever the edge, those that the device can
+ * dispatch. Throws Error where the product is too large for any.
  */
-export function candidates({ name, rows, columns, product }: Shape): Tile[] {
-  const limits = webgpu().device.limits;
-  const possible = (product?.keep ? tilesOfBlocks : tiles).filter(
-    (t) =>
-      sharedOf(t) <= limits.maxComputeWorkgroupStorageSize &&
-      threadsOf(t) <= limits.maxComputeInvocationsPerWorkgroup &&
-      Math.max(rows / t.rows, columns / t.columns) <= limits.maxComputeWorkgroupsPerDimension,
-  );
+function fitting<T extends Pick<Tile, "rows" | "columns">>(all: readonly T[], { name, rows, columns }: Shape): T[] {
+  const most = webgpu().device.limits.maxComputeWorkgroupsPerDimension;
+  const possible = all.filter((t) => Math.max(rows / t.rows, columns / t.columns) <= most);
   if (possible.length === 0) throw new Error(`${name}: ${rows} x ${columns} is more than this device can dispatch`);
-  const fitting = possible.filter((t) => t.columns < 2 * columns && t.rows < 2 * rows);
-  return fitting.length > 0 ? fitting : [possible.at(-1) as Tile];
+  const inside = possible.filter((t) => t.columns < 2 * columns && t.rows < 2 * rows);
+  return inside.length > 0 ? inside : possible.slice(-1);
 }
 
-/** Tiles of tensor cores, as `candidates` are of ordinary arithmetic. */
-function matrixCandidates({ name, rows, columns }: Shape, cores: TensorCores): (TensorCores & { tile: MatrixTile })[] {
-  const { limits } = webgpu().device;
-  const possible = matrixTilesOn(limits, cores.config, cores.emulated).filter(
-    (t) => Math.max(rows / t.rows, columns / t.columns) <= limits.maxComputeWorkgroupsPerDimension,
-  );
-  if (possible.length === 0) throw new Error(`${name}: ${rows} x ${columns} is more than this device can dispatch`);
-  const fitting = possible.filter((t) => t.columns < 2 * columns);
-  return (fitting.length > 0 ? fitting : possible.slice(-1)).map((tile) => ({ ...cores, tile }));
+/** Tiles of ordinary arithmetic that the device can run. Throws as `fitting`. */
+export function candidates(wanted: Shape): Tile[] {
+  const limits = webgpu().device.limits;
+  const runs = (t: Tile) =>
+    sharedOf(t) <= limits.maxComputeWorkgroupStorageSize && threadsOf(t) <= limits.maxComputeInvocationsPerWorkgroup;
+  return fitting((wanted.product?.keep ? tilesOfBlocks : tiles).filter(runs), wanted);
+}
+
+/** The same of tensor cores. */
+function matrixCandidates(wanted: Shape, cores: TensorCores): (TensorCores & { tile: MatrixTile })[] {
+  const possible = matrixTilesOn(webgpu().device.limits, cores.config, cores.emulated);
+  return fitting(possible, wanted).map((tile) => ({ ...cores, tile }));
 }
 
 /** What a product can be computed by, in the present tuning; `half`: in mixed precision. */
