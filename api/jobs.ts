@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { expectSource, submit } from "../src/queue/submit.ts";
-import { jobStatuses, parseSpec, SpecError } from "../src/spec/job.ts";
+import { jobStatuses, parseSpec } from "../src/spec/job.ts";
 import * as examples from "./examples.ts";
 import { UnknownError } from "./problem.ts";
 import {
@@ -31,6 +31,8 @@ const submitRoute = createRoute({
   responses: { 201: json(schemas.job, "accepted: it is in the store", examples.job), ...invalid, ...guarded },
 });
 
+const metadataKey = (name: string): string | undefined => name.match(/^metadata\[(.+)\]$/)?.[1];
+
 const query = z
   .object({
     limit: z.coerce.number().int().min(1).max(1000).default(100),
@@ -42,7 +44,15 @@ const query = z
     from: z.string().optional().describe("id of the run that they work on"),
     pipeline: z.string().optional().describe("id of the pipeline that they are part of"),
   })
-  .catchall(z.string().describe("metadata[key]=value: all that are given must fit"));
+  .catchall(z.string().describe("metadata[key]=value: all that are given must fit"))
+  .superRefine((given, context) => {
+    const unknown = Object.keys(given).filter(
+      (name) => !Object.hasOwn(query.shape, name) && metadataKey(name) === undefined,
+    );
+    const parameters = [...Object.keys(query.shape), "metadata[key]"].join(", ");
+    const message = `no such parameter; there are ${parameters}`;
+    for (const name of unknown) context.addIssue({ code: "custom", path: [name], message });
+  });
 const listRoute = createRoute({
   ...{ method: "get", path: "/v1/jobs", operationId: "listJobs", summary: "List jobs", tags },
   request: { query },
@@ -73,16 +83,9 @@ const deleteRoute = createRoute({
   },
 });
 
-const parameters = [...Object.keys(query.shape), "metadata[key]"].join(", ");
-
-/** `metadata[key]=value`; throws SpecError that names a parameter which means nothing. */
+/** Of `metadata[key]=value`, which is all that is left of a query. */
 function metadataOf(rest: Record<string, string>): Record<string, string> | undefined {
-  const pairs = Object.entries(rest).map(([name, value]) => {
-    const key = name.match(/^metadata\[(.+)\]$/)?.[1];
-    if (key === undefined)
-      throw new SpecError([{ field: name, got: value, allowed: `no such parameter; there are ${parameters}` }]);
-    return [key, value] as const;
-  });
+  const pairs = Object.entries(rest).map(([name, value]) => [metadataKey(name) as string, value] as const);
   return pairs.length > 0 ? Object.fromEntries(pairs) : undefined;
 }
 

@@ -26,10 +26,7 @@ export function problem(c: Context, status: ContentfulStatusCode, title: string,
 export function problemOf(c: Context, error: Error): Response {
   if ("getResponse" in error) return problem(c, (error as unknown as { status: 400 }).status, error.message);
   if (error instanceof UnknownError) return problem(c, 404, error.message);
-  if (error instanceof SpecError) {
-    const ofSpec = error.errors.some(({ field }) => /(^|\.)spec(\.|$)/.test(field));
-    return problem(c, 422, `the ${ofSpec ? "spec" : "request"} is not valid`, { errors: error.errors });
-  }
+  if (error instanceof SpecError) return problem(c, 422, "the spec is not valid", { errors: error.errors });
   if (error instanceof ConflictError) return problem(c, 409, error.message, { jobStatus: error.status });
   if (error instanceof KeyReusedError) return problem(c, 422, error.message);
   if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);

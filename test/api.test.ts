@@ -92,6 +92,7 @@ describe("lists", () => {
         "no such parameter; there are limit, after, order, type, status, name, from, pipeline, metadata[key]",
       ],
       ["colour=red", "the request is not valid"],
+      ["toString=x", "no such parameter"],
       ["status=lost", "status"],
       ["limit=0", "limit"],
     ]) {
