@@ -28,7 +28,7 @@ export function downsample(lines: readonly Step[], points: number): Step[] {
 }
 
 /** At most `points` lines: of as many epochs as it takes the latest figures, each field's latest that is not null. */
-export function latest<T extends object>(lines: readonly T[], points: number): T[] {
+export function latest<T extends object>(lines: readonly T[], points = Number.POSITIVE_INFINITY): T[] {
   const width = Math.ceil(lines.length / points);
   if (width <= 1) return [...lines];
   const known = (line: T) => Object.entries(line).filter(([, value]) => value !== null);
