@@ -48,17 +48,7 @@ const spec = parseSpec("pretrain", {
 const found = values.count || values.host ? await findNullAdapter() : (await findAdapters())[0];
 if (!found) throw new Error("no WebGPU adapter here");
 const backend = await openGpu(found);
-if (values.profile) console.error(JSON.stringify({ ...found.description, ...cores(backend.info) }));
-/** What tensor cores there are, as the adapter tells. */
-function cores(info: GPUAdapterInfo): object {
-  const { subgroupMinSize, subgroupMaxSize } = info;
-  return {
-    subgroupMinSize,
-    subgroupMaxSize,
-    matrices: (info as { subgroupMatrixConfigs?: object }).subgroupMatrixConfigs,
-  };
-}
-
+if (values.profile) console.error(JSON.stringify(found.description));
 const model = createModel(spec, 3, 1);
 const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)] as [number[], number[]];
 const measures = !values.count && !values.host && !found.description.software;
