@@ -6,7 +6,7 @@ import type { Jobs } from "../src/queue/jobs.ts";
 import { keys } from "../src/queue/keys.ts";
 import type { JobEvent } from "../src/queue/records.ts";
 import { isBefore, type Listener, type LiveEntry, live, type Tail } from "../src/queue/tail.ts";
-import { finalStatuses, type JobStatus } from "../src/spec/job.ts";
+import { finalStatuses, type JobStatus } from "../src/schema/job.ts";
 import * as examples from "./examples.ts";
 import { found, guarded, missing, newApp, params } from "./routes.ts";
 

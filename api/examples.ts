@@ -1,5 +1,5 @@
 /** Examples of the OpenAPI document. A test parses each by its own schema. */
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 
 export const id = "run_01kb1v7q2m8z0x4c6n9d5t3h7j";
 export const pipelineId = "pipe_01kb1v7q2m8z0x4c6n9d5t3h7j";

@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { expectSource, submit } from "../src/queue/submit.ts";
-import { jobStatuses, parseSpec } from "../src/spec/job.ts";
+import { jobStatuses, parseSpec } from "../src/schema/job.ts";
 import * as examples from "./examples.ts";
 import { UnknownError } from "./problem.ts";
 import {

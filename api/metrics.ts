@@ -1,7 +1,7 @@
 /** Prometheus: what is measured when somebody looks, from Redis; so any number of APIs say the same. */
 import { Gauge, Registry } from "prom-client";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { jobStatuses } from "../src/spec/life.ts";
+import { jobStatuses } from "../src/schema/life.ts";
 import { VERSION } from "../src/util/version.ts";
 
 export function createMetrics(jobs: Jobs): Registry {

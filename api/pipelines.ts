@@ -2,8 +2,8 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { type Pipeline, Pipelines } from "../src/queue/pipelines.ts";
-import type { ActionName } from "../src/spec/life.ts";
-import { reportLines } from "../src/spec/report.ts";
+import type { ActionName } from "../src/schema/life.ts";
+import { reportLines } from "../src/schema/report.ts";
 import { toCsv } from "../src/store/series.ts";
 import { keepOpen } from "./events.ts";
 import * as examples from "./examples.ts";

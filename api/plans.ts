@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Plans } from "../src/queue/plans.ts";
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { keepOpen } from "./events.ts";
 import * as examples from "./examples.ts";
 import { guarded, invalid, json, newApp } from "./routes.ts";

@@ -4,7 +4,7 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { ConflictError } from "../src/queue/jobs.ts";
 import { NoWorkerError } from "../src/queue/plans.ts";
 import { KeyReusedError } from "../src/queue/submit.ts";
-import { SpecError } from "../src/spec/job.ts";
+import { SpecError } from "../src/schema/job.ts";
 import { StoreError } from "../src/store/errors.ts";
 import { UserError } from "../src/util/errors.ts";
 

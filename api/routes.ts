@@ -1,6 +1,6 @@
 /** What route definitions share. */
 import { OpenAPIHono, z } from "@hono/zod-openapi";
-import { fieldErrors } from "../src/spec/job.ts";
+import { fieldErrors } from "../src/schema/job.ts";
 import { sha256 } from "../src/store/files.ts";
 import * as examples from "./examples.ts";
 import { problem, UnknownError } from "./problem.ts";

@@ -1,8 +1,8 @@
 /** What may stand in a spec: its JSON schema, and the presets that complete it. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { schemas as specSchemas } from "../src/spec/job.ts";
-import { presets } from "../src/spec/presets.ts";
-import type { JobType } from "../src/spec/types.ts";
+import { schemas as specSchemas } from "../src/schema/job.ts";
+import { presets } from "../src/schema/presets.ts";
+import type { JobType } from "../src/schema/types.ts";
 import { badQuery, guarded, json, newApp } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 

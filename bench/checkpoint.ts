@@ -8,12 +8,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { parseSpec } from "../src/spec/job.ts";
+import { bytesOfState, snapshot, startPosition } from "../src/engine/state.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { openBatches } from "../src/train/batches.ts";
 import { trainStep } from "../src/train/moco_step.ts";
 import { Publisher } from "../src/train/publisher.ts";
 import { openSession } from "../src/train/session.ts";
-import { bytesOfState, snapshot, startPosition } from "../src/train/state.ts";
 import { median } from "./compare.ts";
 
 const { values } = parseArgs({

@@ -14,12 +14,12 @@ import { findAdapters } from "../src/backend/adapters.ts";
 import { findNullAdapter, H100 } from "../src/backend/null_adapter.ts";
 import type { Recording } from "../src/backend/recording.ts";
 import { sharedBytes } from "../src/data/types.ts";
+import { createModel, startPosition } from "../src/engine/state.ts";
+import { GpuEngine } from "../src/engine/webgpu/engine.ts";
 import { openGpu } from "../src/kernels/gpu.ts";
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { openBatches } from "../src/train/batches.ts";
-import { GpuEngine } from "../src/train/gpu/engine.ts";
 import { trainStep } from "../src/train/moco_step.ts";
-import { createModel, startPosition } from "../src/train/state.ts";
 
 const { values } = parseArgs({
   options: {

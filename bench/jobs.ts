@@ -8,9 +8,9 @@ import { Jobs } from "../src/queue/jobs.ts";
 import { keys } from "../src/queue/keys.ts";
 import { connect } from "../src/queue/redis.ts";
 import { submit } from "../src/queue/submit.ts";
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
-import { startService } from "../test/service.ts";
+import { startService } from "../test/support/service.ts";
 
 const { values } = parseArgs({
   options: { jobs: { type: "string", default: "10000" }, seconds: { type: "string", default: "20" } },

@@ -10,8 +10,8 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { connect } from "../src/queue/redis.ts";
-import { writeFashionLike } from "../test/helpers.ts";
-import { startService } from "../test/service.ts";
+import { writeFashionLike } from "../test/support/helpers.ts";
+import { startService } from "../test/support/service.ts";
 
 const { values } = parseArgs({
   options: {

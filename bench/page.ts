@@ -8,8 +8,8 @@
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { openBrowser } from "../test/chromium.ts";
-import { type Service, startService } from "../test/service.ts";
+import { openBrowser } from "../test/support/chromium.ts";
+import { type Service, startService } from "../test/support/service.ts";
 
 const { values } = parseArgs({
   options: { runs: { type: "string", default: "1000" }, rounds: { type: "string", default: "7" } },

@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { loadDataset, partition } from "../src/data/index.ts";
 import type { HeldImages } from "../src/data/types.ts";
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { encodeNpy as npy } from "../src/store/npy.ts";
 
 export interface Outcome {

@@ -2,11 +2,11 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseSpec } from "../src/spec/job.ts";
+import { probe } from "../src/judge/probe.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
-import { probe } from "../src/train/probe.ts";
 import type { Reporter } from "../src/train/reporter.ts";
 import type { Outcome } from "./recipe.ts";
 

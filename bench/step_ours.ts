@@ -7,13 +7,13 @@
  */
 import { parseArgs } from "node:util";
 import { sharedBytes } from "../src/data/types.ts";
+import { createModel, startPosition } from "../src/engine/state.ts";
+import { Pool } from "../src/engine/threads/pool.ts";
+import { Threads } from "../src/engine/threads/threads.ts";
 import { openDevice } from "../src/kernels/index.ts";
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { openBatches } from "../src/train/batches.ts";
 import { trainStep } from "../src/train/moco_step.ts";
-import { Pool } from "../src/train/pool.ts";
-import { createModel, startPosition } from "../src/train/state.ts";
-import { Threads } from "../src/train/threads.ts";
 
 const { values } = parseArgs({
   options: {

@@ -8,7 +8,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { ROW, viewRow } from "../src/data/view.ts";
 import { augment } from "../src/kernels/augment/index.ts";
 import { openDevice } from "../src/kernels/index.ts";
-import { parseSpec } from "../src/spec/job.ts";
+import { parseSpec } from "../src/schema/job.ts";
 
 const { values } = parseArgs({
   options: {

@@ -1,6 +1,6 @@
 /** Progress on a terminal: a bar, and the loss as a sparkline; in a pipe, a line for each epoch. */
 import { Presets, SingleBar } from "cli-progress";
-import type { Progress } from "../src/spec/job.ts";
+import type { Progress } from "../src/schema/job.ts";
 
 const clock = (seconds: number | null) =>
   seconds === null ? "--:--" : `${Math.floor(seconds / 60)}:${String(Math.round(seconds) % 60).padStart(2, "0")}`;

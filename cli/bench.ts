@@ -1,7 +1,8 @@
 /** `mocod bench`: how fast this machine trains the presets that it can. */
-import { parseSpec } from "../src/spec/job.ts";
-import type { PresetName } from "../src/spec/presets.ts";
-import { estimate } from "../src/train/plan.ts";
+
+import { estimate } from "../src/plan/plan.ts";
+import { parseSpec } from "../src/schema/job.ts";
+import type { PresetName } from "../src/schema/presets.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { printJson } from "./json.ts";

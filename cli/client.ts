@@ -1,8 +1,8 @@
 /** A client of the REST API. */
 import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Pipeline } from "../src/queue/pipelines.ts";
-import type { Job, JobType, Progress } from "../src/spec/job.ts";
-import type { ActionName } from "../src/spec/life.ts";
+import type { Job, JobType, Progress } from "../src/schema/job.ts";
+import type { ActionName } from "../src/schema/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";
 import { UserError } from "../src/util/errors.ts";
 import { serverEvents } from "../src/util/sse.ts";

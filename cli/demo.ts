@@ -1,8 +1,8 @@
 /** The whole path, on real images: HTTP -> BullMQ on Redis -> worker -> WASM -> checkpoint -> linear probe. */
 import { startApi } from "../api/server.ts";
-import type { Job, JobType } from "../src/spec/job.ts";
+import type { ProbeJobResult } from "../src/judge/probe.ts";
+import type { Job, JobType } from "../src/schema/job.ts";
 import type { PretrainResult } from "../src/train/pretrain.ts";
-import type { ProbeJobResult } from "../src/train/probe.ts";
 import type { Env } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
 import { createLogger } from "../src/util/logger.ts";

@@ -1,9 +1,9 @@
 /** Commands on the jobs of a running service. */
 import { type Command, Option } from "commander";
-import type { JobType } from "../src/spec/job.ts";
-import { jobTypes } from "../src/spec/job.ts";
-import { type ActionName, jobStatuses } from "../src/spec/life.ts";
-import { presets } from "../src/spec/presets.ts";
+import type { JobType } from "../src/schema/job.ts";
+import { jobTypes } from "../src/schema/job.ts";
+import { type ActionName, jobStatuses } from "../src/schema/life.ts";
+import { presets } from "../src/schema/presets.ts";
 import { addCommand, clientOf, several } from "./command.ts";
 import { listJobs, pull, showLogs, watchJob } from "./jobs.ts";
 import { printJson } from "./json.ts";

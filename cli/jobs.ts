@@ -1,7 +1,7 @@
 /** Commands that look at the jobs of a running service, and fetch what they leave. */
 import { mkdirSync, renameSync } from "node:fs";
 import { dirname, join, resolve, sep } from "node:path";
-import type { Job } from "../src/spec/job.ts";
+import type { Job } from "../src/schema/job.ts";
 import { UserError } from "../src/util/errors.ts";
 import { progressBar } from "./bar.ts";
 import type { Client } from "./client.ts";

@@ -1,5 +1,5 @@
 #!/usr/bin/env bun
-import { SpecError } from "../src/spec/job.ts";
+import { SpecError } from "../src/schema/job.ts";
 import { UserError } from "../src/util/errors.ts";
 import { createProgram } from "./program.ts";
 

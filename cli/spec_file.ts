@@ -1,9 +1,9 @@
 /** Specs as a person gives them: a file in YAML or JSON, and flags that set single fields. */
 import { existsSync, readFileSync } from "node:fs";
 import { parse } from "yaml";
-import { fromPreset } from "../src/spec/difference.ts";
-import type { Job, JobSpecs } from "../src/spec/job.ts";
-import { merge } from "../src/spec/merge.ts";
+import { fromPreset } from "../src/schema/difference.ts";
+import type { Job, JobSpecs } from "../src/schema/job.ts";
+import { merge } from "../src/schema/merge.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 
 /** A value as YAML reads it: 0.1, true, [1, 2], text. Throws UserError that names `what`. */

@@ -1,8 +1,8 @@
 /** `submit`, `probe`, `sweep`: from files and flags to jobs. */
 import type { Pipeline } from "../src/queue/pipelines.ts";
-import type { JobType } from "../src/spec/job.ts";
-import { jobTypes } from "../src/spec/job.ts";
-import type { ReportRow } from "../src/spec/report.ts";
+import type { JobType } from "../src/schema/job.ts";
+import { jobTypes } from "../src/schema/job.ts";
+import type { ReportRow } from "../src/schema/report.ts";
 import { UserError } from "../src/util/errors.ts";
 import type { Client } from "./client.ts";
 import { watchJob } from "./jobs.ts";

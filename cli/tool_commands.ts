@@ -1,7 +1,7 @@
 /** Commands that work on files and on this machine, without the service. */
 import { Argument, type Command, Option } from "commander";
-import { exportFormats } from "../src/spec/evaluation.ts";
-import { presets } from "../src/spec/presets.ts";
+import { exportFormats } from "../src/schema/evaluation.ts";
+import { presets } from "../src/schema/presets.ts";
 import { benchPresets } from "./bench.ts";
 import { addCommand } from "./command.ts";
 import { listDevices } from "./devices.ts";

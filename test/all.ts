@@ -1,19 +1,15 @@
 /**
  * `npm test`: types, lint and every test; ends with the line that CI reads. `--long`: proofs in their whole length.
  *
- * Services wait for each other a third of the time, so tests that only compute have the cores meanwhile, at a lower priority: they
- * are two runs of `bun test`, and the second one's report comes when both are done.
+ * Services wait for each other a third of the time, so tests that only compute run beside them at a lower priority: they
+ * are two runs of `bun test`, and the report of the second is printed when both have ended.
  */
-import { readdirSync } from "node:fs";
 import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dir, "..");
-/** They start no processes and wait for nothing. */
-const computing =
-  "augment differentiate evaluate exchange fused golden gpu heap kernels moco norm optim resnet sampler shuffle train util".split(
-    " ",
-  );
+/** Rooms whose tests start servers and wait for them. All other rooms only compute. */
+const serving = ["data", "service"];
 /** Seconds that one test may take; niceness. */
 const services = { timeout: 120, nice: 0 };
 const computed = { timeout: 900, nice: 10 };
@@ -31,7 +27,7 @@ function check(name: string, command: string[]): void {
   else failed++;
 }
 
-/** Runs files of tests; `tell` hears the report as it comes. */
+/** Runs files of tests; `tell` receives the report as it comes. */
 async function run(files: string[], how: typeof services, tell: (text: string) => void): Promise<void> {
   const tests = Bun.spawn([process.execPath, "test", "--timeout", String(1000 * how.timeout), ...files], {
     cwd: root,
@@ -57,13 +53,13 @@ async function run(files: string[], how: typeof services, tell: (text: string) =
 check("types", ["node_modules/typescript/bin/tsc", "--noEmit"]);
 check("lint and format", ["node_modules/@biomejs/biome/bin/biome", "check", "."]);
 
-const all = readdirSync(import.meta.dir).filter((name) => name.endsWith(".test.ts"));
-const path = (name: string) => `./test/${name}`;
-const isComputing = (name: string) => computing.includes(name.replace(".test.ts", ""));
+const all = [...new Bun.Glob("*/**/*.test.ts").scanSync(import.meta.dir)].sort();
+const serves = (file: string) => serving.includes(file.split("/")[0] as string);
+const path = (file: string) => `./test/${file}`;
 let later = "";
 await Promise.all([
-  run(all.filter((name) => !isComputing(name)).map(path), services, (text) => process.stderr.write(text)),
-  run(all.filter(isComputing).map(path), computed, (text) => {
+  run(all.filter(serves).map(path), services, (text) => process.stderr.write(text)),
+  run(all.filter((file) => !serves(file)).map(path), computed, (text) => {
     later += text;
   }),
 ]);

@@ -1,7 +1,7 @@
 /** One child process computing one job: spawn, listen, stop, watch that it moves, and how it ended. */
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Progress } from "../src/spec/job.ts";
+import type { Progress } from "../src/schema/job.ts";
 import type { StopReason } from "../src/train/reporter.ts";
 import type { Ending, FromChild, StartMessage, ToChild } from "./protocol.ts";
 

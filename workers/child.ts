@@ -2,12 +2,12 @@
 import { join } from "node:path";
 import { chooseDevice } from "../src/backend/choose.ts";
 import { DeviceLostError, DeviceMemoryError } from "../src/backend/errors.ts";
-import type { EvaluationType, JobSpecs } from "../src/spec/job.ts";
+import { evaluate } from "../src/judge/index.ts";
+import { plan } from "../src/plan/plan.ts";
+import type { EvaluationType, JobSpecs } from "../src/schema/job.ts";
 import { FencedError, StoreError } from "../src/store/errors.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
-import { evaluate } from "../src/train/index.ts";
-import { plan } from "../src/train/plan.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";

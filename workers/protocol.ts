@@ -1,7 +1,7 @@
 /** What a worker and the child that computes for it say to each other over IPC. */
 import type { DeviceWish } from "../src/backend/choose.ts";
-import type { JobSpecs, JobType, Progress } from "../src/spec/job.ts";
-import type { Plan } from "../src/spec/plan.ts";
+import type { JobSpecs, JobType, Progress } from "../src/schema/job.ts";
+import type { Plan } from "../src/schema/plan.ts";
 import type { StopReason } from "../src/train/reporter.ts";
 
 export interface StartMessage {

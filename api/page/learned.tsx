@@ -1,7 +1,7 @@
 /** What an encoder makes of some images: a plane with a dot for each, the image under the pointer, and its neighbours. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Job } from "../../src/spec/job.ts";
-import type { ImageMap } from "../../src/train/map.ts";
+import type { ImageMap } from "../../src/schema/evaluation.ts";
+import type { Job } from "../../src/schema/job.ts";
 import { Notice, percent, useLive } from "./parts.tsx";
 import { service } from "./service.ts";
 

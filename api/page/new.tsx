@@ -1,9 +1,9 @@
 /** A new job: a form from its schema, what it would take, and the same as a command. */
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { FieldError, Job } from "../../src/spec/job.ts";
-import { merge } from "../../src/spec/merge.ts";
-import type { Plan } from "../../src/spec/plan.ts";
-import { type JobType, jobTypes } from "../../src/spec/types.ts";
+import type { FieldError, Job } from "../../src/schema/job.ts";
+import { merge } from "../../src/schema/merge.ts";
+import type { Plan } from "../../src/schema/plan.ts";
+import { type JobType, jobTypes } from "../../src/schema/types.ts";
 import { bytes, duration, Notice, number, Text, useLive } from "./parts.tsx";
 import { SchemaForm, specOf, type Typed } from "./schema_form.tsx";
 import { Refused, type Schema, service } from "./service.ts";

@@ -1,8 +1,8 @@
 /** Small parts, and how numbers are said. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import type { Job } from "../../src/spec/job.ts";
-import { type ActionName, actions, type Moves } from "../../src/spec/life.ts";
+import type { Job } from "../../src/schema/job.ts";
+import { type ActionName, actions, type Moves } from "../../src/schema/life.ts";
 
 export const percent = (share: number | null | undefined): string =>
   share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)}%`;

@@ -1,7 +1,7 @@
 /** Pipelines: all of them, and one with its table of results. */
 import { useState } from "preact/hooks";
-import { jobStatuses, type Moves } from "../../src/spec/life.ts";
-import type { ReportRow } from "../../src/spec/report.ts";
+import { jobStatuses, type Moves } from "../../src/schema/life.ts";
+import type { ReportRow } from "../../src/schema/report.ts";
 import { ActionButtons, Notice, number, Pager, percent, Table, useLive, when } from "./parts.tsx";
 import { type Pipeline, service } from "./service.ts";
 

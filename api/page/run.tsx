@@ -1,8 +1,8 @@
 /** One job: how it does, what it left, what can be asked of it. */
 import { useEffect, useState } from "preact/hooks";
-import { fromPreset } from "../../src/spec/difference.ts";
-import type { Job, JobSpecs, Progress } from "../../src/spec/job.ts";
-import type { ActionName } from "../../src/spec/life.ts";
+import { fromPreset } from "../../src/schema/difference.ts";
+import type { Job, JobSpecs, Progress } from "../../src/schema/job.ts";
+import type { ActionName } from "../../src/schema/life.ts";
 import { Confusion } from "./confusion.tsx";
 import { Curves } from "./curves.tsx";
 import { Learned, MapView } from "./learned.tsx";

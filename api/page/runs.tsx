@@ -1,8 +1,8 @@
 /** All jobs: find them, watch them, lay their curves over each other. */
 import { useEffect, useState } from "preact/hooks";
-import type { Job } from "../../src/spec/job.ts";
-import { finalStatuses, jobStatuses } from "../../src/spec/life.ts";
-import { jobTypes } from "../../src/spec/types.ts";
+import type { Job } from "../../src/schema/job.ts";
+import { finalStatuses, jobStatuses } from "../../src/schema/life.ts";
+import { jobTypes } from "../../src/schema/types.ts";
 import { Done, duration, Notice, number, Pager, percent, Spark, Status, Table, useLive, when } from "./parts.tsx";
 import { type Curve, Plot } from "./plot.tsx";
 import { service } from "./service.ts";

@@ -1,5 +1,5 @@
 /** A form from a JSON schema: what differs from the base is what is kept. */
-import type { FieldError } from "../../src/spec/job.ts";
+import type { FieldError } from "../../src/schema/job.ts";
 import type { Schema } from "./service.ts";
 
 /** Dotted path -> what was typed there. */

@@ -1,9 +1,9 @@
 /** The API as the page uses it. */
 import type { WorkerInfo } from "../../src/queue/fleet.ts";
 import type { Pipeline } from "../../src/queue/pipelines.ts";
-import type { FieldError, Job, JobType, Progress } from "../../src/spec/job.ts";
-import type { ActionName } from "../../src/spec/life.ts";
-import type { Plan } from "../../src/spec/plan.ts";
+import type { FieldError, Job, JobType, Progress } from "../../src/schema/job.ts";
+import type { ActionName } from "../../src/schema/life.ts";
+import type { Plan } from "../../src/schema/plan.ts";
 import type { CheckpointRecord } from "../../src/store/retention.ts";
 import type { Step } from "../../src/store/series.ts";
 import { serverEvents } from "../../src/util/sse.ts";

@@ -1,6 +1,6 @@
 /** What is in a dataset, before anything is trained on it: counts, classes, sizes, broken files, mean and deviation. */
 import sharp from "sharp";
-import type { DatasetSpec } from "../spec/dataset.ts";
+import type { DatasetSpec } from "../schema/dataset.ts";
 import { messageOf } from "../util/errors.ts";
 import { inParallel } from "./decode.ts";
 import { classOf, type ImageFile, listImages } from "./file_list.ts";

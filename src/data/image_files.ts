@@ -1,5 +1,5 @@
 /** Any folder of images, or a tar of one, as a dataset. */
-import type { DatasetSpec } from "../spec/dataset.ts";
+import type { DatasetSpec } from "../schema/dataset.ts";
 import { holdImages, streamImages } from "./decode.ts";
 import { classOf, listImages } from "./file_list.ts";
 import type { DataContext, Dataset } from "./types.ts";

@@ -1,4 +1,4 @@
-import type { DatasetSpec } from "../spec/dataset.ts";
+import type { DatasetSpec } from "../schema/dataset.ts";
 import { Stream } from "../util/random.ts";
 import { loadCifar } from "./cifar.ts";
 import { loadFashionMnist } from "./fashion_mnist.ts";

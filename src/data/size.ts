@@ -1,5 +1,5 @@
 /** How many images a dataset has and what they take, without decoding or downloading any. */
-import type { DatasetSpec } from "../spec/dataset.ts";
+import type { DatasetSpec } from "../schema/dataset.ts";
 import { listImages } from "./file_list.ts";
 import { isStreamed } from "./image_files.ts";
 import { loadDataset } from "./index.ts";

@@ -1,5 +1,5 @@
 /** Augmentation parameters: one row of floats for each view, drawn by counter, so any view can be drawn again. */
-import type { AugmentationSpec } from "../spec/pretrain.ts";
+import type { AugmentationSpec } from "../schema/pretrain.ts";
 import { Stream } from "../util/random.ts";
 
 export const ROW = 17;

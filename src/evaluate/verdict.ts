@@ -1,5 +1,5 @@
 /** "Is my training working?" in words, from what a run measures: the question that users of every peer ask. */
-import { keysPerStep, type PretrainSpec } from "../spec/pretrain.ts";
+import { keysPerStep, type PretrainSpec } from "../schema/pretrain.ts";
 import type { Spread } from "./health.ts";
 
 export const verdictStates = ["queue warming", "at chance", "collapsed", "leaking", "learning"] as const;

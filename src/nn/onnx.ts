@@ -3,9 +3,9 @@
  * Only what is written here of the format's protobuf is declared; field numbers are onnx.proto's.
  */
 import protobuf from "protobufjs";
-import type { EncoderSpec } from "../spec/pretrain.ts";
+import type { EncoderSpec } from "../schema/pretrain.ts";
 import type { StoredTensor } from "../store/safetensors.ts";
-import { architectures } from "./resnet.ts";
+import { architectures } from "./encoders/resnet.ts";
 
 const { root } = protobuf.parse(
   `

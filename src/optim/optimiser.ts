@@ -1,4 +1,4 @@
-import type { OptimizerSpec } from "../spec/pretrain.ts";
+import type { OptimizerSpec } from "../schema/pretrain.ts";
 import { adamw } from "./adamw.ts";
 import type { Buffers, Hyper, Range } from "./buffers.ts";
 import { lars } from "./lars.ts";
@@ -13,7 +13,7 @@ export interface Optimiser {
   update(buffers: Buffers, range: Range, hyper: Hyper, rank: number): void;
 }
 
-/** In order of complexity. To add one: a file, a line here, a name in `spec/pretrain.ts`. */
+/** In order of complexity. To add one: a file, a line here, a name in `schema/pretrain.ts`. */
 export const optimisers: Record<OptimizerSpec["algorithm"], Optimiser> = {
   sgd: { second: false, whole: false, update: sgd },
   lars: { second: false, whole: true, update: lars },

@@ -1,4 +1,4 @@
-import type { OptimizerSpec } from "../spec/pretrain.ts";
+import type { OptimizerSpec } from "../schema/pretrain.ts";
 
 /**
  * The learning rate at `epoch` (from 0; a fraction inside an epoch). `per: "epoch"` takes the epoch's first value, as

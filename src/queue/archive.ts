@@ -1,6 +1,6 @@
 /** Jobs between Redis and the store: saved after every change, found again after Redis forgot them. */
 import type { Redis } from "ioredis";
-import { atRest, finalStatuses, type Moves } from "../spec/life.ts";
+import { atRest, finalStatuses, type Moves } from "../schema/life.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { RUNS, RunStore } from "../store/run_store.ts";
 import { messageOf, UserError } from "../util/errors.ts";

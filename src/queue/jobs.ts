@@ -5,8 +5,8 @@
  */
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import type { Job, JobSpecs } from "../spec/job.ts";
-import { type ActionName, actions, allowedFrom, finalStatuses, type JobStatus, type Moves } from "../spec/life.ts";
+import type { Job, JobSpecs } from "../schema/job.ts";
+import { type ActionName, actions, allowedFrom, finalStatuses, type JobStatus, type Moves } from "../schema/life.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { StoreError } from "../store/errors.ts";
 import type { RunStore } from "../store/run_store.ts";

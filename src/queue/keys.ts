@@ -1,5 +1,5 @@
 /** Names in Redis, all of them. */
-import type { JobStatus } from "../spec/life.ts";
+import type { JobStatus } from "../schema/life.ts";
 
 /** BullMQ's queues: one for any worker, one for those with a GPU. */
 export const QUEUES = { any: "mocod", webgpu: "mocod-webgpu" } as const;

@@ -1,5 +1,5 @@
 /** What puts things right after something died in the middle: in Redis, and between Redis and the store. */
-import { finalStatuses, liveStatuses, type Moves } from "../spec/life.ts";
+import { finalStatuses, liveStatuses, type Moves } from "../schema/life.ts";
 import type { Jobs } from "./jobs.ts";
 import { keys } from "./keys.ts";
 import { Pipelines } from "./pipelines.ts";

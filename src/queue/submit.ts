@@ -1,7 +1,14 @@
 /** How a job comes in: into the store first, then into Redis, then into the queue. */
-import { type ForkSource, type Job, type JobSpecs, type JobType, type PipelineMember, SpecError } from "../spec/job.ts";
-import { finalStatuses } from "../spec/life.ts";
-import { lint } from "../spec/lint.ts";
+import {
+  type ForkSource,
+  type Job,
+  type JobSpecs,
+  type JobType,
+  type PipelineMember,
+  SpecError,
+} from "../schema/job.ts";
+import { finalStatuses } from "../schema/life.ts";
+import { lint } from "../schema/lint.ts";
 import type { RunStore } from "../store/run_store.ts";
 import { idOfKey, newId } from "../util/id.ts";
 import type { StoredJob } from "./archive.ts";

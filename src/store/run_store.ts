@@ -9,7 +9,7 @@
  *     result.json, and what else a job makes
  *     manifest.json                 of a finished run: SHA-256 of everything but job and history
  */
-import type { ForkSource } from "../spec/job.ts";
+import type { ForkSource } from "../schema/job.ts";
 import { FileError, messageOf } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { StoreError } from "./errors.ts";

@@ -3,12 +3,12 @@
  * `module.encoder_q.layer1.0.conv1.weight` (OIHW), `module.queue` [C, K], `module.queue_ptr`.
  */
 
+import type { Position, TrainState } from "../engine/state.ts";
+import type { Encoder } from "../nn/encoders/resnet.ts";
 import { fromTorch, type Layout, torchShape, toTorch } from "../nn/layout.ts";
-import type { Encoder } from "../nn/resnet.ts";
-import type { PretrainSpec } from "../spec/pretrain.ts";
+import type { PretrainSpec } from "../schema/pretrain.ts";
 import { decodeSafetensors, encodeSafetensors, type StoredTensor, type ToStore } from "../store/safetensors.ts";
 import { FileError } from "../util/errors.ts";
-import type { Position, TrainState } from "./state.ts";
 
 const FORMAT = "mocod-checkpoint-3";
 

@@ -1,10 +1,11 @@
 /** One step of MoCo: which images, which rate; and what can be said of the queue. The engine does the rest. */
+
+import type { Engine } from "../engine/engine.ts";
+import { directionsOf, type Model, type Position, type StepMetrics } from "../engine/state.ts";
 import { learningRate } from "../optim/schedule.ts";
-import { keysPerStep, type PretrainSpec } from "../spec/pretrain.ts";
+import { keysPerStep, type PretrainSpec } from "../schema/pretrain.ts";
 import { Stream } from "../util/random.ts";
 import type { Batches } from "./batches.ts";
-import type { Engine } from "./engine.ts";
-import { directionsOf, type Model, type Position, type StepMetrics } from "./state.ts";
 
 export interface Trainer {
   readonly model: Model;

@@ -1,19 +1,21 @@
 /** The pretraining loop. State is one value: init -> file -> state is exact, so resuming is the normal path. */
+
+import type { Computing } from "../engine/engine.ts";
+import { type Position, type StepMetrics, startEpoch, startPosition, type TrainState } from "../engine/state.ts";
 import { judge, type Verdict } from "../evaluate/verdict.ts";
 import { learningRate } from "../optim/schedule.ts";
-import { lint } from "../spec/lint.ts";
-import type { PretrainSpec } from "../spec/pretrain.ts";
+import { expectMemory } from "../plan/footprint.ts";
+import { lint } from "../schema/lint.ts";
+import type { PretrainSpec } from "../schema/pretrain.ts";
 import type { CheckpointRecord, RunStore } from "../store/run_store.ts";
 import { openBatches } from "./batches.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
-import { expectMemory } from "./footprint.ts";
 import { queueAge, queueDrift, type Trainer, trainStep } from "./moco_step.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
 import { Publisher } from "./publisher.ts";
 import { DivergedError, type Outcome, type Reporter } from "./reporter.ts";
-import { type Computing, expectBatch, openSession, type Session } from "./session.ts";
+import { expectBatch, openSession, type Session } from "./session.ts";
 import { beginFrom, readStart } from "./start.ts";
-import { type Position, type StepMetrics, startEpoch, startPosition, type TrainState } from "./state.ts";
 
 /**
  * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is

@@ -2,11 +2,12 @@
  * Writes a run's metrics and checkpoints from a thread of its own, in order, while training goes on: what it writes is a
  * snapshot. Before each file becomes visible the thread asks for leave, which only the run's owner has.
  */
-import type { PretrainSpec } from "../spec/pretrain.ts";
+
+import { bytesOfState, type Position, snapshot, type TrainState } from "../engine/state.ts";
+import type { PretrainSpec } from "../schema/pretrain.ts";
 import { FencedError, StoreError } from "../store/errors.ts";
 import type { CheckpointRecord, Permit } from "../store/run_store.ts";
 import { messageOf, UserError } from "../util/errors.ts";
-import { bytesOfState, type Position, snapshot, type TrainState } from "./state.ts";
 
 /** Published in the order of its fields. */
 export interface Publication {

@@ -1,12 +1,12 @@
 /** The thread of `Publisher`. */
 
+import { encoderOf } from "../engine/state.ts";
 import { FencedError } from "../store/errors.ts";
 import { openBlobs } from "../store/open_blobs.ts";
 import { RunStore } from "../store/run_store.ts";
 import { messageOf } from "../util/errors.ts";
 import { encodeCheckpoint } from "./checkpoint.ts";
 import type { FromPublisher, Publication, PublisherInit, ToPublisher } from "./publisher.ts";
-import { encoderOf } from "./state.ts";
 
 declare const self: Worker;
 

@@ -1,6 +1,6 @@
 /** What a job says while it runs, and how it hears that it should end. */
 import type { DataContext } from "../data/types.ts";
-import type { Progress } from "../spec/job.ts";
+import type { Progress } from "../schema/job.ts";
 import type { Permit } from "../store/run_store.ts";
 import { UserError } from "../util/errors.ts";
 

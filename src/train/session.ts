@@ -1,18 +1,17 @@
 /** A dataset, a model and the threads that work on them: what training and evaluation share. */
 
-import type { DeviceWish } from "../backend/choose.ts";
 import { loadDataset, partition } from "../data/index.ts";
 import { openSource, PLACE } from "../data/source.ts";
 import { type DataContext, type Dataset, type Images, isHeld } from "../data/types.ts";
 import type { Look } from "../data/view.ts";
+import type { Computing, Engine } from "../engine/engine.ts";
+import { openEngine } from "../engine/open.ts";
+import type { Model } from "../engine/state.ts";
+import type { Features } from "../engine/threads/tasks.ts";
 import type { Labelled } from "../evaluate/knn.ts";
-import type { DatasetSpec } from "../spec/dataset.ts";
-import type { PretrainSpec } from "../spec/pretrain.ts";
+import type { DatasetSpec } from "../schema/dataset.ts";
+import type { PretrainSpec } from "../schema/pretrain.ts";
 import { FileError, UserError } from "../util/errors.ts";
-import type { Engine } from "./engine.ts";
-import { openEngine } from "./open_engine.ts";
-import type { Model } from "./state.ts";
-import type { Features } from "./tasks.ts";
 
 export interface Session {
   readonly spec: PretrainSpec;
@@ -22,14 +21,6 @@ export interface Session {
   /** Dataset indices that may be trained on, and those held out for the monitor. */
   readonly parts: { train: Int32Array; holdout: Int32Array };
   readonly alive: () => void;
-}
-
-/** What to compute with. */
-export interface Computing {
-  /** Of WASM. */
-  readonly threads: number;
-  /** What this process may use; the spec may ask for less. */
-  readonly device: DeviceWish;
 }
 
 /** What a session needs besides its spec. */

@@ -1,11 +1,12 @@
 /** What a forked run begins with: a checkpoint of another run, copied into its own folder. */
-import type { ForkSource } from "../spec/job.ts";
-import type { PretrainSpec } from "../spec/pretrain.ts";
+
+import { createModel, type Model, type Position, startPosition } from "../engine/state.ts";
+import type { ForkSource } from "../schema/job.ts";
+import type { PretrainSpec } from "../schema/pretrain.ts";
 import { sha256 } from "../store/files.ts";
 import { type RunStore, START_FILE, type Start } from "../store/run_store.ts";
 import { FileError } from "../util/errors.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
-import { createModel, type Model, type Position, startPosition } from "./state.ts";
 
 /** Undefined where the run was not forked. Throws FileError where its start is damaged. */
 export async function readStart(store: RunStore): Promise<(ForkSource & { bytes: Uint8Array }) | undefined> {

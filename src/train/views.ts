@@ -6,7 +6,7 @@ import type { Dataset, Images } from "../data/types.ts";
 import { type Look, lookRow, ROW } from "../data/view.ts";
 import { augment } from "../kernels/augment/index.ts";
 import { openDevice } from "../kernels/index.ts";
-import type { PretrainSpec } from "../spec/pretrain.ts";
+import type { PretrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 
 /** Pixels between tiles, and the side below which a tile is enlarged without smoothing. */

@@ -7,12 +7,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
+import { createModel, startPosition } from "../../src/engine/state.ts";
+import { exportCheckpoint } from "../../src/exchange/moco_files.ts";
 import { openDevice } from "../../src/kernels/index.ts";
-import { parseSpec } from "../../src/spec/job.ts";
+import { parseSpec } from "../../src/schema/job.ts";
 import { encodeNpy } from "../../src/store/npy.ts";
 import { encodeCheckpoint } from "../../src/train/checkpoint.ts";
-import { exportCheckpoint } from "../../src/train/exchange.ts";
-import { createModel, startPosition } from "../../src/train/state.ts";
 import { hashedPixels } from "../golden/formulas.ts";
 
 const [N, SIDE, TOLERANCE] = [4, 64, 1e-5];

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { Client } from "../../cli/client.ts";
 import { connect } from "../../src/queue/redis.ts";
-import { childrenOf, eventually, processes, temporaryFolder, writeFashionLike } from "../helpers.ts";
+import { childrenOf, eventually, processes, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
 
 const MAIN = join(import.meta.dir, "../../cli/main.ts");
 const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";

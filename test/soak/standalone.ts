@@ -8,8 +8,8 @@ import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { $ } from "bun";
 import { Client } from "../../cli/client.ts";
-import { eventually, processes, temporaryFolder, writeFashionLike } from "../helpers.ts";
-import { tinySpec } from "../service.ts";
+import { eventually, processes, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
+import { tinySpec } from "../support/service.ts";
 
 using folder = temporaryFolder();
 const at = (name: string) => join(folder.path, name);

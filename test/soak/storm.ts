@@ -6,11 +6,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { Job } from "../../src/spec/job.ts";
+import type { Job } from "../../src/schema/job.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { Stream } from "../../src/util/random.ts";
-import { eventually } from "../helpers.ts";
+import { eventually } from "../support/helpers.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 import { faults } from "./faults.ts";
 

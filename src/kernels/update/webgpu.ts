@@ -1,6 +1,6 @@
 /**
  * What a step does behind the gradients, on WebGPU, over flat buffers: optimisers, momentum update, running statistics, the
- * queue. The formulas are those of `optim/`, `methods/moco.ts` and `train/update.ts`, in float32. Nothing here is
+ * queue. The formulas are those of `optim/`, `methods/moco.ts` and `engine/threads/update.ts`, in float32. Nothing here is
  * differentiated, so these are no kernels of tfjs. What changes from step to step is read from buffers: the launches are
  * recorded once.
  */

@@ -1,0 +1,200 @@
+/** The fine-tuning job: every weight goes on training, with a new classifier on top and few or many labels. */
+
+import type { Model, StepMetrics } from "../engine/state.ts";
+import { fitLinear, standardiser } from "../evaluate/linear_probe.ts";
+import { type Score, scoreOf } from "../evaluate/score.ts";
+import type { Encoder } from "../nn/encoders/resnet.ts";
+import type { Layout } from "../nn/layout.ts";
+import { learningRate } from "../optim/schedule.ts";
+import { type FineTuneSpec, protocols } from "../schema/evaluation.ts";
+import type { PretrainSpec } from "../schema/pretrain.ts";
+import { encodeSafetensors, type ToStore } from "../store/safetensors.ts";
+import { openBatches } from "../train/batches.ts";
+import { addLayout } from "../train/checkpoint.ts";
+import { DivergedError, type Outcome } from "../train/reporter.ts";
+import { embed, labelsOf, type Session, sessionOver } from "../train/session.ts";
+import { Stream } from "../util/random.ts";
+import { bestOf, Evaluation, type EvaluationContext, fitCount, gridOf, type Provenance } from "./evaluation.ts";
+
+interface Setting {
+  lr: number;
+  weightDecay: number;
+  /** Top-1 on the validation split; null where there was nothing to choose. */
+  validation: number | null;
+}
+
+export interface FineTuned extends Score {
+  chosen: Setting;
+  tried: Setting[];
+  /** Mean loss of the last epoch. */
+  loss: number;
+}
+
+export interface FineTuneJobResult extends FineTuned, Provenance {
+  labelledImages: number;
+  testImages: number;
+  classes: readonly string[];
+  /** The fine-tuned model in the job's folder, with torchvision's names. */
+  file: string;
+  /** pixels: a linear classifier on them, of the same labels. */
+  baselines: { untrained: FineTuned; pixels: Score } | null;
+}
+
+/** A share of every class alike, at least one image of each; in the order given. */
+export function labelSubset(indices: Int32Array, labels: Int32Array, share: number): Int32Array {
+  const total = new Map<number, number>();
+  for (const label of labels) total.set(label, (total.get(label) ?? 0) + 1);
+  const taken = new Map<number, number>();
+  return indices.filter((_, i) => {
+    const label = labels[i] as number;
+    const have = taken.get(label) ?? 0;
+    if (have >= Math.max(1, Math.round(share * (total.get(label) as number)))) return false;
+    taken.set(label, have + 1);
+    return true;
+  });
+}
+
+/** The pretraining spec turned into that of a classifier: the head is a linear layer to the classes. */
+function classifierSpec(pretrained: PretrainSpec, spec: FineTuneSpec, classes: number, batchSize: number, s: Setting) {
+  const jitter = { ...pretrained.augmentation.jitter, probability: 0 };
+  const { cropScale, flip, seed, epochs, momentum } = spec;
+  return {
+    ...pretrained,
+    ...{ head: "linear" as const, dim: classes, queueSize: 1, splits: 1, symmetric: false, batchSize, epochs, seed },
+    augmentation: { ...pretrained.augmentation, cropScale, flip, jitter, grey: 0, blur: 0, solarise: 0 },
+    optimizer: {
+      ...pretrained.optimizer,
+      ...{ algorithm: "sgd" as const, lr: s.lr, momentum, weightDecay: s.weightDecay },
+      ...{ schedule: "cosine" as const, per: "step" as const, warmup: 0 },
+    },
+  } satisfies PretrainSpec;
+}
+
+/** Copies the backbone from one layout to another by name; the heads differ. */
+function copyBackbone(from: Layout, source: Float32Array, to: Layout, target: Float32Array): void {
+  for (const { name, offset, size } of from.entries) {
+    if (!name.startsWith("fc.")) target.set(source.subarray(offset, offset + size), to.get(name).offset);
+  }
+}
+
+/** Stages from the image to the classifier: `layerDecay` to the power of the distance from the classifier. */
+function rateScale(encoder: Encoder, layerDecay: number): number[] {
+  return encoder.params.entries.map(({ name }) => {
+    const stage = name.split(".")[0] as string;
+    const depth = stage === "fc" ? 5 : stage.startsWith("layer") ? Number(stage.slice(5)) : 0;
+    return layerDecay ** (5 - depth);
+  });
+}
+
+/** Trains on `indices`; the model is left as it is then. Returns the mean loss of the last epoch. */
+async function train(session: Session, indices: Int32Array, layerDecay: number, pause: () => void): Promise<number> {
+  const { spec, model, engine, dataset } = session;
+  const { buffers } = model;
+  const batches = openBatches(dataset.train, indices, spec);
+  const { labels } = dataset.train;
+  const scale = rateScale(model.encoder, layerDecay);
+  const losses: number[] = [];
+  const absorb = (known: readonly StepMetrics[]) => {
+    for (const { loss } of known) {
+      losses.push(loss);
+      if (!Number.isFinite(loss)) {
+        throw new DivergedError(`the loss is ${loss} at step ${losses.length}: submit it again with a lower spec.lr`);
+      }
+    }
+  };
+  engine.load();
+  for (let step = 0; step < batches.stepsPerEpoch * spec.epochs; step++) {
+    pause();
+    const epoch = Math.floor(step / batches.stepsPerEpoch);
+    await batches.source.at(step, buffers.places);
+    buffers.batch.set(batches.indices(step));
+    buffers.labels.set(buffers.batch.map((index) => labels?.[index] as number));
+    const lr = learningRate(spec.optimizer, step / batches.stepsPerEpoch, spec.epochs);
+    const known = await engine.classify({ step, epoch, pixels: batches.source.pixels, lr, scale });
+    absorb(known);
+    if ((step + 1) % batches.stepsPerEpoch === 0) absorb(await engine.settle());
+  }
+  return losses.slice(-batches.stepsPerEpoch).reduce((sum, loss) => sum + loss, 0) / batches.stepsPerEpoch;
+}
+
+export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promise<Outcome<FineTuneJobResult>> {
+  return Evaluation.run(spec, context, async (evaluation) => {
+    const { session, dataset, classes } = evaluation;
+    const { train: pool, test, everything } = evaluation.labelledParts();
+    const order = new Stream(spec.seed, "subset", 1).permutation(pool.length).map((i) => pool[i] as number);
+    const subset = labelSubset(order, labelsOf(dataset, dataset.train, order), spec.labels);
+    const settings = gridOf(spec);
+    const cut = fitCount(subset.length, spec.validation);
+
+    /** A classifier from the encoder as it is now, trained on some images, then handed to `use`. */
+    const trained = async <T>(indices: Int32Array, s: Setting, use: (tuned: Session, loss: number) => Promise<T>) => {
+      const batchSize = Math.min(spec.batchSize, indices.length);
+      const tuned = await sessionOver(
+        classifierSpec(context.pretrained, spec, classes, batchSize, s),
+        dataset,
+        undefined,
+        { ...context.computing, context: context.report },
+      );
+      try {
+        const [from, to]: [Model, Model] = [session.model, tuned.model];
+        copyBackbone(from.encoder.params, from.state.queryParams, to.encoder.params, to.state.queryParams);
+        copyBackbone(from.encoder.stats, from.state.queryStats, to.encoder.stats, to.state.queryStats);
+        const loss = await train(tuned, indices, spec.layerDecay, evaluation.pause);
+        return await use(tuned, loss);
+      } finally {
+        tuned.engine.close();
+      }
+    };
+
+    const judge = async (keep: (tuned: Session) => Promise<unknown>): Promise<FineTuned> => {
+      const tried: Setting[] = [];
+      for (const s of settings) {
+        const setting = { ...s, validation: null };
+        if (settings.length === 1) {
+          tried.push(setting);
+          continue;
+        }
+        const choose = subset.slice(cut);
+        const validation = await trained(subset.slice(0, cut), setting, async (tuned) => {
+          const logits = await embed(tuned, dataset.train, choose, { what: "projection" });
+          return scoreOf(logits, labelsOf(dataset, dataset.train, choose), classes).top1;
+        });
+        tried.push({ ...s, validation });
+      }
+      const chosen = bestOf(tried);
+      return trained(subset, chosen, async (tuned, loss) => {
+        await keep(tuned);
+        const logits = await embed(tuned, test, everything, { what: "projection" });
+        return { ...scoreOf(logits, labelsOf(dataset, test, everything), classes), chosen, tried, loss };
+      });
+    };
+
+    const pixels = async (): Promise<Score> => {
+      const embedding = evaluation.pixelEmbedding();
+      const rows = await evaluation.labelled(dataset.train, subset, embedding);
+      const standard = standardiser(rows.features, rows.dim);
+      const x = standard(rows.features);
+      const { lr, weightDecay, ...fast } = protocols.fast;
+      const settings = { ...fast, lr: lr[1], weightDecay, momentum: spec.momentum, seed: spec.seed };
+      const classifier = await fitLinear(() => x, rows.labels, rows.dim, classes, settings, evaluation.pause);
+      const queries = await evaluation.labelled(test, everything, embedding);
+      const scored = scoreOf(classifier.logits(standard(queries.features)), queries.labels, classes);
+      classifier.dispose();
+      return scored;
+    };
+
+    const baselines = spec.baselines ? { untrained: await judge(async () => undefined), pixels: await pixels() } : null;
+    const file = "model.safetensors";
+    // Fine-tuning works on a copy: the pretrained backbone stays as it is, which `onFrozen` proves.
+    const judged = await evaluation.onFrozen(() =>
+      judge(async ({ model }) => {
+        const tensors: ToStore = new Map();
+        addLayout(tensors, "", model.encoder.params, model.state.queryParams, 0);
+        addLayout(tensors, "", model.encoder.stats, model.state.queryStats, 0);
+        await context.own.writeFile(file, encodeSafetensors(tensors, { classes: JSON.stringify(dataset.classes) }));
+      }),
+    );
+    const counts = { labelledImages: subset.length, testImages: everything.length };
+    return { ...judged, ...counts, classes: dataset.classes, file, baselines };
+  });
+}

@@ -1,0 +1,29 @@
+/** How each type of job on an encoder is run. To add one: its file, one line here. */
+import type { EvaluationType, JobSpecs } from "../schema/job.ts";
+import type { Outcome } from "../train/reporter.ts";
+import { embedImages } from "./embed.ts";
+import type { EvaluationContext } from "./evaluation.ts";
+import { exportEncoder } from "./export.ts";
+import { fineTune } from "./fine_tune.ts";
+import { mapImages } from "./map.ts";
+import { probe } from "./probe.ts";
+import { vote } from "./vote.ts";
+
+type Runs = { [T in EvaluationType]: (spec: JobSpecs[T], context: EvaluationContext) => Promise<Outcome<unknown>> };
+
+const runs: Runs = {
+  "linear-probe": probe,
+  knn: vote,
+  "fine-tune": fineTune,
+  embed: embedImages,
+  map: mapImages,
+  export: exportEncoder,
+};
+
+export function evaluate<T extends EvaluationType>(
+  type: T,
+  spec: JobSpecs[T],
+  context: EvaluationContext,
+): Promise<Outcome<unknown>> {
+  return runs[type](spec, context);
+}

@@ -1,0 +1,200 @@
+/** Batch norm against its float64 reference, its gradients against finite differences, alone and behind a convolution. */
+import { describe, expect, test } from "bun:test";
+import * as tf from "@tensorflow/tfjs-core";
+import fc from "fast-check";
+import { webgpu } from "../../src/backend/webgpu.ts";
+import { batchNormEval, batchNormTrain } from "../../src/kernels/batch_norm/index.ts";
+import { batchNormReference } from "../../src/kernels/batch_norm/reference.ts";
+import { matrixTiles } from "../../src/kernels/webgpu/matrix_product.ts";
+import { inHalf, toFloat32 } from "../../src/kernels/webgpu/precision.ts";
+import { tilesOfBlocks } from "../../src/kernels/webgpu/product.ts";
+import { withStatistics } from "../../src/kernels/webgpu/statistics.ts";
+import { type Heard, productsOf } from "../../src/kernels/webgpu/tune.ts";
+import { choiceOf, tuning } from "../../src/kernels/webgpu/tuned.ts";
+import { devices, few, runOn } from "../support/devices.ts";
+import { LONG, relativeError, tidied, wave } from "../support/helpers.ts";
+
+describe.each(devices)("%s", (device) => {
+  runOn(device);
+
+  describe("batch norm", () => {
+    const shapes = fc.record({
+      rows: fc.oneof(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 2, max: 900 })),
+      c: fc.integer({ min: 1, max: 40 }),
+      relu: fc.boolean(),
+      residual: fc.boolean(),
+    });
+
+    test("training forward equals the float64 reference", async () => {
+      await fc.assert(
+        fc.asyncProperty(shapes, async ({ rows, c, relu, residual }) => {
+          const [x, gamma, beta, res] = [
+            wave(rows * c, 1).map((v) => v + 3),
+            wave(c, 2),
+            wave(c, 3),
+            wave(rows * c, 4),
+          ] as const;
+          const expected = batchNormReference(x, gamma, beta, residual ? res : undefined, relu, 1e-5);
+          await tidied(async () => {
+            const inputs = { x: tf.tensor2d(x, [rows, c]), gamma: tf.tensor1d(gamma), beta: tf.tensor1d(beta) };
+            const [y, mean, variance] = batchNormTrain(
+              residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
+              relu,
+            );
+            expect(relativeError(await y.data(), expected.y)).toBeLessThan(2e-5);
+            expect(relativeError(await mean.data(), expected.mean)).toBeLessThan(1e-5);
+            expect(relativeError(await variance.data(), expected.variance)).toBeLessThan(1e-5);
+            const again = batchNormEval(
+              residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
+              mean,
+              variance,
+              relu,
+            );
+            expect(await again.data()).toEqual(await y.data());
+          });
+        }),
+        { numRuns: few(device, 80), seed: 3 },
+      );
+    });
+
+    if (device === "webgpu") {
+      test.each(["in float32, every tile the same bits", "on tensor cores, emulated, either tile the same bits"])(
+        "by sums that the convolution took of its output: %s",
+        async (name) => {
+          const [x, f] = [
+            tf.tensor4d(wave(4 * 128 * 8, 1), [4, 8, 16, 8]),
+            tf.tensor4d(wave(9 * 8 * 72, 2), [3, 3, 8, 72]),
+          ];
+          const [gamma, beta] = [tf.tensor1d(wave(72, 3)), tf.tensor1d(wave(72, 4))];
+          const normalised = () => batchNormTrain({ x: tf.conv2d(x, f, 1, 1), gamma, beta }, false, 2);
+          const read = (all: tf.Tensor[]) => Promise.all(all.map((t) => t.data()));
+          const expected = await read(normalised());
+          const fused = () => read(withStatistics(2, () => inHalf(false, normalised)));
+          expect(await fused()).toEqual(expected); // a software adapter takes none
+          const results: unknown[] = [];
+          if (name.startsWith("in float32")) {
+            webgpu().foldsNumbers = true;
+            for (const tile of LONG ? tilesOfBlocks : [tilesOfBlocks[0], tilesOfBlocks.at(-1)]) {
+              tuning.forced = tile;
+              const got = await fused();
+              got.forEach((values, i) => {
+                expect(relativeError(values as Float32Array, expected[i] as Float32Array)).toBeLessThan(1e-5);
+              });
+              results.push(got);
+              const recording = await webgpu().record(() => withStatistics(2, normalised), false);
+              expect(recording.dispatches.map((dispatch) => dispatch.name)).toEqual([
+                ...["conv2d", "batch norm: moments", "batch norm"],
+              ]);
+              recording.destroy();
+            }
+            tuning.forced = undefined;
+            webgpu().foldsNumbers = false;
+            expect(results).toHaveLength(LONG ? tilesOfBlocks.length : 2);
+            for (const result of results.slice(1)) expect(result).toEqual(results[0]);
+          } else {
+            tuning.tensorCores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
+            const onCores = () => withStatistics(2, () => inHalf(true, normalised));
+            const [product] = (await productsOf(webgpu(), () => void onCores())) as [Heard];
+            const [, means, variances] = expected as [Float32Array, Float32Array, Float32Array];
+            for (const [index, { columns }] of matrixTiles.entries()) {
+              tuning.choices.set(choiceOf(product, product.half), index);
+              const recording = await webgpu().record(() => void onCores(), false);
+              expect(recording.dispatches[0]).toMatchObject({
+                name: "conv2d",
+                groups: [Math.ceil(72 / columns), 4, 1],
+              });
+              recording.destroy();
+              const [y, mean, variance] = onCores();
+              const got = await read([toFloat32(y), mean, variance]);
+              expect(relativeError(got[0] as Float32Array, expected[0] as Float32Array)).toBeLessThan(2e-3);
+              expect(relativeError(got[1] as Float32Array, means)).toBeLessThan(1e-5);
+              expect(relativeError(got[2] as Float32Array, variances)).toBeLessThan(1e-5);
+              results.push(got);
+            }
+            tuning.tensorCores = undefined;
+            tuning.choices.clear();
+            expect(results[1]).toEqual(results[0]);
+          }
+        },
+        60_000,
+      );
+    }
+
+    test("groups of rows are normalised and differentiated as if each were alone, gamma and beta by all of them", async () => {
+      const [groups, rows, c] = [3, 20, 8];
+      const values = {
+        x: wave(groups * rows * c, 1),
+        gamma: wave(c, 2),
+        beta: wave(c, 3),
+        dy: wave(groups * rows * c, 5),
+      };
+      await tidied(async () => {
+        const [x, dy] = [tf.tensor2d(values.x, [groups * rows, c]), tf.tensor2d(values.dy, [groups * rows, c])];
+        const [gamma, beta] = [tf.tensor1d(values.gamma), tf.tensor1d(values.beta)];
+        const back = (parts: tf.Tensor, dys: tf.Tensor, of: number) =>
+          tf.grads(
+            (a, b, d) =>
+              batchNormTrain({ x: a as tf.Tensor, gamma: b as tf.Tensor, beta: d as tf.Tensor }, true, of)[0],
+          )([parts, gamma, beta], dys) as [tf.Tensor, tf.Tensor, tf.Tensor];
+        const [y, mean, variance] = batchNormTrain({ x, gamma, beta }, true, groups);
+        const [dx, dgamma, dbeta] = back(x, dy, groups);
+        expect(mean.shape).toEqual([groups, c]);
+        let [gammas, betas] = [new Float32Array(c), new Float32Array(c)];
+        for (let group = 0; group < groups; group++) {
+          const part = (t: tf.Tensor) => tf.slice(t, [group * rows, 0], [rows, c]);
+          const [alone, m, v] = batchNormTrain({ x: part(x), gamma, beta }, true);
+          const [dxAlone, g, b] = back(part(x), part(dy), 1);
+          expect(relativeError(await part(y).data(), await alone.data())).toBeLessThan(1e-6);
+          expect(relativeError(await part(dx).data(), await dxAlone.data())).toBeLessThan(1e-5);
+          const [meanAll, varianceAll] = [await mean.data(), await variance.data()];
+          expect(relativeError(meanAll.slice(group * c, (group + 1) * c), await m.data())).toBeLessThan(1e-6);
+          expect(relativeError(varianceAll.slice(group * c, (group + 1) * c), await v.data())).toBeLessThan(1e-6);
+          const [dg, db] = [await g.data(), await b.data()];
+          gammas = gammas.map((sum, i) => sum + (dg[i] as number));
+          betas = betas.map((sum, i) => sum + (db[i] as number));
+        }
+        expect(relativeError(await dgamma.data(), gammas)).toBeLessThan(1e-5);
+        expect(relativeError(await dbeta.data(), betas)).toBeLessThan(1e-5);
+      });
+    });
+
+    test.each([
+      [false, false],
+      [true, false],
+      [false, true],
+      [true, true],
+    ])("gradients equal finite differences of the reference (relu %p, residual %p)", async (relu, residual) => {
+      const [rows, c, step] = [300, 11, 1e-5] as const;
+      const values = {
+        x: wave(rows * c, 1),
+        gamma: wave(c, 2).map((v) => v + 1.5),
+        beta: wave(c, 3),
+        residual: wave(rows * c, 4),
+      };
+      const dy = wave(rows * c, 5);
+      const loss = (v: Record<keyof typeof values, ArrayLike<number>>) =>
+        batchNormReference(v.x, v.gamma, v.beta, residual ? v.residual : undefined, relu, 1e-5).y.reduce(
+          (sum, y, i) => sum + y * (dy[i] as number),
+          0,
+        );
+      const names = (["x", "gamma", "beta", "residual"] as const).filter((name) => residual || name !== "residual");
+      const tensors = names.map((name) =>
+        tf.tensor(values[name], name === "x" || name === "residual" ? [rows, c] : [c]),
+      );
+      const grads = tf.grads((...t: tf.Tensor[]) => {
+        const inputs = Object.fromEntries(names.map((name, i) => [name, t[i] as tf.Tensor]));
+        return batchNormTrain(inputs as never, relu)[0];
+      })(tensors, tf.tensor2d(dy, [rows, c]));
+      for (const [n, name] of names.entries()) {
+        const got = await (grads[n] as tf.Tensor).data();
+        const scale = Math.max(...got.map(Math.abs));
+        for (let i = 0; i < got.length; i += Math.max(1, Math.floor(got.length / 60))) {
+          const moved = (by: number) =>
+            loss({ ...values, [name]: Float64Array.from(values[name], (v, j) => (j === i ? v + by : v)) });
+          const expected = (moved(step) - moved(-step)) / (2 * step);
+          expect(Math.abs((got[i] as number) - expected) / scale).toBeLessThan(1e-4);
+        }
+      }
+    });
+  });
+});

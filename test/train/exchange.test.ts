@@ -1,0 +1,179 @@
+/** In and out of PyTorch: files that PyTorch made are read, what is exported is what torchvision and ONNX expect. */
+import { beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
+import { allocateModel, createModel, type Model, startPosition } from "../../src/engine/state.ts";
+import { exportCheckpoint, importMoco } from "../../src/exchange/moco_files.ts";
+import { openDevice } from "../../src/kernels/index.ts";
+import { parseSpec } from "../../src/schema/job.ts";
+import type { PretrainSpec } from "../../src/schema/pretrain.ts";
+import { readPickle } from "../../src/store/pickle.ts";
+import { decodeSafetensors } from "../../src/store/safetensors.ts";
+import { encodeCheckpoint, restoreCheckpoint } from "../../src/train/checkpoint.ts";
+import { fill, hashedPixels } from "../golden/formulas.ts";
+import { golden, relativeError, temporaryFolder } from "../support/helpers.ts";
+
+beforeAll(openDevice);
+
+const bytesOf = (name: string) => new Uint8Array(readFileSync(join(import.meta.dir, "../golden", name)));
+const given = { dataset: { kind: "folder", path: "/images" }, augmentation: { size: 32 } };
+const [N, SIDE] = [4, 32];
+const pixels = Float32Array.from(hashedPixels(N, SIDE), (v) => (v / 255 - 0.45) / 0.25); // NHWC
+
+/** Features of the query encoder in evaluation mode, by our kernels. */
+function featuresOf({ encoder, state }: Model, channels = 3): Float32Array {
+  const tensor = (values: Float32Array, at: { offset: number; size: number; shape: readonly number[] }) =>
+    tf.tensor(values.subarray(at.offset, at.offset + at.size), [...at.shape]);
+  const param = (name: string) => tensor(state.queryParams, encoder.params.get(name));
+  const stat = (name: string) => tensor(state.queryStats, encoder.stats.get(name));
+  const out = tf.tidy(() =>
+    encoder.backbone({ param, norm: { mode: "eval", stat } }, tf.tensor4d(pixels, [N, SIDE, SIDE, channels])),
+  );
+  return out.dataSync() as Float32Array;
+}
+
+describe("import of facebookresearch/moco", () => {
+  test.each(["moco_new.pth.tar", "moco_old.pth.tar"])("%s, saved by PyTorch: encoder, queue and features", (name) => {
+    const { spec, epochs, checkpoint } = importMoco(bytesOf(name), name, given);
+    expect(epochs).toBe(3);
+    expect(spec).toMatchObject({
+      method: "moco-v2",
+      encoder: { arch: "resnet10", stem: "imagenet", width: 4 },
+      ...{ head: "mlp", dim: 8, queueSize: 24, batchSize: 24 },
+    });
+    const model = allocateModel(spec, 3, 1);
+    restoreCheckpoint(checkpoint, "x", spec, model.encoder, model.state);
+    const expected = golden("checkpoint.safetensors");
+    expect(relativeError(featuresOf(model), expected("features"))).toBeLessThan(1e-5);
+    const { tensors } = decodeSafetensors(checkpoint, "x");
+    expect(tensors.get("module.queue")?.data).toEqual(expected("queue"));
+    expect(tensors.get("module.queue_ptr")?.data).toEqual(BigInt64Array.of(7n));
+  });
+
+  test("what it exports as `moco` comes back as it went", () => {
+    const { spec, checkpoint } = importMoco(bytesOf("moco_new.pth.tar"), "x", given);
+    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "query");
+    const again = importMoco(exported, "again.safetensors", given);
+    expect(decodeSafetensors(again.checkpoint, "x").tensors).toEqual(decodeSafetensors(checkpoint, "x").tensors);
+  });
+
+  test("a file that is none, is cut short, misses a tensor or has another shape: what and where", () => {
+    const whole = bytesOf("moco_old.pth.tar");
+    expect(() => importMoco(new TextEncoder().encode("no checkpoint"), "a.pth", given)).toThrow(
+      "a.pth: is not a file of torch.save",
+    );
+    expect(() => importMoco(whole.subarray(0, whole.length - 5), "cut.pth", given)).toThrow("cut.pth: is cut short");
+    const zip = bytesOf("moco_new.pth.tar");
+    expect(() => importMoco(zip.subarray(0, zip.length - 100), "cut.zip", given)).toThrow("cut.zip: is a damaged zip");
+
+    const { spec, checkpoint } = importMoco(zip, "x", given);
+    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "query");
+    const broken = (from: string, to: string) =>
+      Buffer.from(Buffer.from(exported).toString("latin1").replace(from, to), "latin1");
+    const missing = broken('"module.encoder_q.layer2.0.bn1.bias"', '"module.encoder_q.layer2.0.bn1.bios"');
+    expect(() => importMoco(missing, "m.safetensors", given)).toThrow(
+      "m.safetensors: tensor module.encoder_q.layer2.0.bn1.bias: expected f32 [8], got none",
+    );
+    const misshapen = broken(
+      'layer3.0.conv2.weight":{"dtype":"F32","shape":[16,16,3,3]',
+      'layer3.0.conv2.weight":{"dtype":"F32","shape":[16,12,4,3]',
+    );
+    expect(() => importMoco(misshapen, "m.safetensors", given)).toThrow(
+      "m.safetensors: tensor module.encoder_q.layer3.0.conv2.weight: expected shape [16,16,3,3], got [16,12,4,3]",
+    );
+    const resnet = exportCheckpoint(checkpoint, "x", spec, "torchvision", "query");
+    expect(() => importMoco(resnet, "r.safetensors", given)).toThrow("not a checkpoint of MoCo");
+  });
+});
+
+describe("a hostile pickle is refused, and runs nothing", () => {
+  const pickle = (text: string) => new Uint8Array(Buffer.from(text, "latin1"));
+  test.each([
+    ["os.system", "cos\nsystem\n(U\x04true\x74R.", "the name os.system"],
+    [
+      "builtins.eval by STACK_GLOBAL",
+      "\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.",
+      "the name builtins.eval",
+    ],
+    ["an inherited name", "cconstructor\nprototype\n.", "the name constructor.prototype"],
+    ["an object made by NEWOBJ", "ccollections\nOrderedDict\n)\x81.", "opcode 0x81"],
+    ["a call of a type", "ctorch\nFloatStorage\n)R.", "a call of something that is not allowed"],
+    ["a call of a string", "U\x01a)R.", "a call of something that is not allowed"],
+    ["an extension", "\x82\x01.", "opcode 0x82"],
+    ["a string longer than the file", "X\xff\xff\xff\x7f.", "more than the file"],
+    ["a pop of nothing", "0.", "a pop of nothing"],
+    ["no end", "NNNN", "more than the file"],
+    ["a tensor of a strange storage", "ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00)))tR.", "a malformed tensor"],
+  ])("%s", (_, text, why) => {
+    expect(() => readPickle(pickle(text), "bad.pkl")).toThrow(why);
+  });
+
+  test("any change of one byte of a real file is read or refused, never anything else", () => {
+    const whole = bytesOf("moco_old.pth.tar");
+    for (let i = 0; i < 4000; i += 3) {
+      const changed = whole.slice();
+      changed[i] = (changed[i] as number) ^ (1 << (i % 8));
+      try {
+        importMoco(changed, "changed.pth", given);
+      } catch (error) {
+        expect((error as Error).name, `byte ${i}: ${error}`).toMatch(/^(FileError|SpecError)$/);
+      }
+    }
+  });
+});
+
+describe("export", () => {
+  const make = (encoder: PretrainSpec["encoder"]) => {
+    const spec = parseSpec("pretrain", { preset: "imagenet", ...given, encoder, queueSize: 256 });
+    const model = createModel(spec, 3, 1);
+    fill(model.encoder.params.entries, model.state.queryParams, 0);
+    // Statistics that are not the initial ones.
+    model.state.queryStats.forEach((_, i) => {
+      model.state.queryStats[i] = 0.6 + 0.3 * Math.sin(i);
+    });
+    return { spec, model, checkpoint: encodeCheckpoint(spec, model.encoder, model.state, startPosition()) };
+  };
+
+  test.each(["resnet18", "resnet50"] as const)(
+    "torchvision: %s has just the names and shapes that strict=True wants",
+    (arch) => {
+      const spec = parseSpec("pretrain", { preset: "imagenet", ...given, encoder: { arch }, queueSize: 256 });
+      const { encoder, state } = allocateModel(spec, 3, 1);
+      const checkpoint = encodeCheckpoint(spec, encoder, state, startPosition());
+      const { tensors } = decodeSafetensors(exportCheckpoint(checkpoint, "x", spec, "torchvision", "key"), "x");
+      const wanted = JSON.parse(readFileSync(join(import.meta.dir, "../golden/torchvision_names.json"), "utf8"))[arch];
+      const got = Object.fromEntries([...tensors].map(([name, { shape }]) => [name, [...shape]]));
+      expect(got).toEqual(wanted);
+    },
+  );
+
+  for (const arch of ["resnet10", "resnet18", "resnet50"] as const) {
+    for (const stem of ["cifar", "imagenet"] as const) {
+      test(`ONNX: ${arch}, ${stem} stem, gives our features in ONNX Runtime to 1e-5`, () => {
+        const { spec, model, checkpoint } = make({ arch, stem, width: 8 });
+        using folder = temporaryFolder();
+        const [file, input] = [join(folder.path, "encoder.onnx"), join(folder.path, "images.f32")];
+        writeFileSync(file, exportCheckpoint(checkpoint, "x", spec, "onnx", "query"));
+        const nchw = new Float32Array(pixels.length);
+        pixels.forEach((v, i) => {
+          const [n, p, c] = [Math.floor(i / (SIDE * SIDE * 3)), Math.floor(i / 3) % (SIDE * SIDE), i % 3];
+          nchw[(n * 3 + c) * SIDE * SIDE + p] = v;
+        });
+        writeFileSync(input, nchw);
+        const command = [
+          process.execPath,
+          join(import.meta.dir, "../support/onnx_run.ts"),
+          file,
+          input,
+          ...[N, 3, SIDE, SIDE].map(String),
+        ];
+        const { stdout, exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "pipe", "inherit"] });
+        expect(exitCode).toBe(0);
+        const features = new Float32Array(new Uint8Array(stdout).buffer);
+        expect(features.length).toBe(N * model.encoder.features);
+        expect(relativeError(features, featuresOf(model))).toBeLessThan(1e-5);
+      });
+    }
+  }
+});
