@@ -8,12 +8,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { bytesOfState, snapshot, startPosition } from "../src/engine/state.ts";
+import { startPosition } from "../src/engine/metrics.ts";
+import { bytesOfState, ringsOf, snapshot } from "../src/engine/state.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { openBatches } from "../src/train/batches.ts";
-import { trainStep } from "../src/train/moco_step.ts";
 import { Publisher } from "../src/train/publisher.ts";
 import { openSession } from "../src/train/session.ts";
+import { trainStep } from "../src/train/step.ts";
 import { median } from "./compare.ts";
 
 const { values } = parseArgs({
@@ -39,7 +40,7 @@ try {
   const session = await openSession(spec, { threads: number("threads"), device: "wasm", context });
   const { model, engine, dataset, parts } = session;
   const trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
-  const position = startPosition();
+  const position = startPosition(spec, Object.keys(ringsOf(spec)));
   const publisher = new Publisher(
     { storeUrl: pathToFileURL(data).href, runId: "run_bench", spec, channels: dataset.train.channels },
     async () => undefined,
@@ -58,7 +59,7 @@ try {
       });
       done = publisher.drained().then(() => written.push(performance.now() - start));
     }
-    for (let i = 0; i < number("steps"); i++) await trainStep(trainer, spec, position);
+    for (let i = 0; i < number("steps"); i++) await trainStep(trainer, position);
     const seconds = (performance.now() - start) / 1000;
     await done;
     return seconds;

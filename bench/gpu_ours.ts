@@ -14,12 +14,13 @@ import { findAdapters } from "../src/backend/adapters.ts";
 import { findNullAdapter, H100 } from "../src/backend/null_adapter.ts";
 import type { Recording } from "../src/backend/recording.ts";
 import { sharedBytes } from "../src/data/types.ts";
-import { createModel, startPosition } from "../src/engine/state.ts";
+import { startPosition } from "../src/engine/metrics.ts";
+import { createModel, ringsOf } from "../src/engine/state.ts";
 import { GpuEngine } from "../src/engine/webgpu/engine.ts";
 import { openGpu } from "../src/kernels/gpu.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { openBatches } from "../src/train/batches.ts";
-import { trainStep } from "../src/train/moco_step.ts";
+import { trainStep } from "../src/train/step.ts";
 
 const { values } = parseArgs({
   options: {
@@ -53,7 +54,6 @@ const model = createModel(spec, 3, 1);
 const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)] as [number[], number[]];
 const measures = !values.count && !values.host && !found.description.software;
 const engine = new GpuEngine({
-  spec,
   model,
   backend,
   device: found.description.name,
@@ -68,8 +68,8 @@ for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>>
 const images = { pixels, labels: undefined, count: batch, height: size, width: size, channels: 3 };
 const order = Int32Array.from({ length: batch }, (_, i) => i);
 const batches = openBatches(images, order, { ...spec, epochs: 1_000_000 });
-const position = startPosition();
-const step = () => trainStep({ model, engine, batches }, spec, position);
+const position = startPosition(spec, Object.keys(ringsOf(spec)));
+const step = () => trainStep({ model, engine, batches }, position);
 
 interface Row {
   readonly count: number;

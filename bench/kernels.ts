@@ -7,6 +7,7 @@
 import { parseArgs } from "node:util";
 import * as tf from "@tensorflow/tfjs-core";
 import { batchNormTrain } from "../src/kernels/batch_norm/index.ts";
+import type { NormAttrs } from "../src/kernels/batch_norm/names.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { infoNce } from "../src/kernels/info_nce/index.ts";
 import { keepingDerived } from "../src/kernels/kept.ts";
@@ -92,10 +93,11 @@ function convolution([n, side, ci, co, size, stride]: (typeof CONVOLUTIONS)[numb
 function norm(side: number, c: number): Case[] {
   const n = 32;
   const x = random([n, side, side, c]);
-  const [gamma, beta] = [tf.ones([c]), tf.zeros([c])];
+  const gamma = tf.ones([c]);
+  const affine = { gamma, beta: tf.zeros([c]) };
   const dy = random(x.shape);
-  const [y, mean, variance] = batchNormTrain({ x, gamma, beta }, true);
-  const attrs = { epsilon: 1e-5, relu: true, residual: false };
+  const [y, mean, variance] = batchNormTrain({ x, affine }, true);
+  const attrs: NormAttrs = { epsilon: 1e-5, relu: true, residual: false, groups: 1, affine: true };
   const gradient = { x, gamma, mean, variance, y, dy } as unknown as tf.NamedTensorMap;
   const shape = (kernel: string): Shape => ({ kernel, n, side, ci: c, co: c, size: 1, stride: 1 });
   const work = `with ReLU, ${c} channels at ${side}, batch ${n}`;
@@ -103,7 +105,7 @@ function norm(side: number, c: number): Case[] {
     {
       ...{ work: `batch norm ${work}`, flop: 8 * x.size, bytes: 8 * x.size, kernel: "MocodBatchNormTrain" },
       shape: shape("batch norm"),
-      run: () => tf.dispose(batchNormTrain({ x, gamma, beta }, true)),
+      run: () => tf.dispose(batchNormTrain({ x, affine }, true)),
     },
     {
       ...{ work: `batch norm gradient ${work}`, flop: 10 * x.size, bytes: 16 * x.size, kernel: "MocodBatchNormGrad" },

@@ -88,7 +88,7 @@ for (let seed = 0; seed < Number(args.seeds); seed++) {
     }
     if (!isDone("pytorch", seed)) {
       const dataset = await loadDataset(spec.dataset, { cache: join(tmpdir(), "mocod-datasets"), log: console.error });
-      const parts = partition(dataset.train, spec.monitor.holdout, spec.dataset.images, seed);
+      const parts = partition(dataset.train.count, spec.monitor.holdout, spec.dataset.images, seed);
       const write = (name: string, images: HeldImages, indices: Int32Array) => {
         const bytes = images.height * images.width * images.channels;
         const pixels = new Uint8Array(indices.length * bytes);

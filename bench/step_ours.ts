@@ -7,13 +7,13 @@
  */
 import { parseArgs } from "node:util";
 import { sharedBytes } from "../src/data/types.ts";
-import { createModel, startPosition } from "../src/engine/state.ts";
-import { Pool } from "../src/engine/threads/pool.ts";
-import { Threads } from "../src/engine/threads/threads.ts";
+import { startPosition } from "../src/engine/metrics.ts";
+import { threadsEngine } from "../src/engine/open.ts";
+import { ringsOf } from "../src/engine/state.ts";
 import { openDevice } from "../src/kernels/index.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { openBatches } from "../src/train/batches.ts";
-import { trainStep } from "../src/train/moco_step.ts";
+import { trainStep } from "../src/train/step.ts";
 
 const { values } = parseArgs({
   options: {
@@ -36,18 +36,16 @@ const spec = parseSpec("pretrain", {
   augmentation: { size },
 });
 await openDevice();
-const model = createModel(spec, 3, threads);
-const { state, buffers, slots } = model;
 const pixels = sharedBytes(batch * size * size * 3);
 for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
 const images = { pixels, labels: undefined, count: batch, height: size, width: size, channels: 3 };
-const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)];
-const pool = await Pool.open({ spec, state, buffers, slots, channels: 3, mean, std, threads });
+const [mean, std] = [Array(3).fill(0.5), Array(3).fill(0.25)] as [number[], number[]];
+const { model, engine } = await threadsEngine(spec, { channels: 3, mean, std }, threads, "recomputed");
+const { pool } = engine;
 const order = Int32Array.from({ length: batch }, (_, i) => i);
 const batches = openBatches(images, order, { ...spec, epochs: 1000 });
-const position = startPosition();
-const engine = new Threads(spec, model, pool, threads);
-const step = () => trainStep({ model, engine, batches }, spec, position);
+const position = startPosition(spec, Object.keys(ringsOf(spec)));
+const step = () => trainStep({ model, engine, batches }, position);
 // A run has thousands of steps: the first seconds, in which JavaScript and WASM are still being compiled, are not its pace.
 const WARM_UP = 8000;
 for (const start = performance.now(); ; ) {

@@ -1,6 +1,6 @@
 /** Commands that work on files and on this machine, without the service. */
 import { Argument, type Command, Option } from "commander";
-import { exportFormats } from "../src/schema/evaluation.ts";
+import { encoderNames, exportFormats } from "../src/schema/evaluation.ts";
 import { presets } from "../src/schema/presets.ts";
 import { benchPresets } from "./bench.ts";
 import { addCommand } from "./command.ts";
@@ -60,13 +60,15 @@ export function addToolCommands(program: Command): void {
   addCommand(program, {
     name: "export",
     does: "write an encoder for PyTorch or ONNX",
-    examples: ["export run_…", "export run_… --format onnx --encoder key --step 2718 --out encoder.onnx"],
+    examples: ["export run_…", "export run_… --format onnx --encoder average --step 2718 --out encoder.onnx"],
   })
     .argument("<id>", "a pretrain job")
     .addOption(
       new Option("--format <name>", "torchvision, moco: safetensors").choices(exportFormats).default("torchvision"),
     )
-    .addOption(new Option("--encoder <name>", "which of the two").choices(["query", "key"]).default("query"))
+    .addOption(new Option("--encoder <name>", "the trained network or its moving average; query and key are MoCo's names")
+        .choices(encoderNames)
+        .default("trained"))
     .option("--step <n>", "of the checkpoint; unset: the newest")
     .option("--out <file>", "unset: named after the run")
     .action((id: string, options) => exportRun(envOf(options), id, options));

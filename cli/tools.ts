@@ -3,7 +3,8 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { checkDataset, type PartReport } from "../src/data/check.ts";
 import { loadDataset } from "../src/data/index.ts";
-import { exportCheckpoint, exportedName, importMoco } from "../src/exchange/moco_files.ts";
+import { exportCheckpoint, exportedName } from "../src/exchange/export.ts";
+import { importMoco } from "../src/exchange/import.ts";
 import { gigabytes } from "../src/plan/footprint.ts";
 import { plan } from "../src/plan/plan.ts";
 import { Jobs } from "../src/queue/jobs.ts";
@@ -11,7 +12,7 @@ import { rebuild } from "../src/queue/mend.ts";
 import { connect } from "../src/queue/redis.ts";
 import { adopt } from "../src/queue/submit.ts";
 import { type DatasetSpec, datasetSpec } from "../src/schema/dataset.ts";
-import type { ExportFormat } from "../src/schema/evaluation.ts";
+import { type ExportFormat, type encoderNames, whichEncoder } from "../src/schema/evaluation.ts";
 import { fieldErrors, type Job, parseSpec, SpecError } from "../src/schema/job.ts";
 import { checkStore } from "../src/store/check.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
@@ -159,7 +160,7 @@ export function listData(env: Env, options: { json?: boolean }): void {
 export async function exportRun(
   env: Env,
   id: string,
-  options: { format: ExportFormat; encoder: "query" | "key"; step?: string; out?: string; json?: boolean },
+  options: { format: ExportFormat; encoder: (typeof encoderNames)[number]; step?: string; out?: string; json?: boolean },
 ): Promise<void> {
   const run = new RunStore(openBlobs(env.storeUrl), id);
   const job = await run.readJson<Job>("job.json");
@@ -169,12 +170,13 @@ export async function exportRun(
   const found = await run.goodCheckpoint(at === undefined ? "last" : { step: at }, (message) => console.error(message));
   if (!found) throw new UserError(`run ${id} has no checkpoint${at === undefined ? " yet" : ` of step ${at}`}`);
   const { file, step } = found.record;
-  const bytes = exportCheckpoint(found.bytes, file, spec, options.format, options.encoder);
+  const encoder = whichEncoder(options.encoder);
+  const bytes = exportCheckpoint(found.bytes, file, spec, options.format, encoder);
   const out = options.out ?? exportedName(id, options.format);
   writeFileSync(out, bytes);
-  const { format, encoder } = options;
+  const { format } = options;
   if (options.json) return printJson({ file: out, format, encoder, step, bytes: bytes.length });
-  console.log(`${out}: ${options.format}, ${options.encoder} encoder after step ${step}, ${bytes.length} bytes`);
+  console.log(`${out}: ${options.format}, ${encoder} encoder after step ${step}, ${bytes.length} bytes`);
 }
 
 /** Makes a finished run of a file of facebookresearch/moco, so that probes and the rest work on it. */

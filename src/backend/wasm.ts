@@ -39,6 +39,7 @@ export interface WasmKernels {
   moments(...args: number[]): void;
   normalise(...args: number[]): void;
   normaliseGrad(...args: number[]): void;
+  normaliseGradSums(...args: number[]): void;
   maxPool(...args: number[]): void;
   maxPoolGrad(...args: number[]): void;
   augment(...args: number[]): void;

@@ -4,7 +4,7 @@ import { loadCifar } from "./cifar.ts";
 import { loadFashionMnist } from "./fashion_mnist.ts";
 import { loadImageFiles } from "./image_files.ts";
 import { expectWithin } from "./roots.ts";
-import type { DataContext, Dataset, Images } from "./types.ts";
+import type { DataContext, Dataset } from "./types.ts";
 
 type Loaders = {
   [K in DatasetSpec["kind"]]: (spec: Extract<DatasetSpec, { kind: K }>, context: DataContext) => Promise<Dataset>;
@@ -28,12 +28,12 @@ export async function loadDataset(spec: DatasetSpec, context: DataContext): Prom
 }
 
 /**
- * Parts the training images: `holdout` for choosing and watching, the rest for training, of which at most `images`.
+ * Parts `count` training images: `holdout` for choosing and watching, the rest for training, of which at most `images`.
  * The parts depend on dataset size and seed only, so a probe never trains on what the monitor judged.
  */
-export function partition(train: Images, holdout: number, images: number | undefined, seed: number) {
-  const order = new Stream(seed, "subset").permutation(train.count);
-  const held = Math.min(holdout, Math.floor(train.count / 5));
-  const used = Math.min(images ?? train.count, train.count - held);
+export function partition(count: number, holdout: number, images: number | undefined, seed: number) {
+  const order = new Stream(seed, "subset").permutation(count);
+  const held = Math.min(holdout, Math.floor(count / 5));
+  const used = Math.min(images ?? count, count - held);
   return { holdout: order.slice(0, held), train: order.slice(held, held + used) };
 }

@@ -1,10 +1,9 @@
 /** What computes a run: threads of WASM, or one WebGPU device. Both do the same to the same state. */
-
 import type { DeviceWish } from "../backend/choose.ts";
-import type { StepMetrics } from "./state.ts";
+import type { StepMetrics } from "./metrics.ts";
 import type { EmbedTask } from "./threads/tasks.ts";
 
-/** One step. What it is of lies in the model's buffers: images and their places, the order of keys, classes. */
+/** One step. What it is of lies in the model's buffers: images and their places, the order of targets, classes. */
 export interface StepTask {
   /** Steps done before it. */
   readonly step: number;
@@ -12,6 +11,12 @@ export interface StepTask {
   /** What the places point into. */
   readonly pixels: Uint8Array;
   readonly lr: number;
+  /** Factor of the rate for each parameter, in the layout's order; undefined: 1 for all. */
+  readonly scale: readonly number[] | undefined;
+  /** Momentum of each network that follows. */
+  readonly averages: Readonly<Record<string, number>>;
+  /** Place of the oldest row of each ring. */
+  readonly pointers: Readonly<Record<string, number>>;
 }
 
 /** What to compute with. */
@@ -32,12 +37,10 @@ export interface Engine {
   load(): void;
   /** The model's state and gradient are up to date when this resolves; gives the metrics that were not given yet. */
   settle(): Promise<StepMetrics[]>;
-  /** Trains MoCo on the batch in the buffers. Gives the metrics of steps as they become known, in order, each once. */
-  train(task: StepTask & { queuePointer: number }): Promise<StepMetrics[]>;
-  /** Trains a classifier on the batch. `scale`: factor of the rate for each tensor, in the layout's order. */
-  classify(task: StepTask & { scale: readonly number[] }): Promise<StepMetrics[]>;
-  /** The keys of the batch as the key encoder is now, to the model's buffers; nothing is trained. */
-  encodeKeys(task: Omit<StepTask, "lr">): Promise<void>;
+  /** Trains on the batch in the buffers. Gives the metrics of steps as they become known, in order, each once. */
+  train(task: StepTask): Promise<StepMetrics[]>;
+  /** The targets of the batch as their network is now, to the model's buffers; nothing is trained. */
+  encodeTargets(task: Pick<StepTask, "epoch" | "pixels">): Promise<void>;
   embed(task: EmbedTask): Promise<void>;
   close(): void;
 }

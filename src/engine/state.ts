@@ -3,56 +3,49 @@
  * Threads read and write disjoint parts of it between barriers, so no locks are needed.
  */
 import { PLACE } from "../data/source.ts";
-import { initQueue } from "../methods/moco.ts";
-import { buildEncoder, type Encoder } from "../nn/encoders/resnet.ts";
+import { methodOf } from "../methods/index.ts";
+import type { NetworkSpec, RingSpec } from "../methods/method.ts";
+import { initQueue } from "../methods/ring.ts";
+import { buildNetwork, type Network } from "../nn/network.ts";
 import { optimisers } from "../optim/optimiser.ts";
-import { keysPerStep, type PretrainSpec } from "../schema/pretrain.ts";
+import type { TrainSpec } from "../schema/pretrain.ts";
+import { UserError } from "../util/errors.ts";
+import { schemaOfTraining } from "./metrics.ts";
+import { directionsOf, unitsOf } from "./units.ts";
 
-/** f32[...] of each, in shared memory. */
-export interface TrainState {
-  readonly queryParams: Float32Array;
-  readonly keyParams: Float32Array;
-  readonly queryStats: Float32Array;
-  readonly keyStats: Float32Array;
-  /** The optimiser's first moment (SGD's velocity) and second one (empty unless it is AdamW). */
-  readonly velocity: Float32Array;
-  readonly second: Float32Array;
-  /** [K, C] */
-  readonly queue: Float32Array;
-  /** Which image each key is of, i32[K]; -1 for the random vectors at first. */
-  readonly queueIds: Int32Array;
+/** A part of the state, in shared memory. */
+export type Block = Float32Array | Int32Array;
+
+/** By name, see `blockNames`: what a checkpoint saves and a GPU mirrors. In a fixed order. */
+export type TrainState = Readonly<Record<string, Block>>;
+
+/** Names of the blocks. */
+export const blockNames = {
+  params: (network: string) => `${network}.params`,
+  stats: (network: string) => `${network}.stats`,
+  /** The optimiser's first moment (SGD's velocity) and second one (only AdamW has one). */
+  first: "optimizer.first",
+  second: "optimizer.second",
+  ring: (ring: string) => ring,
+  ringIds: (ring: string) => `${ring}.ids`,
+} as const;
+
+/** @throws where there is no such block of floats. */
+export function floatsOf(state: TrainState, name: string): Float32Array {
+  const block = state[name];
+  if (!(block instanceof Float32Array)) throw new Error(`the state has no floats ${name}: ${Object.keys(state)}`);
+  return block;
 }
 
-/** Means over an epoch are sums over its steps so far, so that a resumed epoch reports the same. */
-export interface StepMetrics {
-  loss: number;
-  /** (K+1)-way accuracy. */
-  top1: number;
-  /** Mean cosine of a query with its key, and with the keys in the queue. */
-  positive: number;
-  negative: number;
+/** @throws where there is no such block of integers. */
+export function intsOf(state: TrainState, name: string): Int32Array {
+  const block = state[name];
+  if (!(block instanceof Int32Array)) throw new Error(`the state has no integers ${name}: ${Object.keys(state)}`);
+  return block;
 }
-
-/** Where a run stands. Saved beside the state. */
-export interface Position {
-  /** Steps done. */
-  step: number;
-  queuePointer: number;
-  sums: StepMetrics;
-  /** kNN accuracy of the encoder before the first step; null where it was not measured. */
-  untrainedKnn: number | null;
-  /** Metrics of each step of the epoch so far: loss, top-1, positive, negative. */
-  series: [number, number, number, number][];
-  /** See `Engine`. */
-  passes?: number;
-}
-
-/** f64 a unit: loss, top-1, positive, negative. */
-export const METRICS = 4;
 
 /**
- * A unit is one split in one direction: `splits` of them, twice as many with the symmetric loss. Unit u is split
- * u mod S of direction floor(u / S); direction d takes its queries from view d and its keys from the other one.
+ * A unit is one split in one direction, see `units.ts`. D directions, N batch, C dimension of a target.
  */
 export interface StepBuffers {
   /** Dataset indices of the batch, i32[N]. */
@@ -61,19 +54,24 @@ export interface StepBuffers {
   readonly places: Float64Array;
   /** Classes of the batch, i32[N]: of supervised training only. */
   readonly labels: Int32Array;
-  /** Order in which keys are dealt to splits, i32[directions, N]. */
-  readonly shuffle: Int32Array;
-  /** Keys of this step by direction and batch position, f32[directions, N, C]. */
-  readonly keys: Float32Array;
+  /** Order in which each direction's targets are dealt to splits, i32[D, N]. Empty without targets. */
+  readonly order: Int32Array;
+  /** Targets of this step by direction and batch position, f32[D, N, C]. Empty without targets. */
+  readonly targets: Float32Array;
+  /** Rows that a coupled loss needs, by name, f32[D, N, dim] by direction and batch position; its gradient by them. */
+  readonly rows: Readonly<Record<string, Float32Array>>;
+  readonly rowGradients: Readonly<Record<string, Float32Array>>;
   /** Gradient of each unit in flight, f32[slots, P]; summed into `gradient` in the order of units. */
-  readonly splitGradients: Float32Array;
+  readonly unitGradients: Float32Array;
   readonly gradient: Float32Array;
-  /** Batch statistics (mean, unbiased variance) of each unit, f32[units, B], for query and key encoder. */
-  readonly queryBatchStats: Float32Array;
-  readonly keyBatchStats: Float32Array;
+  /** Batch statistics (mean, unbiased variance) of each unit, f32[units, B], of each network. */
+  readonly batchStats: Readonly<Record<string, Float32Array>>;
+  /** Loss and metrics, f64[units, 1 + M]; of a coupled loss the first row alone. */
   readonly metrics: Float64Array;
   /** Next unit to take. */
   readonly counter: Int32Array;
+  /** Where threads meet inside a layer, see `threads/meeting.ts`. Empty unless batch norm spans splits. */
+  readonly meeting: { readonly control: Int32Array; readonly values: Float64Array };
 }
 
 const floats = (n: number) => new Float32Array(new SharedArrayBuffer(n * 4));
@@ -82,106 +80,199 @@ const ints = (n: number) => new Int32Array(new SharedArrayBuffer(n * 4));
 
 /**
  * Units whose gradients are held at once: all of them if that takes less than 128 MB, else as many as fit, a whole number
- * of rounds of the threads and at least one. Threads meet once a round.
+ * of `together` and at least that. Threads meet once a round.
  */
-export function gradientSlots(params: number, units: number, threads: number): number {
+export function gradientSlots(params: number, units: number, together: number): number {
   const fitting = Math.floor((128 * 2 ** 20) / (params * 4));
   if (fitting >= units) return units;
-  return Math.min(units, threads * Math.max(1, Math.floor(fitting / threads)));
+  return Math.min(units, together * Math.max(1, Math.floor(fitting / together)));
+}
+
+/** The networks of a spec, in the method's order: the trained one first. */
+export class Networks {
+  readonly names: readonly string[];
+  /** The one that is trained. */
+  readonly trained: string;
+  private readonly built: ReadonlyMap<string, { readonly spec: NetworkSpec; readonly network: Network }>;
+
+  constructor(spec: TrainSpec, channels: number) {
+    const specs = methodOf(spec).networks(spec);
+    this.built = new Map(
+      Object.entries(specs).map(([name, own]) => [
+        name,
+        { spec: own, network: buildNetwork(spec.encoder, channels, own.heads) },
+      ]),
+    );
+    this.names = [...this.built.keys()];
+    this.trained = this.names[0] as string;
+    const { entries } = this.get(this.trained).params;
+    for (const name of this.followers) {
+      const differs = this.get(name).params.entries.findIndex((entry, i) => entry.name !== entries[i]?.name);
+      if (differs >= 0) throw new Error(`${name}: its heads have to be the first ones of ${this.trained}`);
+    }
+  }
+
+  get followers(): readonly string[] {
+    return this.names.filter((name) => this.specOf(name).follows);
+  }
+
+  /** @throws where there is none of that name. */
+  get(name: string): Network {
+    return this.of(name).network;
+  }
+
+  specOf(name: string): NetworkSpec {
+    return this.of(name).spec;
+  }
+
+  private of(name: string) {
+    const found = this.built.get(name);
+    if (!found) throw new Error(`there is no network ${name}, only ${this.names}`);
+    return found;
+  }
 }
 
 export interface Model {
-  readonly encoder: Encoder;
+  readonly spec: TrainSpec;
+  readonly networks: Networks;
+  /** The one that is trained. */
+  readonly trained: Network;
   readonly state: TrainState;
   readonly buffers: StepBuffers;
+  /** Units whose gradients are held at once. */
   readonly slots: number;
 }
 
-export function encoderOf(spec: PretrainSpec, channels: number): Encoder {
-  return buildEncoder(spec.encoder, channels, spec.head, spec.dim);
-}
+/** Parameters and statistics of the trained network. */
+export const trainedParams = ({ networks, state }: Pick<Model, "networks" | "state">): Float32Array =>
+  floatsOf(state, blockNames.params(networks.trained));
+export const trainedStats = ({ networks, state }: Pick<Model, "networks" | "state">): Float32Array =>
+  floatsOf(state, blockNames.stats(networks.trained));
 
-export const directionsOf = (spec: PretrainSpec): number => (spec.symmetric ? 2 : 1);
-export const unitsOf = (spec: PretrainSpec): number => directionsOf(spec) * spec.splits;
+export const ringsOf = (spec: TrainSpec): Readonly<Record<string, RingSpec>> => methodOf(spec).rings?.(spec) ?? {};
 
-/** A fresh state: query encoder by its seed, key encoder its copy, queue of random unit vectors. */
-export function createModel(spec: PretrainSpec, channels: number, threads: number): Model {
+/** A fresh state: the trained network by its seed, its followers copies of it, rings of random unit vectors. */
+export function createModel(spec: TrainSpec, channels: number, threads: number): Model {
   const model = allocateModel(spec, channels, threads);
-  const { encoder, state } = model;
-  encoder.params.initialise(state.queryParams, spec.seed);
-  encoder.stats.initialise(state.queryStats, spec.seed);
-  state.keyParams.set(state.queryParams);
-  state.keyStats.set(state.queryStats);
-  initQueue(state.queue, spec.dim, spec.seed);
+  initialise(model);
   return model;
 }
 
+function initialise({ spec, networks, trained, state }: Model): void {
+  const [params, stats] = [trainedParams({ networks, state }), trainedStats({ networks, state })];
+  trained.params.initialise(params, spec.seed);
+  trained.stats.initialise(stats, spec.seed);
+  for (const name of networks.followers) {
+    // Its parameters are the first ones of the trained network.
+    const [own, ownStats] = [floatsOf(state, blockNames.params(name)), floatsOf(state, blockNames.stats(name))];
+    own.set(params.subarray(0, own.length));
+    ownStats.set(stats.subarray(0, ownStats.length));
+  }
+  initRings(spec, state);
+}
+
+/**
+ * Puts the moving average in the trained network's place: what it has of it.
+ * @throws UserError where the method has none.
+ */
+export function useAverage({ spec, networks, state }: Model): void {
+  const [average] = networks.followers;
+  if (average === undefined) {
+    throw new UserError(`spec.encoder: got "average", allowed: "trained"; ${spec.method} keeps no moving average`);
+  }
+  for (const block of [blockNames.params, blockNames.stats]) {
+    floatsOf(state, block(networks.trained)).set(floatsOf(state, block(average)));
+  }
+}
+
+/** Random unit vectors of no image. */
+export function initRings(spec: TrainSpec, state: TrainState): void {
+  for (const [name, { dim }] of Object.entries(ringsOf(spec))) {
+    initQueue(floatsOf(state, blockNames.ring(name)), dim, spec.seed);
+    intsOf(state, blockNames.ringIds(name)).fill(-1);
+  }
+}
+
 /** All zeros, to be filled from a file. */
-export function allocateModel(spec: PretrainSpec, channels: number, threads: number): Model {
-  const encoder = encoderOf(spec, channels);
-  const p = encoder.params.size;
-  const b = encoder.stats.size;
-  const units = unitsOf(spec);
-  const slots = gradientSlots(p, units, threads);
-  const state: TrainState = {
-    queryParams: floats(p),
-    keyParams: floats(p),
-    queryStats: floats(b),
-    keyStats: floats(b),
-    velocity: floats(p),
-    second: floats(optimisers[spec.optimizer.algorithm].second ? p : 0),
-    queue: floats(spec.queueSize * spec.dim),
-    queueIds: ints(spec.queueSize).fill(-1),
-  };
-  const buffers: StepBuffers = {
-    batch: ints(spec.batchSize),
-    places: doubles(spec.batchSize * PLACE),
-    labels: ints(spec.batchSize),
-    shuffle: ints(directionsOf(spec) * spec.batchSize),
-    keys: floats(keysPerStep(spec) * spec.dim),
-    splitGradients: floats(slots * p),
-    gradient: floats(p),
-    queryBatchStats: floats(units * b),
-    keyBatchStats: floats(units * b),
-    metrics: doubles(units * METRICS),
+export function allocateModel(spec: TrainSpec, channels: number, threads: number): Model {
+  const networks = new Networks(spec, channels);
+  const trained = networks.get(networks.trained);
+  const slots = slotsOf(spec, trained.params.size, threads);
+  const state = allocateState(spec, networks);
+  return { spec, networks, trained, state, buffers: allocateBuffers(spec, networks, slots), slots };
+}
+
+/** Splits that batch norm normalises together go through a layer at the same time, each on a thread of its own. */
+export const threadsFor = (spec: TrainSpec, threads: number): number =>
+  spec.norm === "batch" && spec.splits > 1 ? spec.splits : threads;
+
+export const slotsOf = (spec: TrainSpec, params: number, threads: number): number =>
+  gradientSlots(params, unitsOf(spec), threadsFor(spec, threads));
+
+function allocateState(spec: TrainSpec, networks: Networks): TrainState {
+  const state: Record<string, Block> = {};
+  for (const name of networks.names) {
+    const { params, stats } = networks.get(name);
+    state[blockNames.params(name)] = floats(params.size);
+    state[blockNames.stats(name)] = floats(stats.size);
+  }
+  const { size } = networks.get(networks.trained).params;
+  state[blockNames.first] = floats(size);
+  if (optimisers[spec.optimizer.algorithm].second) state[blockNames.second] = floats(size);
+  for (const [name, { rows, dim }] of Object.entries(ringsOf(spec))) {
+    state[blockNames.ring(name)] = floats(rows * dim);
+    state[blockNames.ringIds(name)] = ints(rows).fill(-1);
+  }
+  return state;
+}
+
+function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): StepBuffers {
+  const method = methodOf(spec);
+  const { batchSize, splits, norm } = spec;
+  const [units, directions] = [unitsOf(spec), directionsOf(spec)];
+  const { params } = networks.get(networks.trained);
+  const rows = method.couples === "batch" ? method.rows(spec) : {};
+  const perRow = (wanted: (row: { constant?: boolean }) => boolean) =>
+    Object.fromEntries(
+      Object.entries(rows)
+        .filter(([, row]) => wanted(row))
+        .map(([name, { dim }]) => [name, floats(directions * batchSize * dim)]),
+    );
+  const widest = Math.max(0, ...networks.names.flatMap((n) => networks.get(n).stats.entries.map(({ size }) => size)));
+  const meets = norm === "batch" && splits > 1;
+  return {
+    batch: ints(batchSize),
+    places: doubles(batchSize * PLACE),
+    labels: ints(batchSize),
+    order: ints(method.targets ? directions * batchSize : 0),
+    targets: floats(method.targets ? directions * batchSize * method.targets.dim(spec) : 0),
+    rows: perRow(() => true),
+    rowGradients: perRow(({ constant }) => !constant),
+    unitGradients: floats(slots * params.size),
+    gradient: floats(params.size),
+    batchStats: Object.fromEntries(networks.names.map((n) => [n, floats(units * networks.get(n).stats.size)])),
+    metrics: doubles(units * (1 + schemaOfTraining(spec).metrics.length)),
     counter: ints(1),
+    meeting: { control: ints(meets ? MEETING_INTS : 0), values: doubles(meets ? splits * 2 * widest : 0) },
   };
-  return { encoder, state, buffers, slots };
 }
 
-const noSums = (): StepMetrics => ({ loss: 0, top1: 0, positive: 0, negative: 0 });
-
-export const startPosition = (): Position => ({
-  step: 0,
-  queuePointer: 0,
-  sums: noSums(),
-  untrainedKnn: null,
-  series: [],
-});
-
-export function startEpoch(position: Position): void {
-  position.sums = noSums();
-  position.series = [];
-}
+/** Integers by which threads agree to meet, see `threads/meeting.ts`. */
+export const MEETING_INTS = 4;
 
 /** A copy that training does not touch, in shared memory: that of `into`, an earlier copy. 140 MB take 40 ms. */
 export function snapshot(state: TrainState, into: TrainState = blankLike(state)): TrainState {
-  for (const name of Object.keys(state) as (keyof TrainState)[]) into[name].set(state[name]);
+  for (const [name, block] of Object.entries(into)) block.set(state[name] as Block);
   return into;
 }
 
-function blankLike(state: TrainState): TrainState {
-  return {
-    queryParams: floats(state.queryParams.length),
-    keyParams: floats(state.keyParams.length),
-    queryStats: floats(state.queryStats.length),
-    keyStats: floats(state.keyStats.length),
-    velocity: floats(state.velocity.length),
-    second: floats(state.second.length),
-    queue: floats(state.queue.length),
-    queueIds: ints(state.queueIds.length),
-  };
-}
+const blankLike = (state: TrainState): TrainState =>
+  Object.fromEntries(
+    Object.entries(state).map(([name, block]) => [
+      name,
+      block instanceof Int32Array ? ints(block.length) : floats(block.length),
+    ]),
+  );
 
 export const bytesOfState = (state: TrainState): number =>
-  (Object.values(state) as (Float32Array | Int32Array)[]).reduce((sum, { byteLength }) => sum + byteLength, 0);
+  Object.values(state).reduce((sum, { byteLength }) => sum + byteLength, 0);

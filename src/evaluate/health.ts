@@ -3,21 +3,13 @@
  * Features f32[N, F]; every figure here is of rows of unit length but the effective rank.
  */
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
+import type { Spread } from "../schema/verdict.ts";
 import { unitRows } from "./knn.ts";
 
 /** Rows used: the figures are means over pairs, and settle far below this. */
 const ROWS = 1024;
 /** Eigenvalues of a larger matrix would take seconds: fewer rows then bound it. */
 const LARGEST_MATRIX = 512;
-
-export interface Spread {
-  /** log of the mean of exp(-2 |a - b|^2) over pairs (Wang and Isola 2020, eq. 4, t = 2): 0 is collapse, -4 spread. */
-  uniformity: number;
-  /** exp of the entropy of the singular values (RankMe, Garrido et al. 2023): 1 is collapse, at most F. */
-  effectiveRank: number;
-  /** Standard deviation of a coordinate times sqrt(F): 0 is collapse, 1 is even on the sphere (lightly's debug helper). */
-  std: number;
-}
 
 export function spreadOf(features: Float32Array, dim: number): Spread {
   const rows = Math.min(ROWS, features.length / dim);

@@ -1,5 +1,6 @@
 /** Which ResNet, head and queue a checkpoint of facebookresearch/moco holds, read off its tensors' names and shapes. */
-import { architectures } from "../nn/encoders/resnet.ts";
+import { architectures } from "../nn/encoders/index.ts";
+import { buildNetwork } from "../nn/network.ts";
 import type { EncoderSpec } from "../schema/pretrain.ts";
 import type { Tensors } from "../train/checkpoint.ts";
 import { FileError } from "../util/errors.ts";
@@ -26,24 +27,24 @@ export function inferEncoder(tensors: Tensors, file: string): Inferred {
     throw new FileError(file, `tensor ${PREFIX}conv1.weight: expected a kernel of 3 or 7, got ${size}`);
   }
   const has = (name: string) => tensors.has(PREFIX + name);
-  const blocks = [1, 2, 3, 4].map((layer) => {
-    let count = 0;
-    while (has(`layer${layer}.${count}.conv1.weight`)) count++;
-    return count;
+  const stem = size === 3 ? ("cifar" as const) : ("imagenet" as const);
+  const own = [...tensors.keys()].filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
+  const present = new Set(own.filter((name) => !name.startsWith("fc.") && !name.endsWith("num_batches_tracked")));
+  // The one whose encoder has just these tensors.
+  const arch = architectures.find((candidate) => {
+    const { params, stats } = buildNetwork({ arch: candidate, stem, width }, channels);
+    const names = [...params.entries, ...stats.entries].map(({ name }) => name);
+    return names.length === present.size && names.every((name) => present.has(name));
   });
-  const expansion = has("layer1.0.conv3.weight") ? 4 : 1;
-  const arch = Object.entries(architectures).find(
-    ([, a]) => a.expansion === expansion && a.blocks.join() === blocks.join(),
-  )?.[0] as EncoderSpec["arch"] | undefined;
   if (!arch) {
-    throw new FileError(
-      file,
-      `its blocks [${blocks}] (${expansion === 4 ? "bottleneck" : "basic"}) are none of ${Object.keys(architectures).join(", ")}`,
+    const blocks = [1, 2, 3, 4].map(
+      (layer) => own.filter((name) => name.match(`^layer${layer}\\.\\d+\\.conv1\\.weight`)).length,
     );
+    const kind = has("layer1.0.conv3.weight") ? "bottleneck" : "basic";
+    throw new FileError(file, `its blocks [${blocks}] (${kind}) are none of ${architectures.join(", ")}`);
   }
   const head = has("fc.2.weight") ? "mlp" : "linear";
   const dim = shapeOf(head === "mlp" ? "fc.2.weight" : "fc.weight")[0] as number;
   const queueSize = tensors.get("module.queue")?.shape[1] ?? 65_536;
-  const encoder = { arch, width, stem: size === 3 ? ("cifar" as const) : ("imagenet" as const) };
-  return { encoder, channels, head, dim, queueSize };
+  return { encoder: { arch, width, stem }, channels, head, dim, queueSize };
 }

@@ -1,8 +1,11 @@
 /** What the jobs on a pretrained encoder share: its session, its weights, its images, its baselines. */
 import { type Dataset, type Images, isHeld } from "../data/types.ts";
 import type { Computing } from "../engine/engine.ts";
+import { trainedParams, trainedStats, useAverage } from "../engine/state.ts";
 import type { Labelled } from "../evaluate/knn.ts";
+import type { Layout } from "../nn/layout.ts";
 import type { DatasetSpec } from "../schema/dataset.ts";
+import type { WhichEncoder } from "../schema/evaluation.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { sha256 } from "../store/files.ts";
 import type { CheckpointChoice, CheckpointRecord } from "../store/retention.ts";
@@ -33,7 +36,7 @@ export interface EvaluationContext {
 
 interface Common {
   dataset?: DatasetSpec | undefined;
-  encoder: "query" | "key";
+  encoder: WhichEncoder;
   checkpoint: CheckpointChoice;
 }
 
@@ -118,28 +121,23 @@ export class Evaluation {
 
   /** Until this is called the encoder is the untrained one. Throws FileError where there is no checkpoint. */
   async restore(): Promise<void> {
-    const { pretrained } = this.context;
     const found = await checkpointOf(this.common.checkpoint, this.context);
-    const { encoder, state } = this.session.model;
-    this.step = restoreCheckpoint(found.bytes, found.record.file, pretrained, encoder, state).step;
-    if (this.common.encoder === "key") {
-      state.queryParams.set(state.keyParams);
-      state.queryStats.set(state.keyStats);
-    }
-    this.session.engine.load();
+    const { model, engine } = this.session;
+    this.step = restoreCheckpoint(found.bytes, found.record.file, model).step;
+    if (this.common.encoder === "average") useAverage(model);
+    engine.load();
   }
 
   /** SHA-256 of what the features depend on: main_lincls.py's sanity check, over every bit. */
   fingerprint(): string {
-    const { encoder, state } = this.session.model;
-    const backbone = encoder.params.entries.filter(({ name }) => !name.startsWith("fc."));
+    const { model } = this.session;
     const bytes = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-    return sha256(
-      Buffer.concat([
-        ...backbone.map(({ offset, size }) => bytes(state.queryParams.subarray(offset, offset + size))),
-        bytes(state.queryStats),
-      ]),
-    );
+    const [params, stats] = [trainedParams(model), trainedStats(model)];
+    const parts = (layout: Layout, values: Float32Array) =>
+      layout.entries
+        .filter(({ part }) => part === "backbone")
+        .map(({ offset, size }) => bytes(values.subarray(offset, offset + size)));
+    return sha256(Buffer.concat([...parts(model.trained.params, params), ...parts(model.trained.stats, stats)]));
   }
 
   /** Runs `judge` on the restored encoder and proves that the backbone came out as it went in. */

@@ -1,6 +1,6 @@
 /** The export job: an encoder of a run as a file for others. Nothing is computed. */
 
-import { exportCheckpoint, exportedName } from "../exchange/moco_files.ts";
+import { exportCheckpoint, exportedName } from "../exchange/export.ts";
 import type { ExportSpec } from "../schema/evaluation.ts";
 import { sha256 } from "../store/files.ts";
 import type { Outcome } from "../train/reporter.ts";

@@ -1,18 +1,19 @@
 /** The fine-tuning job: every weight goes on training, with a new classifier on top and few or many labels. */
 
-import type { Model, StepMetrics } from "../engine/state.ts";
+import { type StepMetrics, startPosition } from "../engine/metrics.ts";
+import { type Model, trainedParams, trainedStats } from "../engine/state.ts";
 import { fitLinear, standardiser } from "../evaluate/linear_probe.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
-import type { Encoder } from "../nn/encoders/resnet.ts";
 import type { Layout } from "../nn/layout.ts";
-import { learningRate } from "../optim/schedule.ts";
 import { type FineTuneSpec, protocols } from "../schema/evaluation.ts";
+import type { SupervisedSpec } from "../schema/methods/supervised.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { encodeSafetensors, type ToStore } from "../store/safetensors.ts";
 import { openBatches } from "../train/batches.ts";
 import { addLayout } from "../train/checkpoint.ts";
 import { DivergedError, type Outcome } from "../train/reporter.ts";
 import { embed, labelsOf, type Session, sessionOver } from "../train/session.ts";
+import { type Trainer, trainStep } from "../train/step.ts";
 import { Stream } from "../util/random.ts";
 import { bestOf, Evaluation, type EvaluationContext, fitCount, gridOf, type Provenance } from "./evaluation.ts";
 
@@ -54,48 +55,61 @@ export function labelSubset(indices: Int32Array, labels: Int32Array, share: numb
   });
 }
 
-/** The pretraining spec turned into that of a classifier: the head is a linear layer to the classes. */
-function classifierSpec(pretrained: PretrainSpec, spec: FineTuneSpec, classes: number, batchSize: number, s: Setting) {
-  const jitter = { ...pretrained.augmentation.jitter, probability: 0 };
-  const { cropScale, flip, seed, epochs, momentum } = spec;
+/** What a classifier on the pretrained encoder is trained by. */
+function classifierSpec(
+  pretrained: PretrainSpec,
+  { layerDecay, cropScale, flip, seed, epochs, momentum }: FineTuneSpec,
+  classes: number,
+  batchSize: number,
+  { lr, weightDecay }: Setting,
+): SupervisedSpec {
+  const { dataset, encoder, device, precision, logEvery, augmentation, monitor, checkpoint } = pretrained;
+  const jitter = { ...augmentation.jitter, probability: 0 };
   return {
-    ...pretrained,
-    ...{ head: "linear" as const, dim: classes, queueSize: 1, splits: 1, symmetric: false, batchSize, epochs, seed },
-    augmentation: { ...pretrained.augmentation, cropScale, flip, jitter, grey: 0, blur: 0, solarise: 0 },
+    method: "supervised",
+    dim: classes,
+    layerDecay,
+    dataset,
+    encoder,
+    batchSize,
+    splits: 1,
+    norm: "split",
+    epochs,
+    seed,
+    device,
+    precision,
+    logEvery,
+    augmentation: { ...augmentation, cropScale, flip, jitter, grey: 0, blur: 0, solarise: 0 },
     optimizer: {
       ...pretrained.optimizer,
-      ...{ algorithm: "sgd" as const, lr: s.lr, momentum, weightDecay: s.weightDecay },
-      ...{ schedule: "cosine" as const, per: "step" as const, warmup: 0 },
+      algorithm: "sgd",
+      lr,
+      momentum,
+      weightDecay,
+      schedule: "cosine",
+      per: "step",
+      warmup: 0,
     },
-  } satisfies PretrainSpec;
+    monitor,
+    checkpoint,
+  };
 }
 
 /** Copies the backbone from one layout to another by name; the heads differ. */
 function copyBackbone(from: Layout, source: Float32Array, to: Layout, target: Float32Array): void {
-  for (const { name, offset, size } of from.entries) {
-    if (!name.startsWith("fc.")) target.set(source.subarray(offset, offset + size), to.get(name).offset);
+  for (const { name, offset, size, part } of from.entries) {
+    if (part === "backbone") target.set(source.subarray(offset, offset + size), to.get(name).offset);
   }
 }
 
-/** Stages from the image to the classifier: `layerDecay` to the power of the distance from the classifier. */
-function rateScale(encoder: Encoder, layerDecay: number): number[] {
-  return encoder.params.entries.map(({ name }) => {
-    const stage = name.split(".")[0] as string;
-    const depth = stage === "fc" ? 5 : stage.startsWith("layer") ? Number(stage.slice(5)) : 0;
-    return layerDecay ** (5 - depth);
-  });
-}
-
 /** Trains on `indices`; the model is left as it is then. Returns the mean loss of the last epoch. */
-async function train(session: Session, indices: Int32Array, layerDecay: number, pause: () => void): Promise<number> {
-  const { spec, model, engine, dataset } = session;
-  const { buffers } = model;
+async function train({ model, engine, dataset }: Session, indices: Int32Array, pause: () => void): Promise<number> {
+  const { spec } = model;
   const batches = openBatches(dataset.train, indices, spec);
-  const { labels } = dataset.train;
-  const scale = rateScale(model.encoder, layerDecay);
+  const trainer: Trainer = { model, engine, batches, labels: dataset.train.labels };
   const losses: number[] = [];
   const absorb = (known: readonly StepMetrics[]) => {
-    for (const { loss } of known) {
+    for (const { loss } of known as readonly { loss: number }[]) {
       losses.push(loss);
       if (!Number.isFinite(loss)) {
         throw new DivergedError(`the loss is ${loss} at step ${losses.length}: submit it again with a lower spec.lr`);
@@ -103,16 +117,11 @@ async function train(session: Session, indices: Int32Array, layerDecay: number, 
     }
   };
   engine.load();
-  for (let step = 0; step < batches.stepsPerEpoch * spec.epochs; step++) {
+  const position = startPosition(spec, []);
+  while (position.step < batches.stepsPerEpoch * spec.epochs) {
     pause();
-    const epoch = Math.floor(step / batches.stepsPerEpoch);
-    await batches.source.at(step, buffers.places);
-    buffers.batch.set(batches.indices(step));
-    buffers.labels.set(buffers.batch.map((index) => labels?.[index] as number));
-    const lr = learningRate(spec.optimizer, step / batches.stepsPerEpoch, spec.epochs);
-    const known = await engine.classify({ step, epoch, pixels: batches.source.pixels, lr, scale });
-    absorb(known);
-    if ((step + 1) % batches.stepsPerEpoch === 0) absorb(await engine.settle());
+    absorb(await trainStep(trainer, position));
+    if (position.step % batches.stepsPerEpoch === 0) absorb(await engine.settle());
   }
   return losses.slice(-batches.stepsPerEpoch).reduce((sum, loss) => sum + loss, 0) / batches.stepsPerEpoch;
 }
@@ -137,9 +146,9 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
       );
       try {
         const [from, to]: [Model, Model] = [session.model, tuned.model];
-        copyBackbone(from.encoder.params, from.state.queryParams, to.encoder.params, to.state.queryParams);
-        copyBackbone(from.encoder.stats, from.state.queryStats, to.encoder.stats, to.state.queryStats);
-        const loss = await train(tuned, indices, spec.layerDecay, evaluation.pause);
+        copyBackbone(from.trained.params, trainedParams(from), to.trained.params, trainedParams(to));
+        copyBackbone(from.trained.stats, trainedStats(from), to.trained.stats, trainedStats(to));
+        const loss = await train(tuned, indices, evaluation.pause);
         return await use(tuned, loss);
       } finally {
         tuned.engine.close();
@@ -189,8 +198,8 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
     const judged = await evaluation.onFrozen(() =>
       judge(async ({ model }) => {
         const tensors: ToStore = new Map();
-        addLayout(tensors, "", model.encoder.params, model.state.queryParams, 0);
-        addLayout(tensors, "", model.encoder.stats, model.state.queryStats, 0);
+        addLayout(tensors, "", model.trained.params, trainedParams(model), 0);
+        addLayout(tensors, "", model.trained.stats, trainedStats(model), 0);
         await context.own.writeFile(file, encodeSafetensors(tensors, { classes: JSON.stringify(dataset.classes) }));
       }),
     );

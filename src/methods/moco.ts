@@ -1,71 +1,58 @@
 /**
- * MoCo (He et al. 2020, Chen et al. 2020): a dictionary as a queue, a key encoder as a moving average.
- *
- * One step, in the reference's order (facebookresearch/moco, moco/builder.py):
- *
- *     k_params = m*k_params + (1-m)*q_params              momentumUpdate
- *     k = normalise(f_k(x_k[shuffle]))[unshuffle]         keys, no gradient
- *     q = normalise(f_q(x_q))                             queries
- *     loss = CE([q.k, q.queue] / T, 0)                    infoNce (kernels/info_nce)
- *     SGD on q_params
- *     enqueue(k)
- *
- * Given the queue the loss is a sum over samples, so each split of the batch computes its share alone.
- * N batch, C dimension of a key, K keys in the queue.
+ * MoCo (He et al. 2020; Chen et al. 2020): a dictionary as a queue, a key encoder as a moving average.
+ * In the order of facebookresearch/moco, moco/builder.py. N batch, C dimension of a key, K keys in the queue.
  */
-import * as tf from "@tensorflow/tfjs-core";
-import { Stream } from "../util/random.ts";
+import { infoNce } from "../kernels/info_nce/index.ts";
+import { featuresOf } from "../nn/encoders/index.ts";
+import { linear, relu } from "../nn/heads.ts";
+import type { MocoSpec } from "../schema/methods/moco.ts";
+import { normalise } from "./losses/vectors.ts";
+import { type RowMethod, twoViews } from "./method.ts";
 
-/** k = m*k + (1-m)*q over a range of parameters. Batch-norm statistics are not averaged. */
-export function momentumUpdate(k: Float32Array, q: Float32Array, m: number, range: { from: number; to: number }): void {
-  for (let i = range.from; i < range.to; i++) k[i] = m * (k[i] as number) + (1 - m) * (q[i] as number);
-}
+const headOf = ({ head, dim, encoder }: MocoSpec) =>
+  head === "mlp" ? [linear(featuresOf(encoder)), relu, linear(dim)] : [linear(dim)];
 
-/** Rows to unit length. f32[N,C] -> f32[N,C] */
-export function normalise(x: tf.Tensor): tf.Tensor {
-  return tf.div(x, tf.maximum(tf.norm(x, 2, 1, true), 1e-12));
-}
+export const moco: RowMethod<MocoSpec> = {
+  couples: "rows",
+  networks: (spec) => ({
+    query: { prefix: "module.encoder_q.", heads: { fc: headOf(spec) } },
+    // k_params = m*k_params + (1-m)*q_params, with the queries' weights of before this step
+    key: {
+      prefix: "module.encoder_k.",
+      heads: { fc: headOf(spec) },
+      follows: { momentum: () => spec.momentum, when: "before" },
+    },
+  }),
+  views: twoViews,
+  directions: ({ symmetric }) => (symmetric ? 2 : 1),
 
-/**
- * FIFO ring for any K >= N: keys f32[N,C] of images `ids` over the oldest rows of queue f32[K,C].
- * Returns the new pointer.
- */
-export function enqueue(
-  queue: { keys: Float32Array; ids: Int32Array },
-  keys: Float32Array,
-  ids: Int32Array,
-  pointer: number,
-): number {
-  const capacity = queue.ids.length;
-  const dim = queue.keys.length / capacity;
-  const untilEnd = Math.min(ids.length, capacity - pointer);
-  queue.keys.set(keys.subarray(0, untilEnd * dim), pointer * dim);
-  queue.keys.set(keys.subarray(untilEnd * dim), 0);
-  queue.ids.set(ids.subarray(0, untilEnd), pointer);
-  queue.ids.set(ids.subarray(untilEnd), 0);
-  return (pointer + ids.length) % capacity;
-}
+  // k = normalise(f_k(x_k[shuffle]))[unshuffle], no gradient
+  targets: {
+    network: "key",
+    shuffled: ({ shuffle }) => shuffle,
+    dim: ({ dim }) => dim,
+    of(unit) {
+      const key = unit.network("key");
+      return normalise(key.head("fc", key.backbone(unit.views))); // [n,C]
+    },
+  },
 
-/** The queue before the first step: random unit vectors, f32[K,C]. */
-export function initQueue(queue: Float32Array, dim: number, seed: number): void {
-  for (let row = 0; row * dim < queue.length; row++) {
-    const random = new Stream(seed, "queue", row);
-    const vector = queue.subarray(row * dim, (row + 1) * dim);
-    let norm = 0;
-    for (let i = 0; i < dim; i++) {
-      vector[i] = random.normal();
-      norm += (vector[i] as number) ** 2;
-    }
-    for (let i = 0; i < dim; i++) vector[i] = (vector[i] as number) / Math.sqrt(norm);
-  }
-}
+  // loss = CE([q.k, q.queue] / T, 0)
+  loss(unit) {
+    const { temperature, maskSameImage } = unit.spec;
+    const query = unit.network("query");
+    const q = normalise(query.head("fc", query.backbone(unit.views))); // [n,C]
+    const queue = unit.ring("queue"); // [K,C]
+    const images = maskSameImage ? { ids: unit.ids(), queueIds: queue.ids } : undefined;
+    return infoNce(q, unit.targets(), queue.rows, temperature, images); // logits [n,1+K]
+  },
 
-/**
- * Which batch positions each split encodes: split s takes s, s+S, s+2S, ... (interleaved, as the CIFAR demo's
- * SplitBatchNorm views its batch), of the batch itself for queries and of a permutation of it for keys.
- */
-export function splitPositions(order: ArrayLike<number>, split: number, splits: number): number[] {
-  const positions: number[] = [];
-  for (let i = split; i < order.length; i += splits) positions.push(order[i] as number);
-  return positions;
-}
+  // dequeue and enqueue, after the logits
+  rings: ({ queueSize, dim }) => ({
+    queue: {
+      rows: queueSize,
+      dim,
+      names: { rows: "module.queue", ids: "queue_ids", pointer: "module.queue_ptr" },
+    },
+  }),
+};

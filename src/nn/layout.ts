@@ -6,6 +6,9 @@ export type Init =
   | { kind: "uniform"; bound: number }
   | { kind: "constant"; value: number };
 
+/** How the axes of a tensor in memory become PyTorch's: HWIO -> OIHW, [in, out] -> [out, in], or as they are. */
+export type Axes = "conv" | "linear" | "plain";
+
 export interface Entry {
   /** PyTorch's name: `layer1.0.conv1.weight`. */
   readonly name: string;
@@ -15,6 +18,11 @@ export interface Entry {
   /** In floats. */
   readonly offset: number;
   readonly init: Init;
+  readonly axes: Axes;
+  /** Weights are decayed and scaled by LARS; biases and the gains of norms are neither. */
+  readonly decay: boolean;
+  /** The part of the network that it belongs to: `backbone`, or the name of a head. */
+  readonly part: string;
 }
 
 export class Layout {
@@ -22,10 +30,16 @@ export class Layout {
   size = 0;
   private readonly byName = new Map<string, Entry>();
 
-  add(name: string, shape: readonly number[], init: Init): void {
+  /** @throws where the name is taken. */
+  add(
+    name: string,
+    shape: readonly number[],
+    init: Init,
+    { part, axes, decay = true }: { part: string; axes: Axes; decay?: boolean },
+  ): void {
     if (this.byName.has(name)) throw new Error(`two tensors are named ${name}`);
     const size = shape.reduce((a, b) => a * b, 1);
-    const entry: Entry = { name, shape, size, offset: this.size, init };
+    const entry: Entry = { name, shape, size, offset: this.size, init, axes, decay, part };
     this.entries.push(entry);
     this.byName.set(name, entry);
     this.size += size;
@@ -55,17 +69,20 @@ export class Layout {
   }
 }
 
-/**
- * Memory order <-> PyTorch order. 4-D: HWIO <-> OIHW. 2-D: [in, out] <-> [out, in]. Others are the same.
- * `toTorch` gives the values in PyTorch's order, `fromTorch` the reverse.
- */
-export function torchShape(shape: readonly number[]): number[] {
-  if (shape.length === 4) return [shape[3], shape[2], shape[0], shape[1]] as number[];
-  return shape.length === 2 ? [...shape].reverse() : [...shape];
+/** A tensor's shape in memory, and what its axes are. */
+export interface Oriented {
+  readonly shape: readonly number[];
+  readonly axes: Axes;
 }
 
-function reorder(shape: readonly number[], visit: (memory: number, torch: number) => void): void {
-  const [h, w, i, o] = shape.length === 4 ? shape : [1, 1, ...shape];
+/** The shape in PyTorch's order of axes. */
+export function torchShape({ shape, axes }: Oriented): number[] {
+  if (axes === "conv") return [shape[3], shape[2], shape[0], shape[1]] as number[];
+  return axes === "linear" ? [...shape].reverse() : [...shape];
+}
+
+function reorder({ shape, axes }: Oriented, visit: (memory: number, torch: number) => void): void {
+  const [h, w, i, o] = axes === "conv" ? shape : [1, 1, ...shape];
   const [H, W, I, O] = [h, w, i, o] as [number, number, number, number];
   let memory = 0;
   for (let a = 0; a < H; a++) {
@@ -77,25 +94,27 @@ function reorder(shape: readonly number[], visit: (memory: number, torch: number
   }
 }
 
-export function toTorch(shape: readonly number[], values: Float32Array): Float32Array {
-  return permuted(shape, values, (out, memory, torch) => {
+/** Values in memory order -> values in PyTorch's order. */
+export function toTorch(of: Oriented, values: Float32Array): Float32Array {
+  return permuted(of, values, (out, memory, torch) => {
     out[torch] = values[memory] as number;
   });
 }
 
-export function fromTorch(shape: readonly number[], values: Float32Array): Float32Array {
-  return permuted(shape, values, (out, memory, torch) => {
+/** Values in PyTorch's order -> values in memory order. */
+export function fromTorch(of: Oriented, values: Float32Array): Float32Array {
+  return permuted(of, values, (out, memory, torch) => {
     out[memory] = values[torch] as number;
   });
 }
 
 function permuted(
-  shape: readonly number[],
+  of: Oriented,
   values: Float32Array,
   place: (out: Float32Array, memory: number, torch: number) => void,
 ): Float32Array {
-  if (shape.length !== 4 && shape.length !== 2) return values.slice();
+  if (of.axes === "plain") return values.slice();
   const out = new Float32Array(values.length);
-  reorder(shape, (memory, torch) => place(out, memory, torch));
+  reorder(of, (memory, torch) => place(out, memory, torch));
   return out;
 }

@@ -1,11 +1,12 @@
 /**
- * The backbone of a ResNet as ONNX (opset 13, NCHW): convolution, batch norm by running statistics, ReLU, pooling.
+ * An encoder as ONNX (opset 13, NCHW): the operations of `ops.ts` as nodes of a graph, batch norm by running statistics.
  * Only what is written here of the format's protobuf is declared; field numbers are onnx.proto's.
  */
 import protobuf from "protobufjs";
 import type { EncoderSpec } from "../schema/pretrain.ts";
 import type { StoredTensor } from "../store/safetensors.ts";
-import { architectures } from "./encoders/resnet.ts";
+import { encode, featuresOf } from "./encoders/index.ts";
+import type { Ops } from "./ops.ts";
 
 const { root } = protobuf.parse(
   `
@@ -39,103 +40,53 @@ interface NodeProto {
   attribute: { name: string; type: number; f?: number; i?: number; ints?: number[] }[];
 }
 
-/** Collects nodes; every method adds one and returns the name of its output. Weights are referred to by name. */
-class GraphBuilder {
-  readonly nodes: NodeProto[] = [];
+const ints = (name: string, ...values: number[]) => ({ name, type: ATTRIBUTE_INTS, ints: values });
 
-  private add(op_type: string, name: string, input: string[], attribute: NodeProto["attribute"] = []): string {
-    this.nodes.push({ op_type, name, input, output: [name], attribute });
-    return name;
-  }
-
-  private static ints(name: string, ...ints: number[]) {
-    return { name, type: ATTRIBUTE_INTS, ints };
-  }
-
-  conv(name: string, x: string, size: number, stride: number): string {
-    const pad = (size - 1) / 2;
-    return this.add(
-      "Conv",
-      `${name}:out`,
-      [x, `${name}.weight`],
-      [
-        GraphBuilder.ints("kernel_shape", size, size),
-        GraphBuilder.ints("strides", stride, stride),
-        GraphBuilder.ints("pads", pad, pad, pad, pad),
-      ],
-    );
-  }
-
-  norm(name: string, x: string): string {
-    const inputs = ["weight", "bias", "running_mean", "running_var"].map((part) => `${name}.${part}`);
-    const epsilon = { name: "epsilon", type: ATTRIBUTE_FLOAT, f: 1e-5 };
-    return this.add("BatchNormalization", `${name}:out`, [x, ...inputs], [epsilon]);
-  }
-
-  relu(name: string, x: string): string {
-    return this.add("Relu", `${name}:relu`, [x]);
-  }
-
-  sum(name: string, a: string, b: string): string {
-    return this.add("Add", `${name}:sum`, [a, b]);
-  }
-
-  maxPool(x: string): string {
-    return this.add(
-      "MaxPool",
-      "maxpool:out",
-      [x],
-      [
-        GraphBuilder.ints("kernel_shape", 3, 3),
-        GraphBuilder.ints("strides", 2, 2),
-        GraphBuilder.ints("pads", 1, 1, 1, 1),
-      ],
-    );
-  }
-
-  /** Mean over height and width: [N,C,H,W] -> [N,C] */
-  mean(x: string): string {
-    return this.add(
-      "ReduceMean",
-      "features",
-      [x],
-      [GraphBuilder.ints("axes", 2, 3), { name: "keepdims", type: ATTRIBUTE_INT, i: 0 }],
-    );
-  }
-}
-
-/** The same walk as `buildEncoder`, in ONNX's operators. */
-function backbone(graph: GraphBuilder, spec: EncoderSpec): string {
-  const { blocks, expansion } = architectures[spec.arch];
-  const small = spec.stem === "cifar";
-  let x = graph.relu("bn1", graph.norm("bn1", graph.conv("conv1", "images", small ? 3 : 7, small ? 1 : 2)));
-  if (!small) x = graph.maxPool(x);
-  let from = spec.width;
-  blocks.forEach((count, stage) => {
-    const width = spec.width * 2 ** stage;
-    for (let i = 0; i < count; i++) {
-      const name = `layer${stage + 1}.${i}`;
-      const stride = stage > 0 && i === 0 ? 2 : 1;
-      const unit = (n: number, input: string, size: number, step: number) =>
-        graph.norm(`${name}.bn${n}`, graph.conv(`${name}.conv${n}`, input, size, step));
-      const active = (n: number, input: string) => graph.relu(`${name}.bn${n}`, input);
-      const inner =
-        expansion === 4
-          ? unit(3, active(2, unit(2, active(1, unit(1, x, 1, 1)), 3, stride)), 1, 1)
-          : unit(2, active(1, unit(1, x, 3, stride)), 3, 1);
-      const changes = from !== width * expansion || stride !== 1;
-      const skip = changes ? graph.norm(`${name}.downsample.1`, graph.conv(`${name}.downsample.0`, x, 1, stride)) : x;
-      x = graph.relu(name, graph.sum(name, inner, skip));
-      from = width * expansion;
-    }
-  });
-  return graph.mean(x);
+/** Collects nodes: a value is the name of an output, a weight is referred to by its own name. */
+function graph(nodes: NodeProto[]): Ops<string> {
+  const add = (op_type: string, output: string, input: string[], attribute: NodeProto["attribute"] = []): string => {
+    nodes.push({ op_type, name: output, input, output: [output], attribute });
+    return output;
+  };
+  return {
+    conv(name, x, { size, stride }) {
+      const pad = (size - 1) / 2;
+      const shape = [
+        ints("kernel_shape", size, size),
+        ints("strides", stride, stride),
+        ints("pads", pad, pad, pad, pad),
+      ];
+      return add("Conv", `${name}:out`, [x, `${name}.weight`], shape);
+    },
+    norm(name, x, { relu = false, affine = true, residual }) {
+      if (!affine) throw new Error(`ONNX: ${name} has no gain and bias to write`); // of heads, which are not exported
+      const inputs = ["weight", "bias", "running_mean", "running_var"].map((part) => `${name}.${part}`);
+      const epsilon = { name: "epsilon", type: ATTRIBUTE_FLOAT, f: 1e-5 };
+      let y = add("BatchNormalization", `${name}:out`, [x, ...inputs], [epsilon]);
+      if (residual) y = add("Add", `${name}:sum`, [y, residual()]);
+      return relu ? add("Relu", `${name}:relu`, [y]) : y;
+    },
+    linear: (name, x, { bias }) =>
+      add(
+        "Gemm",
+        `${name}:out`,
+        [x, `${name}.weight`, ...(bias ? [`${name}.bias`] : [])],
+        [{ name: "transB", type: ATTRIBUTE_INT, i: 1 }],
+      ),
+    relu: (name, x) => add("Relu", `${name}:relu`, [x]),
+    maxPool: (x) =>
+      add("MaxPool", "maxpool:out", [x], [ints("kernel_shape", 3, 3), ints("strides", 2, 2), ints("pads", 1, 1, 1, 1)]),
+    meanPlaces: (x) =>
+      add("ReduceMean", "features", [x], [ints("axes", 2, 3), { name: "keepdims", type: ATTRIBUTE_INT, i: 0 }]),
+    block: (x, layers) => layers(x),
+  };
 }
 
 /** Input `images` f32[N,C,H,W] (normalised), output `features` f32[N,F]. `tensors`: the backbone, in PyTorch's layout. */
 export function encodeOnnx(spec: EncoderSpec, tensors: ReadonlyMap<string, StoredTensor>): Uint8Array {
-  const graph = new GraphBuilder();
-  const output = backbone(graph, spec);
+  const nodes: NodeProto[] = [];
+  const channels = tensors.get("conv1.weight")?.shape[1] as number;
+  const output = encode(graph(nodes), spec, channels, "images");
   const initializer = [...tensors]
     .filter(([name]) => !name.endsWith("num_batches_tracked"))
     .map(([name, { shape, data }]) => {
@@ -146,18 +97,16 @@ export function encodeOnnx(spec: EncoderSpec, tensors: ReadonlyMap<string, Store
     const dim = dims.map((d) => (typeof d === "string" ? { dim_param: d } : { dim_value: d }));
     return { name, type: { tensor_type: { elem_type: FLOAT, shape: { dim } } } };
   };
-  const channels = tensors.get("conv1.weight")?.shape[1] as number;
-  const features = spec.width * 8 * architectures[spec.arch].expansion;
   const model = {
     ir_version: IR_VERSION,
     producer_name: "mocod",
     opset_import: [{ domain: "", version: OPSET }],
     graph: {
       name: spec.arch,
-      node: graph.nodes,
+      node: nodes,
       initializer,
       input: [value("images", ["N", channels, "H", "W"])],
-      output: [value(output, ["N", features])],
+      output: [value(output, ["N", featuresOf(spec)])],
     },
   };
   return Model.encode(Model.fromObject(model)).finish();

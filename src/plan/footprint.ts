@@ -5,18 +5,26 @@
  */
 import { HEAP_LIMIT, type HeapRecord } from "../backend/heap.ts";
 import { tooLarge } from "../engine/advice.ts";
-import { directionsOf, encoderOf, gradientSlots, unitsOf } from "../engine/state.ts";
+import type { Tapes } from "../engine/open.ts";
+import { type Phase, phasesOf } from "../engine/phases.ts";
+import { Networks, ringsOf, slotsOf, threadsFor } from "../engine/state.ts";
+import { directionsOf, unitsOf } from "../engine/units.ts";
+import { methodOf } from "../methods/index.ts";
 import { optimisers } from "../optim/optimiser.ts";
-import { type PretrainSpec, strideOf } from "../schema/pretrain.ts";
+import { strideOf, type TrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
-import { rehearse } from "./rehearsal.ts";
+import { fillRows, noiseStep, rehearse } from "./rehearsal.ts";
 
 /** Bytes. */
 export interface Footprint {
-  /** Parameters, momenta, gradients, queue: shared by the threads. */
+  /** Parameters, momenta, gradients, rings: shared by the threads. */
   state: number;
   /** The WASM heap of each thread. */
   thread: number;
+  /** Threads; more than compute at a time where batch norm spans the splits. */
+  threads: number;
+  /** Of a loss over the whole batch: whether the forward passes stay in memory until it is known. */
+  tapes: Tapes;
   /** A checkpoint while it is written. */
   checkpoint: number;
   /** The program itself: Bun, libraries, compiled code. */
@@ -34,43 +42,81 @@ const SAMPLES = [2, 4] as const;
 
 const bytesOf = (shape: number) => shape * 4;
 
-function stateBytes(spec: PretrainSpec, channels: number, threads: number) {
-  const { params, stats } = encoderOf(spec, channels);
-  const units = unitsOf(spec);
-  const saved = params.size * (optimisers[spec.optimizer.algorithm].second ? 4 : 3);
-  const queue = spec.queueSize * (spec.dim + 1);
-  const gradients = params.size * (1 + gradientSlots(params.size, units, threads));
+function stateBytes(spec: TrainSpec, channels: number, threads: number) {
+  const networks = new Networks(spec, channels);
+  const trained = networks.get(networks.trained).params.size;
+  const params = networks.names.reduce((sum, name) => sum + networks.get(name).params.size, 0);
+  const stats = networks.names.reduce((sum, name) => sum + networks.get(name).stats.size, 0);
+  const saved = params + trained * (optimisers[spec.optimizer.algorithm].second ? 2 : 1);
+  const rings = Object.values(ringsOf(spec)).reduce((sum, { rows, dim }) => sum + rows * (dim + 1), 0);
+  const gradients = trained * (1 + slotsOf(spec, trained, threads));
   return {
-    state: bytesOf(saved + queue + gradients + stats.size * (2 + 2 * units)),
+    state: bytesOf(saved + rings + gradients + stats * (1 + unitsOf(spec))),
     // The snapshot, the file, and as much again in tensors of PyTorch's layout before they are collected.
-    checkpoint: 3 * bytesOf(saved + queue),
+    checkpoint: 3 * bytesOf(saved + rings),
   };
 }
 
+/** Phases in which a thread works on units, and so its heap grows with them. */
+const ofUnits: readonly Phase[] = ["targets", "rows", "couple", "learn"];
+
 /** Peak bytes in use in one thread's heap. Takes a second or a few: it trains on two and on four images. */
-async function heapOf(spec: PretrainSpec, channels: number): Promise<number> {
-  const [small, large] = (await Promise.all(SAMPLES.map((n) => recordStep(spec, channels, n)))) as [
-    ...[HeapRecord, HeapRecord],
-  ];
-  return peakOf(small, large, spec.batchSize / spec.splits);
+async function heapOf(spec: TrainSpec, channels: number, threads: number, tapes: Tapes): Promise<number> {
+  const [small, large] = await Promise.all([
+    recordStep(spec, channels, SAMPLES[0], tapes),
+    recordStep(spec, channels, SAMPLES[1], tapes),
+  ]);
+  const images = spec.batchSize / spec.splits;
+  const peak = peakOf(small.all, large.all, images);
+  if (methodOf(spec).couples === "rows") return peak;
+  const couple = await recordCouple(spec, channels);
+  // One unit of each direction was recorded; a thread that keeps tapes has those of all of its units.
+  const unit = playBack(small.rows, large.rows, images).live / directionsOf(spec);
+  const more = tapes === "kept" ? Math.ceil(unitsOf(spec) / threads) - directionsOf(spec) : 0;
+  return Math.max(peak + Math.max(0, more) * unit, unit * (tapes === "kept" ? more + directionsOf(spec) : 0) + couple);
 }
 
-/** What one thread's heap goes through for the keys and the queries of a split of `n` images. */
-export async function recordStep(spec: PretrainSpec, channels: number, n: number): Promise<HeapRecord> {
-  const one: PretrainSpec = { ...spec, batchSize: n, splits: 1 };
-  return rehearse(one, channels, 1, async ({ model, pool, pixels }) => {
-    // Every key is of image 0, which is in the batch: so a mask, where one is asked for, is made.
-    model.state.queueIds.fill(0);
-    await pool.run({ kind: "heap" });
-    await pool.run({ kind: "keys", epoch: 0, pixels });
-    await pool.run({ kind: "queries", epoch: 0, pixels, from: 0, to: Math.min(model.slots, directionsOf(one)) });
-    const [record] = (await pool.run({ kind: "heap" })) as [HeapRecord];
-    return record;
+/** What one thread's heap goes through for a split of `n` images in every direction: up to the rows, and in all. */
+export async function recordStep(
+  spec: TrainSpec,
+  channels: number,
+  n: number,
+  tapes: Tapes = "recomputed",
+): Promise<{ rows: HeapRecord; all: HeapRecord }> {
+  const one = { ...spec, batchSize: n, splits: 1 } as TrainSpec;
+  return rehearse(one, channels, 1, tapes, async ({ model, engine, pixels }) => {
+    // Every target in a ring is of image 0, which is in the batch: so a mask, where one is asked for, is made.
+    for (const block of Object.values(model.state)) if (block instanceof Int32Array) block.fill(0);
+    const step = noiseStep(pixels, 0, Object.keys(ringsOf(one)), model.networks.followers);
+    const phases = phasesOf(methodOf(one)).filter((phase) => ofUnits.includes(phase));
+    const record = async (some: readonly Phase[]): Promise<HeapRecord> => {
+      await engine.pool.run({ kind: "heap" });
+      for (const phase of some) await engine.run(phase, step);
+      return ((await engine.pool.run({ kind: "heap" })) as [HeapRecord])[0];
+    };
+    const before = phases.slice(0, phases.indexOf("rows") + 1);
+    const rows = await record(before);
+    for (const phase of phases.slice(before.length)) await engine.run(phase, step);
+    return { rows, all: await record(phases) };
+  });
+}
+
+/** Peak bytes of a loss over the whole batch, at its own size. */
+async function recordCouple(spec: TrainSpec, channels: number): Promise<number> {
+  const small = { ...spec, encoder: { ...spec.encoder, arch: "resnet10", width: 4 } } as TrainSpec;
+  return rehearse(small, channels, 1, "recomputed", async ({ model, engine }) => {
+    fillRows(model);
+    await engine.pool.run({ kind: "heap" });
+    await engine.pool.run({ kind: "couple" });
+    const [record] = (await engine.pool.run({ kind: "heap" })) as [HeapRecord];
+    return playBack(record, record, SAMPLES[0]).peak;
   });
 }
 
 /** The records of 2 and of 4 images, played back for `n`. Throws where they are not of one sequence. */
-export function peakOf(small: HeapRecord, large: HeapRecord, n: number): number {
+export const peakOf = (small: HeapRecord, large: HeapRecord, n: number): number => playBack(small, large, n).peak;
+
+function playBack(small: HeapRecord, large: HeapRecord, n: number): { peak: number; live: number } {
   if (small.length !== large.length) {
     throw new Error(`footprint: ${small.length} events of the heap for 2 images, ${large.length} for 4`);
   }
@@ -86,56 +132,91 @@ export function peakOf(small: HeapRecord, large: HeapRecord, n: number): number 
       peak = Math.max(peak, live);
     }
   }
-  return peak;
+  return { peak, live };
 }
 
-export async function footprint(spec: PretrainSpec, channels: number, threads: number): Promise<Footprint> {
-  const { state, checkpoint } = stateBytes(spec, channels, threads);
-  const thread = BETWEEN * (await heapOf(spec, channels));
-  const program = PROGRAM.base + PROGRAM.publisher + threads * PROGRAM.thread;
-  return { state, thread, checkpoint, program, total: state + threads * thread + checkpoint + program };
-}
-
-/** Of the process beside a GPU that computes. */
-export function hostFootprint(spec: PretrainSpec, channels: number): Footprint {
-  const { state, checkpoint } = stateBytes(spec, channels, 1);
-  const program = PROGRAM.base + PROGRAM.publisher + PROGRAM.thread;
-  return { state, thread: 0, checkpoint, program, total: state + checkpoint + program };
-}
-
-/**
- * Throws UserError where the run cannot have the memory that it will take. Where it plainly can, this costs nothing: the
- * exact answer takes a second or a few.
- */
-export async function expectMemory(
-  spec: PretrainSpec,
+/** Tapes are kept where that fits into the memory that is free, with a fifth of it to spare. */
+export async function footprint(
+  spec: TrainSpec,
   channels: number,
   threads: number,
   available = process.availableMemory(),
-): Promise<void> {
-  const { params } = encoderOf(spec, channels);
+): Promise<Footprint> {
+  const { state, checkpoint } = stateBytes(spec, channels, threads);
+  const all = threadsFor(spec, threads);
+  const program = PROGRAM.base + PROGRAM.publisher + all * PROGRAM.thread;
+  const of = async (tapes: Tapes): Promise<Footprint> => {
+    const thread = BETWEEN * (await heapOf(spec, channels, all, tapes));
+    return {
+      state,
+      thread,
+      threads: all,
+      tapes,
+      checkpoint,
+      program,
+      total: state + all * thread + checkpoint + program,
+    };
+  };
+  if (methodOf(spec).couples === "batch") {
+    const kept = await of("kept");
+    if (kept.thread < 0.8 * HEAP_LIMIT && kept.total < 0.8 * available) return kept;
+  }
+  return of("recomputed");
+}
+
+/** Of the process beside a GPU that computes. */
+export function hostFootprint(spec: TrainSpec, channels: number): Footprint {
+  const { state, checkpoint } = stateBytes(spec, channels, 1);
+  const program = PROGRAM.base + PROGRAM.publisher + PROGRAM.thread;
+  return {
+    state,
+    thread: 0,
+    threads: 1,
+    tapes: "kept",
+    checkpoint,
+    program,
+    total: state + checkpoint + program,
+  };
+}
+
+/**
+ * Whether tapes are kept. Throws UserError where the run cannot have the memory that it will take. Where it plainly can,
+ * this costs nothing: the exact answer takes a second or a few.
+ */
+export async function expectMemory(
+  spec: TrainSpec,
+  channels: number,
+  threads: number,
+  available = process.availableMemory(),
+): Promise<Tapes> {
+  const networks = new Networks(spec, channels);
+  const { params } = networks.get(networks.trained);
   const side = (spec.augmentation.size * 8) / strideOf(spec.encoder);
+  const method = methodOf(spec);
+  const coupled = method.couples === "batch";
+  const all = threadsFor(spec, threads);
+  const units = coupled ? Math.ceil(unitsOf(spec) / all) : 1;
+  const images = spec.batchSize / spec.splits;
   // Above what any ResNet here takes: ten times its parameters, 120 activations of the first stage for an image.
-  const activations = (spec.batchSize / spec.splits) * 120 * side * side * spec.encoder.width;
-  const logits = (spec.batchSize / spec.splits + 3 * spec.dim) * spec.queueSize;
-  const most = bytesOf(10 * params.size + activations + logits);
+  const activations = units * images * 120 * side * side * spec.encoder.width;
+  const rings = Object.values(ringsOf(spec)).reduce((sum, { rows, dim }) => sum + (images + 3 * dim) * rows, 0);
+  const rows = coupled ? Object.values(method.rows(spec)).reduce((sum, { dim }) => sum + dim * dim, 0) : 0;
+  const pairs = coupled ? (2 * spec.batchSize) ** 2 : 0;
+  const most = bytesOf(10 * params.size + activations + rings + 8 * (rows + pairs));
   const { state } = stateBytes(spec, channels, threads);
-  if (most < HEAP_LIMIT / 2 && 2 * state + threads * most < available / 2) return;
-  expectFit(spec, threads, await footprint(spec, channels, threads), available);
+  if (most < HEAP_LIMIT / 2 && 2 * state + all * most < available / 2) return coupled ? "kept" : "recomputed";
+  const needed = await footprint(spec, channels, threads, available);
+  expectFit(spec, needed, available);
+  return needed.tapes;
 }
 
 /** Throws UserError where what is needed is more than WASM or the machine has. */
-export function expectFit(
-  spec: PretrainSpec,
-  threads: number,
-  needed: Footprint,
-  available = process.availableMemory(),
-): void {
+export function expectFit(spec: TrainSpec, needed: Footprint, available = process.availableMemory()): void {
   if (needed.thread > HEAP_LIMIT) {
     throw new UserError(tooLarge(spec, `${gigabytes(needed.thread)} are needed, WASM has ${gigabytes(HEAP_LIMIT)}`));
   }
   if (needed.total > available) {
-    const parts = `${gigabytes(needed.total)} are needed, ${gigabytes(needed.thread)} of them for each of ${threads} threads`;
+    const parts = `${gigabytes(needed.total)} are needed, ${gigabytes(needed.thread)} of them for each of ${needed.threads} threads`;
     throw new UserError(
       `${tooLarge(spec, `${parts}; ${gigabytes(available)} are free`)}; or run with fewer threads (MOCOD_THREADS)`,
     );

@@ -4,17 +4,19 @@ import { agreed, chooseDevice } from "../backend/choose.ts";
 import { partition } from "../data/index.ts";
 import { datasetSize } from "../data/size.ts";
 import type { DataContext } from "../data/types.ts";
-import type { Computing } from "../engine/engine.ts";
-import { gpuEngine } from "../engine/open.ts";
-import { unitsOf } from "../engine/state.ts";
-import type { Task } from "../engine/threads/tasks.ts";
+import type { Computing, Engine } from "../engine/engine.ts";
+import { gpuEngine, type Tapes } from "../engine/open.ts";
+import { type Phase, phasesOf } from "../engine/phases.ts";
+import { type Model, ringsOf, threadsFor } from "../engine/state.ts";
+import { directionsOf, unitsOf } from "../engine/units.ts";
 import { openDevice } from "../kernels/index.ts";
+import { methodOf } from "../methods/index.ts";
 import { lint } from "../schema/lint.ts";
 import type { Plan } from "../schema/plan.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 import { expectFit, type Footprint, footprint, hostFootprint } from "./footprint.ts";
-import { dealNoise, rehearse } from "./rehearsal.ts";
+import { dealNoise, fillRows, noiseStep, rehearse } from "./rehearsal.ts";
 
 /** Seconds of repetition: compilers of JavaScript and WASM need some before a step is as fast as it will be. */
 const WARM_UP = 4;
@@ -45,7 +47,7 @@ export async function estimate(
 export async function plan(spec: PretrainSpec, computing: Computing, context: DataContext): Promise<Plan> {
   const { threads } = computing;
   const size = await datasetSize(spec.dataset, context);
-  const parts = partition({ count: size.images } as never, spec.monitor.holdout, spec.dataset.images, spec.seed);
+  const parts = partition(size.images, spec.monitor.holdout, spec.dataset.images, spec.seed);
   const images = parts.train.length;
   if (images < spec.batchSize) {
     throw new UserError(`spec.batchSize: the dataset leaves ${images} images to train on, got ${spec.batchSize}`);
@@ -69,8 +71,32 @@ export async function plan(spec: PretrainSpec, computing: Computing, context: Da
 
 async function onThreads(spec: PretrainSpec, channels: number, threads: number): Promise<Estimate> {
   const memory = await footprint(spec, channels, threads);
-  expectFit(spec, threads, memory);
-  return { device: "wasm", memory: { ...memory, gpu: 0 }, passes: 1, ...(await timeStep(spec, channels, threads)) };
+  expectFit(spec, memory);
+  const times = await timeStep(spec, channels, threads, memory.tapes);
+  return { device: "wasm", memory: { ...memory, gpu: 0 }, passes: 1, ...times };
+}
+
+async function seconds(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
+}
+
+/** Embeds the whole batch of a model. */
+function embedBatch(model: Model, engine: Engine, pixels: Uint8Array): Promise<void> {
+  const { spec, buffers, trained } = model;
+  const shared = (length: number) => new SharedArrayBuffer(4 * length);
+  const indices = new Int32Array(shared(spec.batchSize)).map((_, i) => i);
+  return engine.embed({
+    kind: "embed",
+    what: "backbone",
+    size: spec.augmentation.size,
+    look: { kind: "centre", share: 1 },
+    pixels,
+    places: buffers.places,
+    indices,
+    out: new Float32Array(shared(spec.batchSize * trained.features)),
+  });
 }
 
 /** Steps of the whole batch, of noise, as the run will do them. */
@@ -83,15 +109,11 @@ async function onGpu(
   const grey = Array(channels).fill(0.5) as number[];
   const { model, engine } = await gpuEngine(spec, { channels, mean: grey, std: grey }, found, context);
   try {
-    const pixels = dealNoise(model, spec, channels);
-    const seconds = async (work: () => Promise<unknown>) => {
-      const start = performance.now();
-      await work();
-      return (performance.now() - start) / 1000;
-    };
+    const pixels = dealNoise(model, channels);
+    const rings = Object.keys(ringsOf(spec));
     const train = async (count: number) => {
       for (let step = 0; step < count; step++) {
-        await engine.train({ step, epoch: 0, pixels, lr: 1e-9, queuePointer: 0 });
+        await engine.train(noiseStep(pixels, step, rings, model.networks.followers));
       }
       await engine.settle();
     };
@@ -99,19 +121,8 @@ async function onGpu(
     const few = await seconds(() => train(1));
     const count = Math.max(1, Math.min(100, Math.round(WARM_UP / few)));
     const step = (await seconds(() => train(count))) / count;
-    const { batchSize } = spec;
-    const indices = Int32Array.from({ length: batchSize }, (_, i) => i);
-    const { places } = model.buffers;
-    const out = new Float32Array(batchSize * model.encoder.features);
-    const task = {
-      kind: "embed",
-      what: "backbone",
-      size: spec.augmentation.size,
-      look: { kind: "centre", share: 1 },
-    } as const;
-    const embed = () => engine.embed({ ...task, pixels, places, indices, out });
-    await embed();
-    const image = (await seconds(embed)) / batchSize;
+    await embedBatch(model, engine, pixels);
+    const image = (await seconds(() => embedBatch(model, engine, pixels))) / spec.batchSize;
     const memory = { ...hostFootprint(spec, channels), gpu: await engine.memory() };
     return { device: engine.device, memory, passes: engine.passes, step, image };
   } finally {
@@ -119,37 +130,53 @@ async function onGpu(
   }
 }
 
-/** Seconds of a step, and of the key encoder for one image: one split a thread at a time, of real size. */
-async function timeStep(spec: PretrainSpec, channels: number, threads: number) {
-  const busy = Math.min(threads, unitsOf(spec));
-  const part: PretrainSpec = {
-    ...spec,
-    splits: busy,
-    batchSize: (spec.batchSize / spec.splits) * busy,
-    symmetric: false,
-  };
-  return rehearse(part, channels, threads, async ({ pool, pixels }) => {
-    const timed = async (task: Task) => {
-      const start = performance.now();
-      await pool.run(task);
-      return (performance.now() - start) / 1000;
-    };
-    const laps: { keys: number; queries: number; rest: number }[] = [];
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+
+/** Seconds of a step, and of the encoder for one image: a few splits of real size, as many as keep the threads busy. */
+async function timeStep(spec: PretrainSpec, channels: number, threads: number, tapes: Tapes) {
+  const directions = directionsOf(spec);
+  const meets = threadsFor(spec, threads) !== threads;
+  const splits = meets ? spec.splits : Math.min(spec.splits, Math.ceil(threads / directions));
+  const part = { ...spec, splits, batchSize: (spec.batchSize / spec.splits) * splits } as PretrainSpec;
+  const rounds = (of: PretrainSpec) => Math.ceil(unitsOf(of) / threads);
+  const method = methodOf(spec);
+  // What does not grow with the batch, or is not linear in it.
+  const apart: readonly Phase[] = ["follow before", "update", "follow after", "couple", "remember"];
+  const timed = await rehearse(part, channels, threads, tapes, async ({ model, engine, pixels }) => {
+    const rings = Object.keys(ringsOf(part));
+    const laps: { units: number; rest: number; embed: number }[] = [];
     for (let spent = 0; laps.length < 3 || (spent < WARM_UP && laps.length < 200); ) {
-      const keys = await timed({ kind: "keys", epoch: 0, pixels });
-      const queries = await timed({ kind: "queries", epoch: 0, pixels, from: 0, to: busy });
-      const reduce = await timed({ kind: "reduce", from: 0, to: busy });
-      const rest = (await timed({ kind: "momentum" })) + (await timed({ kind: "update", lr: 1e-9, step: laps.length }));
-      laps.push({ keys, queries: queries + reduce, rest });
-      spent += keys + queries + reduce + rest;
+      const step = noiseStep(pixels, laps.length, rings, model.networks.followers);
+      let [units, rest] = [0, 0];
+      for (const phase of phasesOf(method)) {
+        const time = await seconds(() => engine.run(phase, step));
+        if (!apart.includes(phase)) units += time;
+        else if (phase !== "couple") rest += time;
+      }
+      const embed = await seconds(() => embedBatch(model, engine, pixels));
+      laps.push({ units, rest, embed });
+      spent += units + rest + embed;
     }
     const settled = laps.slice(Math.floor(laps.length / 2));
-    const median = (of: (lap: (typeof laps)[number]) => number) =>
-      settled.map(of).sort((a, b) => a - b)[Math.floor(settled.length / 2)] as number;
-    const rounds = Math.ceil(unitsOf(spec) / busy);
     return {
-      step: rounds * median((lap) => lap.keys + lap.queries) + median((lap) => lap.rest),
-      image: median((lap) => lap.keys) / part.batchSize,
+      units: median(settled.map(({ units }) => units)),
+      rest: median(settled.map(({ rest }) => rest)),
+      image: median(settled.map(({ embed }) => embed)) / part.batchSize,
     };
+  });
+  const couple = method.couples === "batch" ? await timeCouple(spec, channels) : 0;
+  const scale = meets ? 1 : rounds(spec) / rounds(part);
+  return { step: scale * timed.units + timed.rest + couple, image: timed.image };
+}
+
+/** Seconds of a loss over the whole batch, at its own size. */
+async function timeCouple(spec: PretrainSpec, channels: number): Promise<number> {
+  const small = { ...spec, encoder: { ...spec.encoder, arch: "resnet10", width: 4 } } as PretrainSpec;
+  return rehearse(small, channels, 1, "recomputed", async ({ model, engine }) => {
+    fillRows(model);
+    const laps: number[] = [];
+    for (let i = 0; i < 3; i++) laps.push(await seconds(() => engine.pool.run({ kind: "couple" })));
+    return median(laps);
   });
 }

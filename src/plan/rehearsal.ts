@@ -1,48 +1,67 @@
 /** A model and its threads on images that are not there: to find out what a step takes without a dataset. */
 import { PLACE } from "../data/source.ts";
 import { sharedBytes } from "../data/types.ts";
-import { createModel, directionsOf, type Model } from "../engine/state.ts";
-import { Pool } from "../engine/threads/pool.ts";
-import type { PretrainSpec } from "../schema/pretrain.ts";
+import { type Tapes, threadsEngine } from "../engine/open.ts";
+import type { Model } from "../engine/state.ts";
+import type { Threads } from "../engine/threads/threads.ts";
+import { inOrder } from "../engine/units.ts";
+import type { TrainSpec } from "../schema/pretrain.ts";
 
 export interface Rehearsal {
   readonly model: Model;
-  readonly pool: Pool;
+  readonly engine: Threads;
   /** What the places of the batch point into. */
   readonly pixels: Uint8Array<SharedArrayBuffer>;
 }
 
 /** Fills a model's batch with noise of the views' own size; gives what its places point into. */
-export function dealNoise({ buffers }: Model, spec: PretrainSpec, channels: number): Uint8Array<SharedArrayBuffer> {
+export function dealNoise({ buffers, spec }: Model, channels: number): Uint8Array<SharedArrayBuffer> {
   const side = spec.augmentation.size;
   const bytes = side * side * channels;
   const pixels = sharedBytes(spec.batchSize * bytes);
   for (let i = 0; i < pixels.length; i++) pixels[i] = Math.imul(i, 2654435761) >>> 24;
-  for (let i = 0; i < spec.batchSize; i++) {
+  for (const i of inOrder(spec.batchSize)) {
     buffers.places.set([i * bytes, side, side], i * PLACE);
     buffers.batch[i] = i;
-    for (let direction = 0; direction < directionsOf(spec); direction++) {
-      buffers.shuffle[direction * spec.batchSize + i] = i;
-    }
   }
+  for (let i = 0; i < buffers.order.length; i++) buffers.order[i] = i % spec.batchSize;
   return pixels;
 }
 
 /** Deals a batch of noise, and runs `use` over threads of WASM, which end with it. */
 export async function rehearse<T>(
-  spec: PretrainSpec,
+  spec: TrainSpec,
   channels: number,
   threads: number,
+  tapes: Tapes,
   use: (rehearsal: Rehearsal) => Promise<T>,
 ): Promise<T> {
-  const model = createModel(spec, channels, threads);
-  const { state, buffers, slots } = model;
-  const pixels = dealNoise(model, spec, channels);
   const grey = Array(channels).fill(0.5) as number[];
-  const pool = await Pool.open({ spec, state, buffers, slots, channels, mean: grey, std: grey, threads });
+  const { model, engine } = await threadsEngine(spec, { channels, mean: grey, std: grey }, threads, tapes);
   try {
-    return await use({ model, pool, pixels });
+    return await use({ model, engine, pixels: dealNoise(model, channels) });
   } finally {
-    pool.close();
+    engine.close();
   }
 }
+
+/** Fills the rows that a loss over the whole batch needs. */
+export function fillRows({ buffers }: Model): void {
+  for (const rows of Object.values(buffers.rows)) for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i);
+}
+
+/** A step of noise. */
+export const noiseStep = (
+  pixels: Uint8Array,
+  step: number,
+  rings: readonly string[],
+  followers: readonly string[],
+) => ({
+  step,
+  epoch: 0,
+  pixels,
+  lr: 1e-9,
+  scale: undefined,
+  averages: Object.fromEntries(followers.map((name) => [name, 0.99])),
+  pointers: Object.fromEntries(rings.map((name) => [name, 0])),
+});

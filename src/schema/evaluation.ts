@@ -21,7 +21,17 @@ const validation = z
   .max(0.5)
   .default(0.1)
   .describe("share of the training images on which a setting is chosen where several are given");
-const encoder = z.enum(["query", "key"]).default("query").describe("which of the two encoders");
+/** Of a run's networks: the one that the loss trains, or its moving average where the method keeps one. */
+export type WhichEncoder = "trained" | "average";
+/** `query` and `key` are what MoCo calls them, and what earlier specs say. */
+export const encoderNames = ["trained", "average", "query", "key"] as const;
+export const whichEncoder = (name: (typeof encoderNames)[number]): WhichEncoder =>
+  name === "key" || name === "average" ? "average" : "trained";
+const encoder = z
+  .enum(encoderNames)
+  .default("trained")
+  .transform(whichEncoder)
+  .describe("trained: the network that the loss trains; average: its moving average, where the method keeps one");
 const checkpoint = z
   .union([
     z.enum(["last", "best"]),
@@ -138,7 +148,7 @@ export type ExportFormat = (typeof exportFormats)[number];
 /** An encoder as a file for PyTorch or ONNX. */
 export const exportSpec = z.strictObject({
   from,
-  encoder: encoder.describe("which of the two encoders; `moco` writes both"),
+  encoder: encoder.describe("trained, or its moving average; `moco` writes both"),
   checkpoint,
   format: z.enum(exportFormats).default("torchvision").describe("torchvision and moco: safetensors with their names"),
 });

@@ -1,20 +1,27 @@
 /** What may change when a run goes on as another one, or for longer. */
 import { type FieldError, type ForkSource, parseSpec, SpecError, valueAt } from "./job.ts";
 import { merge } from "./merge.ts";
-import type { PretrainSpec } from "./pretrain.ts";
+import { type PretrainSpec, schemaOf } from "./pretrain.ts";
 
-/** The shapes of everything that a checkpoint holds. */
-const shapes = ["encoder", "head", "dim", "queueSize"];
+/** Of every method: what decides the shapes of what a checkpoint holds. */
+const shapes = ["method", "encoder"];
 /** And what gives a step its number, its images and its optimiser. */
-const counted = ["dataset", "batchSize", "symmetric", "optimizer.algorithm", "monitor.holdout"];
-const fixed: Record<ForkSource["keep"], readonly string[]> = { weights: shapes, state: [...shapes, ...counted] };
+const counted = ["dataset", "batchSize", "optimizer.algorithm", "monitor.holdout"];
+
+/** Fields that a fork may not change. Methods of one algorithm, as MoCo v1 and v2, count as one. */
+function fixed({ method }: PretrainSpec, keep: ForkSource["keep"]): string[] {
+  const schema = schemaOf(method);
+  const state = keep === "state" ? [...counted, ...schema.counted] : [];
+  return [...shapes, ...schema.shapes, ...state];
+}
 
 /** The source's spec with `changes`. Throws SpecError that names every field which may not change. */
 export function forkSpec(source: PretrainSpec, changes: object, keep: ForkSource["keep"]): PretrainSpec {
   const spec = parseSpec("pretrain", merge(source, changes));
-  const errors = fixed[keep].flatMap((path): FieldError[] => {
+  const errors = fixed(source, keep).flatMap((path): FieldError[] => {
     const [was, is] = [source, spec].map((of) => valueAt(of, path.split(".")));
     if (JSON.stringify(was) === JSON.stringify(is)) return [];
+    if (path === "method" && schemaOf(source.method) === schemaOf(spec.method)) return [];
     const allowed = `${JSON.stringify(was)}, as in the run that is forked with its ${keep}`;
     return [{ field: `spec.${path}`, got: is, allowed }];
   });

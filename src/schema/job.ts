@@ -17,7 +17,7 @@ import {
 import type { JobStatus } from "./life.ts";
 import { merge } from "./merge.ts";
 import { type PresetName, presets } from "./presets.ts";
-import { type PretrainSpec, pretrainSpec } from "./pretrain.ts";
+import { type MethodName, methodNames, methodsWith, type PretrainSpec, pretrainSpec } from "./pretrain.ts";
 import type { JobType } from "./types.ts";
 
 export { finalStatuses, type JobStatus, jobStatuses } from "./life.ts";
@@ -60,6 +60,9 @@ export const schemas = {
   export: exportSpec,
 } satisfies Record<JobType, z.ZodType>;
 
+/** The method of a spec that names none. */
+const DEFAULT_METHOD: MethodName = "moco-v2";
+
 function completed(type: JobType, spec: unknown): unknown {
   if (typeof spec !== "object" || spec === null) return spec;
   if (type === "linear-probe") {
@@ -71,9 +74,11 @@ function completed(type: JobType, spec: unknown): unknown {
   if (typeof preset !== "string" || !(preset in presets)) {
     throw new SpecError([{ field: "spec.preset", got: preset, allowed: Object.keys(presets).join(", ") }]);
   }
-  // A method that there is not is left for the schema to name.
-  const method = rest.method === "moco-v1" ? "moco-v1" : "moco-v2";
-  return merge(presets[preset as PresetName][method], rest);
+  const known = methodNames.includes(rest.method as MethodName);
+  // An unknown method is left for the schema to name.
+  return known || rest.method === undefined
+    ? merge(presets[preset as PresetName][known ? (rest.method as MethodName) : DEFAULT_METHOD], rest)
+    : rest;
 }
 
 export function valueAt(value: unknown, path: PropertyKey[]): unknown {
@@ -88,11 +93,17 @@ export function fieldErrors(prefix: string, value: unknown, issues: readonly z.c
       return issue.keys.map((key) => ({
         field: field([...issue.path, key]),
         got: valueAt(value, [...issue.path, key]),
-        allowed: "no such field",
+        allowed: noSuchField(issue.path, key),
       }));
     }
     return [{ field: field(issue.path), got: valueAt(value, issue.path), allowed: allowedBy(issue) }];
   });
+}
+
+/** A field of another method is a likely slip, so its methods are named. */
+function noSuchField(path: PropertyKey[], key: string): string {
+  const methods = path.length === 0 ? methodsWith(key) : [];
+  return methods.length > 0 ? `no such field of this method; ${methods.join(", ")} have it` : "no such field";
 }
 
 function allowedBy(issue: z.core.$ZodIssue): string {
@@ -103,6 +114,8 @@ function allowedBy(issue: z.core.$ZodIssue): string {
       return `${issue.inclusive ? "at most" : "less than"} ${issue.maximum}`;
     case "invalid_value":
       return issue.values.map(String).join(", ");
+    case "invalid_union":
+      return "discriminator" in issue && issue.discriminator === "method" ? methodNames.join(", ") : issue.message;
     case "invalid_type":
       return issue.expected;
     default:

@@ -1,7 +1,8 @@
 /** What is measured at the end of an epoch: never on a test image, always in evaluation mode. */
-import { type Spread, spreadOf } from "../evaluate/health.ts";
+import { spreadOf } from "../evaluate/health.ts";
 import { knn } from "../evaluate/knn.ts";
 import type { Layout } from "../nn/layout.ts";
+import type { Spread } from "../schema/verdict.ts";
 import type { Session } from "./session.ts";
 import { dimensionOf, embed, labelled } from "./session.ts";
 
@@ -16,7 +17,7 @@ export async function watch(session: Session): Promise<Watched> {
   const { dataset, parts, spec } = session;
   if (parts.holdout.length < 2) return { knn: null, spread: null };
   const projections = await embed(session, dataset.train, parts.holdout.slice(0, 1024), { what: "projection" });
-  const spread = spreadOf(projections, spec.dim);
+  const spread = spreadOf(projections, dimensionOf(session, { what: "projection" }));
   if (!dataset.train.labels) return { knn: null, spread };
   const embedding = { what: spec.monitor.features };
   const bank = await labelled(session, dataset.train, parts.train.slice(0, spec.monitor.bank), embedding);

@@ -1,21 +1,23 @@
 /** The pretraining loop. State is one value: init -> file -> state is exact, so resuming is the normal path. */
 
 import type { Computing } from "../engine/engine.ts";
-import { type Position, type StepMetrics, startEpoch, startPosition, type TrainState } from "../engine/state.ts";
-import { judge, type Verdict } from "../evaluate/verdict.ts";
+import { figuresOf, type Position, type StepMetrics, startEpoch, startPosition } from "../engine/metrics.ts";
+import { ringsOf, type TrainState } from "../engine/state.ts";
 import { learningRate } from "../optim/schedule.ts";
 import { expectMemory } from "../plan/footprint.ts";
 import { lint } from "../schema/lint.ts";
-import type { PretrainSpec } from "../schema/pretrain.ts";
+import { type PretrainSpec, schemaOf } from "../schema/pretrain.ts";
+import type { Verdict } from "../schema/verdict.ts";
 import type { CheckpointRecord, RunStore } from "../store/run_store.ts";
 import { openBatches } from "./batches.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
-import { queueAge, queueDrift, type Trainer, trainStep } from "./moco_step.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
 import { Publisher } from "./publisher.ts";
 import { DivergedError, type Outcome, type Reporter } from "./reporter.ts";
+import { gaugeRings } from "./rings.ts";
 import { expectBatch, openSession, type Session } from "./session.ts";
 import { beginFrom, readStart } from "./start.ts";
+import { type Trainer, trainStep } from "./step.ts";
 
 /**
  * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is
@@ -49,12 +51,12 @@ export async function pretrain(
   report: Reporter,
   longStepMs = LONG_STEP_MS,
 ): Promise<PretrainOutcome> {
-  const session = await openSession(spec, { threads, device, context: report });
+  const tapes = (channels: number) => expectMemory(spec, channels, threads);
+  const session = await openSession(spec, { threads, device, context: report, tapes });
   let publisher: Publisher | undefined;
   try {
     expectBatch(session, spec.batchSize);
     const { channels } = session.dataset.train;
-    if (session.engine.device === "wasm") await expectMemory(spec, channels, threads);
     report.warnings?.(lint(spec, session.parts.train.length).map(({ message }) => message));
     const found = await restore(session, store, report.log);
     await store.tidy(found.record?.step ?? 0);
@@ -62,7 +64,7 @@ export async function pretrain(
       { storeUrl: store.blobs.url, runId: store.id, spec, channels },
       report.permit ?? (async () => undefined),
     );
-    return await new Run(session, publisher, report, found, longStepMs).loop();
+    return await new Run(spec, session, publisher, report, found, longStepMs).loop();
   } finally {
     publisher?.close();
     session.engine.close();
@@ -76,15 +78,15 @@ interface Found {
 }
 
 /** Puts the last good checkpoint, or what the run was forked from, into the session's model. */
-async function restore({ spec, model, engine }: Session, store: RunStore, log: Reporter["log"]): Promise<Found> {
-  const { encoder, state } = model;
+async function restore({ model, engine }: Session, store: RunStore, log: Reporter["log"]): Promise<Found> {
+  const { spec } = model;
   const found = await store.goodCheckpoint("last", log);
   const start = found ? undefined : await readStart(store);
   const position = found
-    ? restoreCheckpoint(found.bytes, found.record.file, spec, encoder, state)
+    ? restoreCheckpoint(found.bytes, found.record.file, model)
     : start
-      ? beginFrom(start, spec, model)
-      : startPosition();
+      ? beginFrom(start, model)
+      : startPosition(spec, Object.keys(ringsOf(spec)));
   if (start) log(`starting from ${start.from.id} after step ${start.from.step}, its ${start.keep}`);
   if (position.passes) engine.passes = position.passes;
   engine.load();
@@ -94,7 +96,6 @@ async function restore({ spec, model, engine }: Session, store: RunStore, log: R
 /** One life of a run: from its last checkpoint to its end, or to where it is stopped. */
 class Run {
   private readonly trainer: Trainer;
-  private readonly spec: PretrainSpec;
   private readonly steps: number;
   private readonly position: Position;
   private readonly startStep: number;
@@ -110,14 +111,14 @@ class Run {
   private verdict: Verdict | undefined;
 
   constructor(
+    private readonly spec: PretrainSpec,
     private readonly session: Session,
     private readonly publisher: Publisher,
     private readonly report: Reporter,
     found: Found,
     private readonly longStepMs: number,
   ) {
-    const { spec, model, engine, dataset, parts } = session;
-    this.spec = spec;
+    const { model, engine, dataset, parts } = session;
     this.trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
     this.steps = this.trainer.batches.stepsPerEpoch * spec.epochs;
     this.position = found.position;
@@ -184,7 +185,7 @@ class Run {
       this.before = { position: structuredClone(position), state };
     }
     const startedAt = performance.now();
-    const step = trainStep(this.trainer, this.spec, position);
+    const step = trainStep(this.trainer, position);
     if (this.before && report.stopping) {
       const givenUp = await Promise.race([step.then(() => false), report.stopping.then(() => true)]);
       if (givenUp) return false;
@@ -206,10 +207,11 @@ class Run {
     const { sums, series } = this.position;
     for (const step of metrics) {
       this.known++;
-      if (!Number.isFinite(step.loss)) throw new DivergedError(this.advice(step.loss));
-      this.loss = step.loss;
-      series.push([step.loss, step.top1, step.positive, step.negative]);
-      for (const name of Object.keys(sums) as (keyof StepMetrics)[]) sums[name] += step[name];
+      const { loss } = step as { loss: number };
+      if (!Number.isFinite(loss)) throw new DivergedError(this.advice(loss));
+      this.loss = loss;
+      series.push(figuresOf(this.spec).map((name) => step[name] as number));
+      for (const name of Object.keys(sums)) sums[name] = (sums[name] as number) + (step[name] as number);
     }
   }
 
@@ -236,30 +238,30 @@ class Run {
     this.trainMs += performance.now() - before;
     const lines = this.stepLines(epoch);
     const due = everyEpochs > 0 && ((epoch + 1) % everyEpochs === 0 || epoch + 1 === spec.epochs);
-    const gradient = gradientNorms(session.model.encoder.params, session.model.buffers.gradient);
-    const drift = due ? await queueDrift(this.trainer, spec, position) : null;
+    const gradient = gradientNorms(session.model.trained.params, session.model.buffers.gradient);
+    const rings = await gaugeRings(this.trainer, position, due);
     if (due) this.watched = await watch(session);
-    const mean = Object.fromEntries(
-      Object.entries(position.sums).map(([name, sum]) => [name, sum / stepsPerEpoch]),
-    ) as unknown as StepMetrics;
-    this.loss = mean.loss;
+    const mean = Object.fromEntries(Object.entries(position.sums).map(([name, sum]) => [name, sum / stepsPerEpoch]));
+    const { loss, ...metricsOfStep } = mean as Record<string, number> & { loss: number };
+    this.loss = loss;
     const { knn, spread } = due ? this.watched : { knn: null, spread: null };
     const { step, untrainedKnn } = position;
-    this.verdict = judge(spec, { step, ...mean, knn, spread, untrainedKnn });
+    const evidence = { step, loss, metrics: metricsOfStep, knn, spread, untrainedKnn };
+    this.verdict = schemaOf(spec.method).judge(spec, evidence);
     const metrics = {
       epoch: epoch + 1,
       step,
       ...mean,
-      // Of unit vectors: the mean squared distance of a query and its key (Wang and Isola 2020, eq. 3).
-      alignment: 2 - 2 * mean.positive,
+      // Of unit vectors: the mean squared distance of a positive pair (Wang and Isola 2020, eq. 3).
+      ...("positive" in mean ? { alignment: 2 - 2 * (mean.positive as number) } : {}),
       lr: learningRate(spec.optimizer, (step - 1) / stepsPerEpoch, spec.epochs),
       gradient,
-      queue: { ...queueAge(spec, step), drift },
+      ...rings,
       knn,
       spread,
       verdict: this.verdict.state,
     };
-    startEpoch(position);
+    startEpoch(position, spec);
     const steps = { epoch: epoch + 1, lines };
     const last = epoch + 1 === spec.epochs;
     if (last || (epoch + 1) % spec.checkpoint.everyEpochs === 0) await this.save(epoch + 1, { metrics, steps }, knn);
@@ -272,10 +274,11 @@ class Run {
     const { spec, position } = this;
     const { stepsPerEpoch } = this.trainer.batches;
     const first = position.step - position.series.length;
-    return position.series.map(([loss, top1, positive, negative], i) => ({
+    const names = figuresOf(spec);
+    return position.series.map((figures, i) => ({
       epoch: epoch + 1,
       step: first + i + 1,
-      ...{ loss, top1, positive, negative },
+      ...Object.fromEntries(names.map((name, figure) => [name, figures[figure]])),
       lr: learningRate(spec.optimizer, (first + i) / stepsPerEpoch, spec.epochs),
     }));
   }

@@ -3,7 +3,8 @@
  * snapshot. Before each file becomes visible the thread asks for leave, which only the run's owner has.
  */
 
-import { bytesOfState, type Position, snapshot, type TrainState } from "../engine/state.ts";
+import type { Position } from "../engine/metrics.ts";
+import { bytesOfState, snapshot, type TrainState } from "../engine/state.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { FencedError, StoreError } from "../store/errors.ts";
 import type { CheckpointRecord, Permit } from "../store/run_store.ts";

@@ -1,6 +1,6 @@
 /** The thread of `Publisher`. */
 
-import { encoderOf } from "../engine/state.ts";
+import { Networks } from "../engine/state.ts";
 import { FencedError } from "../store/errors.ts";
 import { openBlobs } from "../store/open_blobs.ts";
 import { RunStore } from "../store/run_store.ts";
@@ -17,6 +17,7 @@ let run: RunStore | undefined;
 let answer: ((refused: string | undefined) => void) | undefined;
 let last: Promise<void> = Promise.resolve();
 let failed = false;
+let networks: Networks | undefined;
 /** Of the last encoded checkpoint, for the next one. */
 let memory: Uint8Array | undefined;
 
@@ -35,7 +36,8 @@ async function publish({ metrics, steps, checkpoint }: Publication): Promise<voi
   if (!checkpoint) return send({ kind: "published", record: undefined, state: undefined });
   const { of, position, state } = checkpoint;
   const { spec, channels } = init;
-  const bytes = encodeCheckpoint(spec, encoderOf(spec, channels), state, position, memory);
+  networks ??= new Networks(spec, channels);
+  const bytes = encodeCheckpoint({ spec, networks, state }, position, memory);
   if (bytes.buffer !== memory?.buffer) memory = new Uint8Array(bytes.buffer);
   const record = await run.writeCheckpoint(of, bytes, spec.checkpoint);
   send({ kind: "published", record, state });

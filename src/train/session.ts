@@ -5,16 +5,16 @@ import { openSource, PLACE } from "../data/source.ts";
 import { type DataContext, type Dataset, type Images, isHeld } from "../data/types.ts";
 import type { Look } from "../data/view.ts";
 import type { Computing, Engine } from "../engine/engine.ts";
-import { openEngine } from "../engine/open.ts";
+import { openEngine, type Tapes } from "../engine/open.ts";
 import type { Model } from "../engine/state.ts";
 import type { Features } from "../engine/threads/tasks.ts";
 import type { Labelled } from "../evaluate/knn.ts";
 import type { DatasetSpec } from "../schema/dataset.ts";
-import type { PretrainSpec } from "../schema/pretrain.ts";
+import type { TrainSpec } from "../schema/pretrain.ts";
 import { FileError, UserError } from "../util/errors.ts";
 
 export interface Session {
-  readonly spec: PretrainSpec;
+  readonly spec: TrainSpec;
   readonly dataset: Dataset;
   readonly model: Model;
   readonly engine: Engine;
@@ -28,9 +28,11 @@ export interface SessionOptions extends Computing {
   readonly context: DataContext;
   /** The images; unset: those of the spec. */
   readonly dataset?: DatasetSpec | undefined;
+  /** Asked on WASM, for images of so many channels; unset: tapes are recomputed. */
+  readonly tapes?: (channels: number) => Promise<Tapes>;
 }
 
-export async function openSession(spec: PretrainSpec, options: SessionOptions): Promise<Session> {
+export async function openSession(spec: TrainSpec, options: SessionOptions): Promise<Session> {
   const { context } = options;
   const given = options.dataset ?? spec.dataset;
   return sessionOver(spec, await loadDataset(given, context), given.images, options);
@@ -38,14 +40,21 @@ export async function openSession(spec: PretrainSpec, options: SessionOptions): 
 
 /** The same over a dataset that is loaded already: fine-tuning has another head on the same images. */
 export async function sessionOver(
-  spec: PretrainSpec,
+  spec: TrainSpec,
   dataset: Dataset,
   images: number | undefined,
   options: SessionOptions,
 ): Promise<Session> {
   const { train, mean, std } = dataset;
-  const parts = partition(train, spec.monitor.holdout, images, spec.seed);
-  const { model, engine } = await openEngine(spec, { channels: train.channels, mean, std }, options, options.context);
+  const parts = partition(train.count, spec.monitor.holdout, images, spec.seed);
+  const { tapes } = options;
+  const { model, engine } = await openEngine(
+    spec,
+    { channels: train.channels, mean, std },
+    options,
+    options.context,
+    tapes && (() => tapes(train.channels)),
+  );
   const { alive = () => undefined } = options.context;
   return { spec, dataset, model, engine, parts, alive };
 }
@@ -72,8 +81,9 @@ const groupSize = (images: Images) => (isHeld(images) ? 8192 : 256);
 
 /** Dimension of the features of `embedding`. */
 export function dimensionOf({ model, spec }: Session, { what, size = spec.augmentation.size }: Embedding): number {
-  if (what === "backbone") return model.encoder.features;
-  return what === "projection" ? spec.dim : size * size * model.encoder.channels;
+  const { features, dim, channels } = model.trained;
+  if (what === "backbone") return features;
+  return what === "projection" ? dim : size * size * channels;
 }
 
 /** Features of the query encoder, as it is now, for some images. f32[N, F] */

@@ -1,8 +1,8 @@
 /** What a forked run begins with: a checkpoint of another run, copied into its own folder. */
 
-import { createModel, type Model, type Position, startPosition } from "../engine/state.ts";
+import { type Position, startPosition } from "../engine/metrics.ts";
+import { blockNames, initRings, type Model, ringsOf } from "../engine/state.ts";
 import type { ForkSource } from "../schema/job.ts";
-import type { PretrainSpec } from "../schema/pretrain.ts";
 import { sha256 } from "../store/files.ts";
 import { type RunStore, START_FILE, type Start } from "../store/run_store.ts";
 import { FileError } from "../util/errors.ts";
@@ -18,17 +18,14 @@ export async function readStart(store: RunStore): Promise<(ForkSource & { bytes:
 }
 
 /**
- * `state`: everything, and the run goes on behind that step with its own settings. `weights`: both encoders; optimiser,
- * queue and steps are new.
+ * `state`: everything, and the run continues after that step with its own settings. `weights`: all networks; optimiser, rings
+ * and steps are new.
  */
-export function beginFrom(start: ForkSource & { bytes: Uint8Array }, spec: PretrainSpec, model: Model): Position {
-  const { encoder, state } = model;
-  const position = restoreCheckpoint(start.bytes, START_FILE, spec, encoder, state);
+export function beginFrom(start: ForkSource & { bytes: Uint8Array }, model: Model): Position {
+  const position = restoreCheckpoint(start.bytes, START_FILE, model);
   if (start.keep === "state") return position;
-  const fresh = createModel(spec, encoder.channels, 1).state;
-  state.velocity.fill(0);
-  state.second.fill(0);
-  state.queue.set(fresh.queue);
-  state.queueIds.set(fresh.queueIds);
-  return startPosition();
+  const { spec, state } = model;
+  for (const name of [blockNames.first, blockNames.second]) state[name]?.fill(0);
+  initRings(spec, state);
+  return startPosition(spec, Object.keys(ringsOf(spec)));
 }

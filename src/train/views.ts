@@ -6,6 +6,7 @@ import type { Dataset, Images } from "../data/types.ts";
 import { type Look, lookRow, ROW } from "../data/view.ts";
 import { augment } from "../kernels/augment/index.ts";
 import { openDevice } from "../kernels/index.ts";
+import { methodOf } from "../methods/index.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 
@@ -50,7 +51,7 @@ export async function spriteSheet(images: Images, indices: Int32Array, columns: 
 }
 
 /**
- * A PNG: one line for each image and epoch, in it the image as evaluation sees it, its query view, its key view.
+ * A PNG: one line for each image and epoch, in it the image as evaluation sees it, then its views.
  * `images` count among those that the run trains on, in the dataset's own numbering. Throws UserError for one that
  * there is not.
  */
@@ -64,11 +65,13 @@ export async function contactSheet(
   const { count, channels } = dataset.train;
   const beyond = images.find((image) => image >= count);
   if (beyond !== undefined) throw new UserError(`--image: ${dataset.name} has images 0 to ${count - 1}, got ${beyond}`);
-  const { holdout } = partition(dataset.train, spec.monitor.holdout, spec.dataset.images, spec.seed);
+  const { holdout } = partition(dataset.train.count, spec.monitor.holdout, spec.dataset.images, spec.seed);
   const { size } = spec.augmentation;
   const looks = (epoch: number): Look[] => [
     { kind: "centre", share: 1 },
-    ...[0, 1].map((view): Look => ({ kind: "random", seed: spec.seed, epoch, view, spec: spec.augmentation })),
+    ...methodOf(spec)
+      .views(spec)
+      .map((of, view): Look => ({ kind: "random", seed: spec.seed, epoch, view, spec: of })),
   ];
   const scale = Math.max(1, Math.ceil(LEGIBLE / size));
   const side = size * scale;
@@ -82,7 +85,10 @@ export async function contactSheet(
       tiles.push({ input, left: GAP + x * (side + GAP), top: GAP + y * (side + GAP) });
     }
   }
-  const [width, height] = [GAP + 3 * (side + GAP), GAP + lines.length * (side + GAP)];
+  const [width, height] = [
+    GAP + (1 + methodOf(spec).views(spec).length) * (side + GAP),
+    GAP + lines.length * (side + GAP),
+  ];
   const png = await sharp({ create: { width, height, channels: 3, background: "white" } })
     .composite(tiles)
     .png()

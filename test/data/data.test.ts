@@ -242,10 +242,9 @@ test("a tar of images with a folder around it", async () => {
 });
 
 test("held-out, trained and left-over images never overlap", () => {
-  const images = { count: 100 } as never;
-  const { holdout, train } = partition(images, 15, 50, 3);
+  const { holdout, train } = partition(100, 15, 50, 3);
   expect([holdout.length, train.length, new Set([...holdout, ...train]).size]).toEqual([15, 50, 65]);
-  expect(partition(images, 15, 50, 3)).toEqual({ holdout, train });
+  expect(partition(100, 15, 50, 3)).toEqual({ holdout, train });
 });
 
 test("paths of datasets stay within the roots, through links and dots, and what is outside is not told apart", async () => {

@@ -5,15 +5,16 @@ import { type Entry, fromTorch, torchShape } from "../../src/nn/layout.ts";
 /** `fill` of nets.py. */
 export function fill(entries: readonly Entry[], values: Float32Array, salt: number): void {
   const names = entries.map((entry) => entry.name).sort();
-  for (const { name, shape, offset, size } of entries) {
+  for (const entry of entries) {
+    const { name, shape, offset, size } = entry;
     const t = names.indexOf(name);
-    const fanIn = size / (torchShape(shape)[0] as number);
+    const fanIn = size / (torchShape(entry)[0] as number);
     const tensor = Float32Array.from({ length: size }, (_, i) => {
       const w = Math.sin(0.7 * i + 1.3 * t + salt);
       if (shape.length > 1) return w * Math.sqrt(2 / fanIn);
       return name.endsWith("weight") ? 1 + 0.2 * w : 0.1 * w;
     });
-    values.set(fromTorch(shape, tensor), offset);
+    values.set(fromTorch(entry, tensor), offset);
   }
 }
 

@@ -21,17 +21,18 @@ def shrink(net, width, cifar, norm=nn.BatchNorm2d):
     return net
 
 
-def split_batch_norm(splits):
+def split_batch_norm(splits, base=nn.BatchNorm2d):
     """As in the CIFAR-10 demo of facebookresearch/moco: interleaved splits, running statistics averaged."""
 
-    class SplitBatchNorm(nn.BatchNorm2d):
+    class SplitBatchNorm(base):
         def forward(self, x):
             if not self.training:
                 return super().forward(x)
-            n, c, h, w = x.shape
+            n, c, *rest = x.shape
             mean, var = self.running_mean.repeat(splits), self.running_var.repeat(splits)
-            y = F.batch_norm(x.reshape(-1, c * splits, h, w), mean, var, self.weight.repeat(splits),
-                             self.bias.repeat(splits), True, self.momentum, self.eps).view(n, c, h, w)
+            weight, bias = (self.weight.repeat(splits), self.bias.repeat(splits)) if self.affine else (None, None)
+            y = F.batch_norm(x.reshape(-1, c * splits, *rest), mean, var, weight, bias, True, self.momentum,
+                             self.eps).view(n, c, *rest)
             self.running_mean.data.copy_(mean.view(splits, c).mean(0))
             self.running_var.data.copy_(var.view(splits, c).mean(0))
             return y
@@ -39,7 +40,8 @@ def split_batch_norm(splits):
     return SplitBatchNorm
 
 
-ARCHITECTURES = {"resnet18": (BasicBlock, [2, 2, 2, 2]), "resnet50": (Bottleneck, [3, 4, 6, 3])}
+ARCHITECTURES = {"resnet10": (BasicBlock, [1, 1, 1, 1]), "resnet18": (BasicBlock, [2, 2, 2, 2]),
+                 "resnet50": (Bottleneck, [3, 4, 6, 3])}
 
 
 def encoder(width, splits, dim, mlp, arch="resnet18", cifar=True):
@@ -69,11 +71,19 @@ def fill(net, salt):
         p.data.copy_(torch.from_numpy(v.astype(np.float32).astype(np.float64)).view(p.shape))
 
 
-def images(n, side, mean, std):
-    """Pixels: uint8, NHWC, a hash of the index; normalised, NCHW."""
+def pixels(n, side):
+    """uint8, NHWC, a hash of the index."""
     i = np.arange(n * side * side * 3)
-    pixels = ((i * 2654435761 % 2**32) >> 24).astype(np.uint8).reshape(n, side, side, 3)
+    return ((i * 2654435761 % 2**32) >> 24).astype(np.uint8).reshape(n, side, side, 3)
+
+
+def normalised(pixels, mean, std):
+    """NCHW."""
     return torch.from_numpy(((pixels.astype(np.float64) / 255) - mean) / std).permute(0, 3, 1, 2)
+
+
+def images(n, side, mean, std):
+    return normalised(pixels(n, side), mean, std)
 
 
 def save(name, tensors):

@@ -7,8 +7,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
-import { createModel, startPosition } from "../../src/engine/state.ts";
-import { exportCheckpoint } from "../../src/exchange/moco_files.ts";
+import { startPosition } from "../../src/engine/metrics.ts";
+import { createModel, trainedParams, trainedStats } from "../../src/engine/state.ts";
+import { exportCheckpoint } from "../../src/exchange/export.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { encodeNpy } from "../../src/store/npy.ts";
@@ -30,29 +31,30 @@ try {
       ...{ preset: "imagenet", dataset: { kind: "folder", path: "/" }, queueSize: 256 },
       encoder: { arch, stem: "imagenet", width: 64 },
     });
-    const { encoder, state } = createModel(spec, 3, 1);
+    const model = createModel(spec, 3, 1);
+    const { trained } = model;
+    const [params, stats] = [trainedParams(model), trainedStats(model)];
     // Statistics that are not the initial ones, and leave the ReLUs alive.
-    for (const { name, offset, size } of encoder.stats.entries) {
+    for (const { name, offset, size } of trained.stats.entries) {
       const isMean = name.endsWith("running_mean");
-      for (let i = offset; i < offset + size; i++)
-        state.queryStats[i] = (isMean ? 0 : 0.7) + (isMean ? 0.1 : 0.3) * Math.sin(i);
+      for (let i = offset; i < offset + size; i++) stats[i] = (isMean ? 0 : 0.7) + (isMean ? 0.1 : 0.3) * Math.sin(i);
     }
-    const checkpoint = encodeCheckpoint(spec, encoder, state, startPosition());
-    writeFileSync(file("encoder.safetensors"), exportCheckpoint(checkpoint, "x", spec, "torchvision", "query"));
+    const checkpoint = encodeCheckpoint(model, startPosition(spec, ["queue"]));
+    writeFileSync(file("encoder.safetensors"), exportCheckpoint(checkpoint, "x", spec, "torchvision", "trained"));
     const of = (
       values: Float32Array,
       { offset, size, shape }: { offset: number; size: number; shape: readonly number[] },
     ) => tf.tensor(values.subarray(offset, offset + size), [...shape]);
     const features = tf.tidy(() =>
-      encoder.backbone(
+      trained.backbone(
         {
-          param: (name) => of(state.queryParams, encoder.params.get(name)),
-          norm: { mode: "eval", stat: (name) => of(state.queryStats, encoder.stats.get(name)) },
+          param: (name) => of(params, trained.params.get(name)),
+          norm: { mode: "eval", stat: (name) => of(stats, trained.stats.get(name)) },
         },
         tf.tensor4d(pixels, [N, SIDE, SIDE, 3]),
       ),
     );
-    writeFileSync(file("features.npy"), encodeNpy([N, encoder.features], features.dataSync() as Float32Array));
+    writeFileSync(file("features.npy"), encodeNpy([N, trained.features], features.dataSync() as Float32Array));
     features.dispose();
     const script = join(import.meta.dir, "load.py");
     const args = [arch, file("encoder.safetensors"), file("images.npy"), file("features.npy")];

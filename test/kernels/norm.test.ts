@@ -11,6 +11,7 @@ import { tilesOfBlocks } from "../../src/kernels/webgpu/product.ts";
 import { withStatistics } from "../../src/kernels/webgpu/statistics.ts";
 import { type Heard, productsOf } from "../../src/kernels/webgpu/tune.ts";
 import { choiceOf, tuning } from "../../src/kernels/webgpu/tuned.ts";
+import { differentiate } from "../../src/nn/tape.ts";
 import { devices, few, runOn } from "../support/devices.ts";
 import { LONG, relativeError, tidied, wave } from "../support/helpers.ts";
 
@@ -36,7 +37,8 @@ describe.each(devices)("%s", (device) => {
           ] as const;
           const expected = batchNormReference(x, gamma, beta, residual ? res : undefined, relu, 1e-5);
           await tidied(async () => {
-            const inputs = { x: tf.tensor2d(x, [rows, c]), gamma: tf.tensor1d(gamma), beta: tf.tensor1d(beta) };
+            const affine = { gamma: tf.tensor1d(gamma), beta: tf.tensor1d(beta) };
+            const inputs = { x: tf.tensor2d(x, [rows, c]), affine };
             const [y, mean, variance] = batchNormTrain(
               residual ? { ...inputs, residual: tf.tensor2d(res, [rows, c]) } : inputs,
               relu,
@@ -65,8 +67,8 @@ describe.each(devices)("%s", (device) => {
             tf.tensor4d(wave(4 * 128 * 8, 1), [4, 8, 16, 8]),
             tf.tensor4d(wave(9 * 8 * 72, 2), [3, 3, 8, 72]),
           ];
-          const [gamma, beta] = [tf.tensor1d(wave(72, 3)), tf.tensor1d(wave(72, 4))];
-          const normalised = () => batchNormTrain({ x: tf.conv2d(x, f, 1, 1), gamma, beta }, false, 2);
+          const affine = { gamma: tf.tensor1d(wave(72, 3)), beta: tf.tensor1d(wave(72, 4)) };
+          const normalised = () => batchNormTrain({ x: tf.conv2d(x, f, 1, 1), affine }, false, { groups: 2 });
           const read = (all: tf.Tensor[]) => Promise.all(all.map((t) => t.data()));
           const expected = await read(normalised());
           const fused = () => read(withStatistics(2, () => inHalf(false, normalised)));
@@ -132,17 +134,18 @@ describe.each(devices)("%s", (device) => {
         const [x, dy] = [tf.tensor2d(values.x, [groups * rows, c]), tf.tensor2d(values.dy, [groups * rows, c])];
         const [gamma, beta] = [tf.tensor1d(values.gamma), tf.tensor1d(values.beta)];
         const back = (parts: tf.Tensor, dys: tf.Tensor, of: number) =>
-          tf.grads(
-            (a, b, d) =>
-              batchNormTrain({ x: a as tf.Tensor, gamma: b as tf.Tensor, beta: d as tf.Tensor }, true, of)[0],
-          )([parts, gamma, beta], dys) as [tf.Tensor, tf.Tensor, tf.Tensor];
-        const [y, mean, variance] = batchNormTrain({ x, gamma, beta }, true, groups);
+          tf.grads((a, b, d) => {
+            const inputs = { x: a as tf.Tensor, affine: { gamma: b as tf.Tensor, beta: d as tf.Tensor } };
+            return batchNormTrain(inputs, true, { groups: of })[0];
+          })([parts, gamma, beta], dys) as [tf.Tensor, tf.Tensor, tf.Tensor];
+        const affine = { gamma, beta };
+        const [y, mean, variance] = batchNormTrain({ x, affine }, true, { groups });
         const [dx, dgamma, dbeta] = back(x, dy, groups);
         expect(mean.shape).toEqual([groups, c]);
         let [gammas, betas] = [new Float32Array(c), new Float32Array(c)];
         for (let group = 0; group < groups; group++) {
           const part = (t: tf.Tensor) => tf.slice(t, [group * rows, 0], [rows, c]);
-          const [alone, m, v] = batchNormTrain({ x: part(x), gamma, beta }, true);
+          const [alone, m, v] = batchNormTrain({ x: part(x), affine }, true);
           const [dxAlone, g, b] = back(part(x), part(dy), 1);
           expect(relativeError(await part(y).data(), await alone.data())).toBeLessThan(1e-6);
           expect(relativeError(await part(dx).data(), await dxAlone.data())).toBeLessThan(1e-5);
@@ -182,8 +185,8 @@ describe.each(devices)("%s", (device) => {
         tf.tensor(values[name], name === "x" || name === "residual" ? [rows, c] : [c]),
       );
       const grads = tf.grads((...t: tf.Tensor[]) => {
-        const inputs = Object.fromEntries(names.map((name, i) => [name, t[i] as tf.Tensor]));
-        return batchNormTrain(inputs as never, relu)[0];
+        const [x, gamma, beta, added] = t as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor?];
+        return batchNormTrain({ x, affine: { gamma, beta }, ...(added && { residual: added }) }, relu)[0];
       })(tensors, tf.tensor2d(dy, [rows, c]));
       for (const [n, name] of names.entries()) {
         const got = await (grads[n] as tf.Tensor).data();
@@ -196,5 +199,78 @@ describe.each(devices)("%s", (device) => {
         }
       }
     });
+
+    test("without gain and bias: forward as with 1 and 0", async () => {
+      await fc.assert(
+        fc.asyncProperty(shapes, async ({ rows, c, relu, residual }) => {
+          const [x, res] = [wave(rows * c, 1).map((v) => v + 3), wave(rows * c, 4)];
+          const [ones, zeros] = [new Float32Array(c).fill(1), new Float32Array(c)];
+          const expected = batchNormReference(x, ones, zeros, residual ? res : undefined, relu, 1e-5);
+          await tidied(async () => {
+            const added = residual ? { residual: tf.tensor2d(res, [rows, c]) } : {};
+            const inputs = { x: tf.tensor2d(x, [rows, c]), ...added };
+            const [y, mean, variance] = batchNormTrain(inputs, relu);
+            expect(relativeError(await y.data(), expected.y)).toBeLessThan(2e-5);
+            expect(relativeError(await mean.data(), expected.mean)).toBeLessThan(1e-5);
+            expect(relativeError(await variance.data(), expected.variance)).toBeLessThan(1e-5);
+            expect(await batchNormEval(inputs, mean, variance, relu).data()).toEqual(await y.data());
+            const affine = { gamma: tf.tensor1d(ones), beta: tf.tensor1d(zeros) };
+            expect(await batchNormTrain({ ...inputs, affine }, relu)[0].data()).toEqual(await y.data());
+          });
+        }),
+        { numRuns: few(device, 40), seed: 4 },
+      );
+    });
+
+    test.each([
+      [false, false],
+      [true, false],
+      [true, true],
+    ])(
+      "without gain and bias: gradients equal finite differences, and nothing stays (relu %p, residual %p)",
+      async (relu, residual) => {
+        const [rows, c, step] = [300, 11, 1e-5] as const;
+        const [ones, zeros] = [new Float64Array(c).fill(1), new Float64Array(c)];
+        const values = [wave(rows * c, 1), wave(rows * c, 4)].slice(0, residual ? 2 : 1);
+        const dy = wave(rows * c, 5);
+        const loss = ([x, added]: ArrayLike<number>[]) =>
+          batchNormReference(x as ArrayLike<number>, ones, zeros, added, relu, 1e-5).y.reduce(
+            (sum, y, i) => sum + y * (dy[i] as number),
+            0,
+          );
+        const before = tf.memory();
+        const xs = values.map((v) => tf.tensor2d(v, [rows, c]));
+        const seeds = tf.tensor2d(dy, [rows, c]);
+        const taken: tf.Tensor[] = [];
+        const value = differentiate(
+          () => {
+            const [x, added] = xs as [tf.Tensor, tf.Tensor?];
+            const [y] = batchNormTrain({ x, ...(added && { residual: added }) }, relu);
+            return tf.sum(tf.mul(y, seeds)) as tf.Scalar;
+          },
+          xs,
+          (gradient, index) => {
+            expect(taken[index]).toBeUndefined();
+            taken[index] = tf.keep(gradient.clone());
+          },
+        );
+        const expectedLoss = loss(values);
+        expect(Math.abs(((await value.data())[0] as number) / expectedLoss - 1)).toBeLessThan(1e-4);
+        expect(taken).toHaveLength(xs.length);
+        const got = await Promise.all(taken.map((gradient) => gradient.data()));
+        tf.dispose([...xs, seeds, value, ...taken]);
+        expect(tf.memory().numTensors).toBe(before.numTensors);
+        expect(tf.memory().numDataBuffers).toBe(before.numDataBuffers);
+        got.forEach((gradient, n) => {
+          const scale = Math.max(...gradient.map(Math.abs));
+          for (let i = 0; i < gradient.length; i += Math.floor(gradient.length / 60)) {
+            const moved = (by: number) =>
+              loss(values.map((v, m) => (m === n ? Float64Array.from(v, (w, j) => (j === i ? w + by : w)) : v)));
+            const expected = (moved(step) - moved(-step)) / (2 * step);
+            expect(Math.abs((gradient[i] as number) - expected) / scale).toBeLessThan(1e-4);
+          }
+        });
+      },
+    );
   });
 });

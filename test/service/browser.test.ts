@@ -2,8 +2,9 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { centreRow, ROW } from "../../src/data/view.ts";
-import { startPosition } from "../../src/engine/state.ts";
-import { exportCheckpoint } from "../../src/exchange/moco_files.ts";
+import { startPosition } from "../../src/engine/metrics.ts";
+import { trainedStats } from "../../src/engine/state.ts";
+import { exportCheckpoint } from "../../src/exchange/export.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { encodeCheckpoint } from "../../src/train/checkpoint.ts";
 import { embed, openSession } from "../../src/train/session.ts";
@@ -29,10 +30,10 @@ test("a page embeds images with an exported encoder to the features of the servi
   const { model, dataset } = session;
   // Statistics as after training: those of a fresh encoder are 0 and 1, which would hide a mistake.
   const random = new Stream(3, "probe");
-  for (const { name, offset, size } of model.encoder.stats.entries) {
+  const stats = trainedStats(model);
+  for (const { name, offset, size } of model.trained.stats.entries) {
     const isMean = name.endsWith("running_mean");
-    for (let i = 0; i < size; i++)
-      model.state.queryStats[offset + i] = isMean ? random.normal() / 4 : random.uniform(0.5, 2);
+    for (let i = 0; i < size; i++) stats[offset + i] = isMean ? random.normal() / 4 : random.uniform(0.5, 2);
   }
   const { test: images } = dataset;
   if (!images || !("pixels" in images)) throw new Error("the images are not held");
@@ -43,8 +44,8 @@ test("a page embeds images with an exported encoder to the features of the servi
     Int32Array.from({ length: n }, (_, i) => i),
     { what: "backbone" },
   );
-  const checkpoint = encodeCheckpoint(spec, model.encoder, model.state, startPosition());
-  const encoder = exportCheckpoint(checkpoint, "checkpoint", spec, "torchvision", "query");
+  const checkpoint = encodeCheckpoint(model, startPosition(spec, ["queue"]));
+  const encoder = exportCheckpoint(checkpoint, "checkpoint", spec, "torchvision", "trained");
   session.engine.close();
 
   const rows = new Float32Array(n * ROW);
@@ -92,7 +93,7 @@ test("a page embeds images with an exported encoder to the features of the servi
     );
     expect(problems).toEqual([]);
     expect(got.adapter).toContain("swiftshader");
-    expect(got.features.length).toBe(n * model.encoder.features);
+    expect(got.features.length).toBe(n * model.trained.features);
     expect(relativeError(got.features, expected)).toBeLessThan(1e-4);
   } finally {
     await browser.close();

@@ -4,8 +4,8 @@ import { PlatformBrowser } from "@tensorflow/tfjs-core/dist/platforms/platform_b
 import { useDevice } from "../../src/backend/webgpu.ts";
 import { augmentViews } from "../../src/kernels/augment/views.ts";
 import { registerWebgpuKernels } from "../../src/kernels/webgpu/register.ts";
-import { buildEncoder, type Pass } from "../../src/nn/encoders/resnet.ts";
 import { fromTorch, type Layout } from "../../src/nn/layout.ts";
+import { buildNetwork, type Pass } from "../../src/nn/network.ts";
 import type { EncoderSpec } from "../../src/schema/pretrain.ts";
 import { decodeSafetensors } from "../../src/store/safetensors.ts";
 
@@ -34,16 +34,15 @@ async function embed(request: Request): Promise<{ features: number[]; adapter: s
 
   const { n, height, width, channels, size } = request.sizes;
   const file = decodeSafetensors(new Uint8Array(await bytes(request.encoder)), request.encoder);
-  const encoder = buildEncoder(request.spec, channels, "linear", 2);
+  const encoder = buildNetwork(request.spec, channels);
   const tensors = (layout: Layout) =>
     new Map(
-      layout.entries
-        .filter(({ name }) => !name.startsWith("fc."))
-        .map(({ name, shape }) => {
-          const data = file.tensors.get(name)?.data;
-          if (!(data instanceof Float32Array)) throw new Error(`the file holds no ${name}`);
-          return [name, tf.tensor(fromTorch(shape, data), [...shape])];
-        }),
+      layout.entries.map((entry) => {
+        const { name, shape } = entry;
+        const data = file.tensors.get(name)?.data;
+        if (!(data instanceof Float32Array)) throw new Error(`the file holds no ${name}`);
+        return [name, tf.tensor(fromTorch(entry, data), [...shape])];
+      }),
     );
   const [params, stats] = [tensors(encoder.params), tensors(encoder.stats)];
   const pass: Pass = {

@@ -6,9 +6,10 @@ import { knnVotes, topK } from "../../src/evaluate/knn.ts";
 import { LinearClassifier, probeRate } from "../../src/evaluate/linear_probe.ts";
 import { neighboursOf, principalPlane, umapPlane } from "../../src/evaluate/map.ts";
 import { scoreOf } from "../../src/evaluate/score.ts";
-import { type Evidence, judge } from "../../src/evaluate/verdict.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
+import { type MocoSpec, mocoSchema } from "../../src/schema/methods/moco.ts";
+import type { Evidence } from "../../src/schema/verdict.ts";
 import { Stream } from "../../src/util/random.ts";
 import { golden, relativeError } from "../support/helpers.ts";
 
@@ -82,9 +83,12 @@ test("a score counts by class; a class without test images has none", () => {
 });
 
 describe("is my training working?", () => {
-  const spec = parseSpec("pretrain", { preset: "cifar", dataset: { kind: "cifar10" } });
+  const spec = parseSpec("pretrain", { preset: "cifar", dataset: { kind: "cifar10" } }) as MocoSpec;
+  const { judge } = mocoSchema;
+  const measured = { top1: 0.4, positive: 0.8, negative: 0.1 };
+  const accurate = { ...measured, top1: 0.99 };
   const healthy: Evidence = {
-    ...{ step: 1000, loss: 5, top1: 0.4, negative: 0.1, knn: 0.6, untrainedKnn: 0.3 },
+    ...{ step: 1000, loss: 5, metrics: measured, knn: 0.6, untrainedKnn: 0.3 },
     spread: { uniformity: -3, effectiveRank: 60, std: 0.9 },
   };
   test.each([
@@ -92,12 +96,12 @@ describe("is my training working?", () => {
     ["queue warming", { step: 7 }],
     ["at chance", { loss: 8.3 }],
     ["collapsed", { spread: { uniformity: -0.01, effectiveRank: 1.1, std: 0.02 } }],
-    ["collapsed", { negative: 0.99 }],
-    ["leaking", { top1: 0.99, knn: 0.3 }],
+    ["collapsed", { metrics: { ...measured, negative: 0.99 } }],
+    ["leaking", { metrics: accurate, knn: 0.3 }],
     // Accurate, but kNN went along: not a leak.
-    ["learning", { top1: 0.99 }],
+    ["learning", { metrics: accurate }],
     // Nothing to judge by: no labels.
-    ["learning", { top1: 0.99, knn: null, untrainedKnn: null }],
+    ["learning", { metrics: accurate, knn: null, untrainedKnn: null }],
   ] as const)("%s: %p", (state, more) => {
     const verdict = judge(spec, { ...healthy, ...more });
     expect(verdict.state).toBe(state);

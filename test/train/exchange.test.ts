@@ -3,8 +3,10 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
-import { allocateModel, createModel, type Model, startPosition } from "../../src/engine/state.ts";
-import { exportCheckpoint, importMoco } from "../../src/exchange/moco_files.ts";
+import { startPosition } from "../../src/engine/metrics.ts";
+import { allocateModel, createModel, type Model, trainedParams, trainedStats } from "../../src/engine/state.ts";
+import { exportCheckpoint } from "../../src/exchange/export.ts";
+import { importMoco } from "../../src/exchange/import.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
@@ -22,13 +24,14 @@ const [N, SIDE] = [4, 32];
 const pixels = Float32Array.from(hashedPixels(N, SIDE), (v) => (v / 255 - 0.45) / 0.25); // NHWC
 
 /** Features of the query encoder in evaluation mode, by our kernels. */
-function featuresOf({ encoder, state }: Model, channels = 3): Float32Array {
+function featuresOf(model: Model, channels = 3): Float32Array {
+  const { trained } = model;
   const tensor = (values: Float32Array, at: { offset: number; size: number; shape: readonly number[] }) =>
     tf.tensor(values.subarray(at.offset, at.offset + at.size), [...at.shape]);
-  const param = (name: string) => tensor(state.queryParams, encoder.params.get(name));
-  const stat = (name: string) => tensor(state.queryStats, encoder.stats.get(name));
+  const param = (name: string) => tensor(trainedParams(model), trained.params.get(name));
+  const stat = (name: string) => tensor(trainedStats(model), trained.stats.get(name));
   const out = tf.tidy(() =>
-    encoder.backbone({ param, norm: { mode: "eval", stat } }, tf.tensor4d(pixels, [N, SIDE, SIDE, channels])),
+    trained.backbone({ param, norm: { mode: "eval", stat } }, tf.tensor4d(pixels, [N, SIDE, SIDE, channels])),
   );
   return out.dataSync() as Float32Array;
 }
@@ -43,7 +46,7 @@ describe("import of facebookresearch/moco", () => {
       ...{ head: "mlp", dim: 8, queueSize: 24, batchSize: 24 },
     });
     const model = allocateModel(spec, 3, 1);
-    restoreCheckpoint(checkpoint, "x", spec, model.encoder, model.state);
+    restoreCheckpoint(checkpoint, "x", model);
     const expected = golden("checkpoint.safetensors");
     expect(relativeError(featuresOf(model), expected("features"))).toBeLessThan(1e-5);
     const { tensors } = decodeSafetensors(checkpoint, "x");
@@ -53,7 +56,7 @@ describe("import of facebookresearch/moco", () => {
 
   test("what it exports as `moco` comes back as it went", () => {
     const { spec, checkpoint } = importMoco(bytesOf("moco_new.pth.tar"), "x", given);
-    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "query");
+    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "trained");
     const again = importMoco(exported, "again.safetensors", given);
     expect(decodeSafetensors(again.checkpoint, "x").tensors).toEqual(decodeSafetensors(checkpoint, "x").tensors);
   });
@@ -68,7 +71,7 @@ describe("import of facebookresearch/moco", () => {
     expect(() => importMoco(zip.subarray(0, zip.length - 100), "cut.zip", given)).toThrow("cut.zip: is a damaged zip");
 
     const { spec, checkpoint } = importMoco(zip, "x", given);
-    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "query");
+    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "trained");
     const broken = (from: string, to: string) =>
       Buffer.from(Buffer.from(exported).toString("latin1").replace(from, to), "latin1");
     const missing = broken('"module.encoder_q.layer2.0.bn1.bias"', '"module.encoder_q.layer2.0.bn1.bios"');
@@ -82,7 +85,7 @@ describe("import of facebookresearch/moco", () => {
     expect(() => importMoco(misshapen, "m.safetensors", given)).toThrow(
       "m.safetensors: tensor module.encoder_q.layer3.0.conv2.weight: expected shape [16,16,3,3], got [16,12,4,3]",
     );
-    const resnet = exportCheckpoint(checkpoint, "x", spec, "torchvision", "query");
+    const resnet = exportCheckpoint(checkpoint, "x", spec, "torchvision", "trained");
     expect(() => importMoco(resnet, "r.safetensors", given)).toThrow("not a checkpoint of MoCo");
   });
 });
@@ -127,21 +130,21 @@ describe("export", () => {
   const make = (encoder: PretrainSpec["encoder"]) => {
     const spec = parseSpec("pretrain", { preset: "imagenet", ...given, encoder, queueSize: 256 });
     const model = createModel(spec, 3, 1);
-    fill(model.encoder.params.entries, model.state.queryParams, 0);
+    fill(model.trained.params.entries, trainedParams(model), 0);
     // Statistics that are not the initial ones.
-    model.state.queryStats.forEach((_, i) => {
-      model.state.queryStats[i] = 0.6 + 0.3 * Math.sin(i);
+    const stats = trainedStats(model);
+    stats.forEach((_, i) => {
+      stats[i] = 0.6 + 0.3 * Math.sin(i);
     });
-    return { spec, model, checkpoint: encodeCheckpoint(spec, model.encoder, model.state, startPosition()) };
+    return { spec, model, checkpoint: encodeCheckpoint(model, startPosition(spec, ["queue"])) };
   };
 
   test.each(["resnet18", "resnet50"] as const)(
     "torchvision: %s has just the names and shapes that strict=True wants",
     (arch) => {
       const spec = parseSpec("pretrain", { preset: "imagenet", ...given, encoder: { arch }, queueSize: 256 });
-      const { encoder, state } = allocateModel(spec, 3, 1);
-      const checkpoint = encodeCheckpoint(spec, encoder, state, startPosition());
-      const { tensors } = decodeSafetensors(exportCheckpoint(checkpoint, "x", spec, "torchvision", "key"), "x");
+      const checkpoint = encodeCheckpoint(allocateModel(spec, 3, 1), startPosition(spec, ["queue"]));
+      const { tensors } = decodeSafetensors(exportCheckpoint(checkpoint, "x", spec, "torchvision", "average"), "x");
       const wanted = JSON.parse(readFileSync(join(import.meta.dir, "../golden/torchvision_names.json"), "utf8"))[arch];
       const got = Object.fromEntries([...tensors].map(([name, { shape }]) => [name, [...shape]]));
       expect(got).toEqual(wanted);
@@ -154,7 +157,7 @@ describe("export", () => {
         const { spec, model, checkpoint } = make({ arch, stem, width: 8 });
         using folder = temporaryFolder();
         const [file, input] = [join(folder.path, "encoder.onnx"), join(folder.path, "images.f32")];
-        writeFileSync(file, exportCheckpoint(checkpoint, "x", spec, "onnx", "query"));
+        writeFileSync(file, exportCheckpoint(checkpoint, "x", spec, "onnx", "trained"));
         const nchw = new Float32Array(pixels.length);
         pixels.forEach((v, i) => {
           const [n, p, c] = [Math.floor(i / (SIDE * SIDE * 3)), Math.floor(i / 3) % (SIDE * SIDE), i % 3];
@@ -171,7 +174,7 @@ describe("export", () => {
         const { stdout, exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "pipe", "inherit"] });
         expect(exitCode).toBe(0);
         const features = new Float32Array(new Uint8Array(stdout).buffer);
-        expect(features.length).toBe(N * model.encoder.features);
+        expect(features.length).toBe(N * model.trained.features);
         expect(relativeError(features, featuresOf(model))).toBeLessThan(1e-5);
       });
     }

@@ -1,12 +1,13 @@
 /** MoCo through the real path (threads, splits, shuffle, SGD) equals PyTorch in float64: one step, and 50. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { openSource } from "../../src/data/source.ts";
+import { type StepMetrics, startPosition } from "../../src/engine/metrics.ts";
 import { openEngine } from "../../src/engine/open.ts";
-import { type StepMetrics, startPosition } from "../../src/engine/state.ts";
+import { blockNames, floatsOf, intsOf } from "../../src/engine/state.ts";
 import { type Layout, toTorch } from "../../src/nn/layout.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
-import { trainStep } from "../../src/train/moco_step.ts";
+import { trainStep } from "../../src/train/step.ts";
 import { fill, hashedPixels, unitWaves } from "../golden/formulas.ts";
 import { devices, type TestDevice, useTestDevice } from "../support/devices.ts";
 import { golden, LONG, relativeError } from "../support/helpers.ts";
@@ -36,10 +37,10 @@ async function openGolden(device: TestDevice, settings: PretrainSpec, count: num
     cache: "/nonexistent",
     log: () => undefined,
   });
-  const { encoder, state } = model;
-  fill(encoder.params.entries, state.queryParams, 0);
-  fill(encoder.params.entries, state.keyParams, 0.1);
-  state.queue.set(unitWaves(K, DIM));
+  const { networks, state } = model;
+  fill(networks.get("query").params.entries, floatsOf(state, blockNames.params("query")), 0);
+  fill(networks.get("key").params.entries, floatsOf(state, blockNames.params("key")), 0.1);
+  floatsOf(state, blockNames.ring("queue")).set(unitWaves(K, DIM));
   const images = {
     pixels: hashedPixels(count, SIDE),
     labels: undefined,
@@ -53,10 +54,10 @@ async function openGolden(device: TestDevice, settings: PretrainSpec, count: num
   const stepsPerEpoch = count / N;
   const indices = (step: number) => Int32Array.from({ length: N }, (_, i) => (step % stepsPerEpoch) * N + i);
   const batches = { stepsPerEpoch, indices, source: openSource(images, indices, N) };
-  const position = startPosition();
+  const position = startPosition(spec, ["queue"]);
   const step = async () => {
-    const [metrics] = await trainStep({ model, engine, batches }, spec, position);
-    return metrics as StepMetrics;
+    const [metrics] = await trainStep({ model, engine, batches }, position);
+    return metrics as StepMetrics & { loss: number };
   };
   return { model, position, step, settle: () => engine.settle(), [Symbol.dispose]: () => engine.close() };
 }
@@ -65,20 +66,26 @@ type Run = Awaited<ReturnType<typeof openGolden>>;
 
 /** Relative error of everything that a step leaves, largest first. `pick`: which places of a tensor the golden holds. */
 function errorsOf(run: Run, loss: number, theirs: (name: string) => Float32Array, pick = (v: Float32Array) => v) {
-  const { encoder, state, buffers } = run.model;
+  const { networks, state, buffers } = run.model;
   const errors: [string, number][] = [["loss", relativeError([loss], theirs("loss"))]];
   const compare = (prefix: string, layout: Layout, values: Float32Array) => {
-    for (const { name, shape, offset, size } of layout.entries) {
-      const got = toTorch(shape, values.subarray(offset, offset + size));
+    for (const entry of layout.entries) {
+      const { name, offset, size } = entry;
+      const got = toTorch(entry, values.subarray(offset, offset + size));
       errors.push([prefix + name, relativeError(pick(got), theirs(prefix + name))]);
     }
   };
-  compare("grad.", encoder.params, buffers.gradient);
-  compare("module.encoder_q.", encoder.params, state.queryParams);
-  compare("module.encoder_q.", encoder.stats, state.queryStats);
-  compare("module.encoder_k.", encoder.params, state.keyParams);
-  compare("module.encoder_k.", encoder.stats, state.keyStats);
-  errors.push(["queue", relativeError(pick(toTorch([K, DIM], state.queue)), theirs("module.queue"))]);
+  compare("grad.", networks.get("query").params, buffers.gradient);
+  for (const [name, prefix] of [
+    ["query", "module.encoder_q."],
+    ["key", "module.encoder_k."],
+  ] as const) {
+    const { params, stats } = networks.get(name);
+    compare(prefix, params, floatsOf(state, blockNames.params(name)));
+    compare(prefix, stats, floatsOf(state, blockNames.stats(name)));
+  }
+  const queue = toTorch({ shape: [K, DIM], axes: "linear" }, floatsOf(state, blockNames.ring("queue")));
+  errors.push(["queue", relativeError(pick(queue), theirs("module.queue"))]);
   return errors.sort((a, b) => b[1] - a[1]);
 }
 
@@ -96,11 +103,11 @@ describe.each(devices)("%s", (device) => {
     const { loss } = await run.step();
     await run.settle();
     const errors = errorsOf(run, loss, theirs);
-    errors.push(["keys", relativeError(run.model.buffers.keys, theirs("keys"))]);
+    errors.push(["keys", relativeError(run.model.buffers.targets, theirs("keys"))]);
     expect(errors.length).toBeGreaterThan(200);
     expect(errors.filter(([, error]) => !(error < 1e-4))).toEqual([]);
-    expect(run.position).toMatchObject({ step: 1, queuePointer: N });
-    expect([...run.model.state.queueIds.slice(0, N + 1)]).toEqual([...Array(N).keys(), -1]);
+    expect(run.position).toMatchObject({ step: 1, pointers: { queue: N } });
+    expect([...intsOf(run.model.state, blockNames.ringIds("queue")).slice(0, N + 1)]).toEqual([...Array(N).keys(), -1]);
   });
 
   test.each([
@@ -118,7 +125,7 @@ describe.each(devices)("%s", (device) => {
       const errors = errorsOf(run, loss, (tensor) => theirs(`${name}.${tensor}`), sampled);
       expect(errors.length).toBeGreaterThan(200);
       expect(errors.filter(([, error]) => !(error < 1e-4))).toEqual([]);
-      expect(run.position.queuePointer).toBe((2 * enqueued) % K);
+      expect(run.position.pointers.queue).toBe((2 * enqueued) % K);
     },
   );
 
@@ -133,8 +140,8 @@ describe.each(devices)("%s", (device) => {
       );
       losses.push((await run.step()).loss);
       await run.settle();
-      keys.push(run.model.buffers.keys.slice());
-      const { queue } = run.model.state;
+      keys.push(run.model.buffers.targets.slice());
+      const queue = floatsOf(run.model.state, blockNames.ring("queue"));
       for (let row = 0; row < K; row++) {
         expect(Math.hypot(...queue.subarray(row * DIM, (row + 1) * DIM))).toBeCloseTo(1, 5);
       }
@@ -163,7 +170,7 @@ describe.each(devices)("%s", (device) => {
         (loss, i) => !(Math.abs(loss - (losses[i] as number)) < 1e-3 * (losses[i] as number) + 1e-6),
       );
       expect(off).toEqual([]);
-      expect(run.position.queuePointer).toBe((steps * N) % K);
+      expect(run.position.pointers.queue).toBe((steps * N) % K);
     },
   );
 });

@@ -3,12 +3,17 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { create } from "webgpu";
 import { DeviceMemoryError } from "../../src/backend/errors.ts";
 import { GpuBackend } from "../../src/backend/gpu_backend.ts";
-import { type StepMetrics, startPosition } from "../../src/engine/state.ts";
+import { type StepMetrics, startPosition } from "../../src/engine/metrics.ts";
+import { blockNames, floatsOf, intsOf, ringsOf, trainedParams } from "../../src/engine/state.ts";
 import { passesAfter } from "../../src/engine/webgpu/engine.ts";
+import { methodOf } from "../../src/methods/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
+import type { MocoSpec } from "../../src/schema/methods/moco.ts";
+import type { SupervisedSpec } from "../../src/schema/methods/supervised.ts";
+import type { TrainSpec } from "../../src/schema/pretrain.ts";
 import { openBatches } from "../../src/train/batches.ts";
-import { trainStep } from "../../src/train/moco_step.ts";
 import { embed, openSession } from "../../src/train/session.ts";
+import { trainStep } from "../../src/train/step.ts";
 import { type TestDevice, useTestDevice } from "../support/devices.ts";
 import { finalFiles, relativeError, runTo, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
 
@@ -29,7 +34,7 @@ const specFor = (more: object = {}) =>
     optimizer: { lr: 0.01 },
     monitor: { bank: 20, holdout: 20, k: 5 },
     ...more,
-  });
+  }) as MocoSpec;
 
 const quiet = { cache: "/nonexistent", log: () => undefined, progress: () => undefined };
 const computing = (device: TestDevice) => ({ threads: 2, device });
@@ -73,21 +78,28 @@ test("a checkpoint of one device goes on on the other, and the run ends where it
 });
 
 /** Losses of some steps, and what is left then. */
-async function trained(spec: ReturnType<typeof specFor>, device: TestDevice, steps: number, passes?: number) {
+async function trained(spec: TrainSpec, device: TestDevice, steps: number, passes?: number) {
   const session = await openSession(spec, { ...computing(device), context: quiet });
   const { model, engine, dataset, parts } = session;
   if (passes) engine.passes = passes;
   const batches = openBatches(dataset.train, parts.train, spec);
-  const position = startPosition();
+  const position = startPosition(spec, Object.keys(ringsOf(spec)));
   const metrics: StepMetrics[] = [];
-  for (let step = 0; step < steps; step++)
-    metrics.push(...(await trainStep({ model, engine, batches }, spec, position)));
+  const trainer = { model, engine, batches, labels: dataset.train.labels };
+  for (let step = 0; step < steps; step++) metrics.push(...(await trainStep(trainer, position)));
   metrics.push(...(await engine.settle()));
   const embedding = { what: "backbone" } as const;
   const features = await embed(session, dataset.train, parts.holdout, embedding);
   engine.close();
-  return { metrics, features, state: model.state, gradient: model.buffers.gradient };
+  return { metrics: metrics as Measured[], features, model, state: model.state, gradient: model.buffers.gradient };
 }
+
+/** Of MoCo; supervised steps have no cosines. */
+type Measured = Readonly<Record<"loss" | "top1" | "positive" | "negative", number>>;
+
+const { params, stats } = blockNames;
+/** Both encoders of MoCo. */
+const encoders = [params("query"), params("key"), stats("query"), stats("key")];
 
 test.each([
   ["one direction", {}, 4],
@@ -97,43 +109,50 @@ test.each([
   async (_, more, passes) => {
     const [ours, theirs] = [await trained(specFor(more), "webgpu", 2, passes), await trained(specFor(more), "wasm", 2)];
     ours.metrics.forEach(({ loss, positive, negative }, i) => {
-      const expected = theirs.metrics[i] as StepMetrics;
+      const expected = theirs.metrics[i] as Measured;
       expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-4);
       expect(Math.abs(positive - expected.positive)).toBeLessThan(1e-4);
       expect(Math.abs(negative - expected.negative)).toBeLessThan(1e-4);
     });
-    for (const part of ["queryParams", "keyParams", "queryStats", "keyStats", "queue"] as const) {
-      expect(relativeError(ours.state[part], theirs.state[part])).toBeLessThan(1e-3);
+    for (const part of [...encoders, blockNames.ring("queue")]) {
+      expect(relativeError(floatsOf(ours.state, part), floatsOf(theirs.state, part))).toBeLessThan(1e-3);
     }
   },
   120_000,
 );
 
 test("supervised steps, as fine-tuning does them, equal WASM's: loss, accuracy, parameters, rates by layer", async () => {
-  const spec = specFor({ head: "linear", dim: 10, splits: 1, queueSize: 16 });
-  const classified = async (device: TestDevice) => {
-    const { model, engine, dataset, parts } = await openSession(spec, { ...computing(device), context: quiet });
-    const { buffers, encoder, state } = model;
-    const batches = openBatches(dataset.train, parts.train, spec);
-    const scale = encoder.params.entries.map(({ name }) => (name.startsWith("fc") ? 1 : 0.5));
-    const metrics: StepMetrics[] = [];
-    for (let step = 0; step < 2; step++) {
-      await batches.source.at(step, buffers.places);
-      buffers.batch.set(batches.indices(step));
-      buffers.labels.set(buffers.batch.map((index) => dataset.train.labels?.[index] as number));
-      metrics.push(...(await engine.classify({ step, epoch: 0, pixels: batches.source.pixels, lr: 0.05, scale })));
-    }
-    metrics.push(...(await engine.settle()));
-    engine.close();
-    return { metrics, params: state.queryParams };
-  };
-  const [ours, theirs] = [await classified("webgpu"), await classified("wasm")];
+  const { head, queueSize, momentum, temperature, shuffle, symmetric, maskSameImage, ...common } = specFor({
+    splits: 1,
+  });
+  const optimizer = { ...common.optimizer, lr: 0.05, schedule: "constant" } as const;
+  const spec: SupervisedSpec = { ...common, method: "supervised", dim: 10, layerDecay: 0.5, optimizer };
+  const [ours, theirs] = [await trained(spec, "webgpu", 2), await trained(spec, "wasm", 2)];
   expect(ours.metrics).toHaveLength(2);
   ours.metrics.forEach(({ loss, top1 }, i) => {
     expect(Math.abs(loss / (theirs.metrics[i]?.loss as number) - 1)).toBeLessThan(1e-4);
     expect(top1).toBeCloseTo(theirs.metrics[i]?.top1 as number, 5);
   });
-  expect(relativeError(ours.params, theirs.params)).toBeLessThan(1e-3);
+  expect(relativeError(trainedParams(ours.model), trainedParams(theirs.model))).toBeLessThan(1e-3);
+  // Half as fast for each stage below the classifier.
+  const rates = theirs.model.trained.params.entries.map((entry) => [
+    entry.name.split(".")[0],
+    methodOf(spec).rate?.(spec, entry, 0.05),
+  ]);
+  expect(Object.fromEntries(rates)).toEqual({
+    ...{ conv1: 1 / 32, bn1: 1 / 32, layer1: 1 / 16, layer2: 1 / 8, layer3: 1 / 4, layer4: 1 / 2, fc: 1 },
+  });
+  // And steps are as long as their rates say: with none below the classifier, only it has moved.
+  const frozen = await trained({ ...spec, layerDecay: 0 }, "webgpu", 1);
+  const { trained: network } = frozen.model;
+  const fresh = new Float32Array(network.params.size);
+  network.params.initialise(fresh, spec.seed);
+  const moved = network.params.entries.filter(({ offset, size }) =>
+    trainedParams(frozen.model)
+      .subarray(offset, offset + size)
+      .some((v, i) => v !== fresh[offset + i]),
+  );
+  expect(moved.map(({ name }) => name)).toEqual(["fc.weight", "fc.bias"]);
 });
 
 test("what has no room on the device is refused by name, and the device goes on", async () => {
@@ -174,15 +193,16 @@ test.each([
     const [ours, theirs] = [await trained(spec, "webgpu", 3), await trained(spec, "wasm", 3)];
     expect(ours.metrics).toHaveLength(3);
     ours.metrics.forEach(({ loss, positive, negative, top1 }, i) => {
-      const expected = theirs.metrics[i] as StepMetrics;
+      const expected = theirs.metrics[i] as Measured;
       expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-3);
       expect(Math.abs(positive - expected.positive)).toBeLessThan(1e-3);
       expect(Math.abs(negative - expected.negative)).toBeLessThan(1e-3);
       expect(Math.abs(top1 - expected.top1)).toBeLessThan(0.2);
     });
-    expect([...ours.state.queueIds]).toEqual([...theirs.state.queueIds]);
-    for (const part of ["queryParams", "keyParams", "queryStats", "keyStats"] as const) {
-      expect(relativeError(ours.state[part], theirs.state[part])).toBeLessThan(2e-3);
+    const ids = blockNames.ringIds("queue");
+    expect([...intsOf(ours.state, ids)]).toEqual([...intsOf(theirs.state, ids)]);
+    for (const part of encoders) {
+      expect(relativeError(floatsOf(ours.state, part), floatsOf(theirs.state, part))).toBeLessThan(2e-3);
     }
     expect(relativeError(ours.features, theirs.features)).toBeLessThan(5e-3);
   },

@@ -2,9 +2,12 @@
 import { beforeAll, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
+import { splitPositions } from "../../src/engine/units.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { infoNce } from "../../src/kernels/info_nce/index.ts";
-import { enqueue, initQueue, momentumUpdate, normalise, splitPositions } from "../../src/methods/moco.ts";
+import { normalise } from "../../src/methods/losses/vectors.ts";
+import { enqueue, initQueue } from "../../src/methods/ring.ts";
+import { momentumUpdate } from "../../src/optim/average/index.ts";
 import { Stream } from "../../src/util/random.ts";
 
 beforeAll(openDevice);

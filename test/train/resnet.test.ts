@@ -2,8 +2,10 @@
 import { expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import { openDevice } from "../../src/kernels/index.ts";
-import { buildEncoder, type Pass } from "../../src/nn/encoders/resnet.ts";
+import { featuresOf } from "../../src/nn/encoders/index.ts";
+import { linear, relu } from "../../src/nn/heads.ts";
 import type { Layout } from "../../src/nn/layout.ts";
+import { buildNetwork, type Pass } from "../../src/nn/network.ts";
 import { fill, hashedPixels } from "../golden/formulas.ts";
 import { golden, relativeError } from "../support/helpers.ts";
 
@@ -19,7 +21,7 @@ for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
   for (const stem of ["cifar", "imagenet"] as const) {
     test(`${arch}, ${stem} stem: features and running statistics equal torchvision's to 1e-4`, async () => {
       await openDevice();
-      const encoder = buildEncoder({ arch, stem, width: WIDTH }, 3, "linear", 2);
+      const encoder = buildNetwork({ arch, stem, width: WIDTH }, 3, { fc: [linear(2)] });
       const params = new Float32Array(encoder.params.size);
       fill(
         encoder.params.entries.filter(({ name }) => !name.startsWith("fc.")),
@@ -43,7 +45,7 @@ for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
         );
       };
       const features = (norm: Pass["norm"]) => {
-        const y = tf.tidy(() => encoder.backbone({ param, norm }, x));
+        const y = tf.tidy(() => encoder.backbone({ param, norm }, x.clone())); // it frees what it is given
         expect(y.shape).toEqual([N, encoder.features]);
         return y.dataSync();
       };
@@ -61,7 +63,8 @@ for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
 }
 
 test("a new encoder has torchvision's distributions", () => {
-  const encoder = buildEncoder({ arch: "resnet18", stem: "cifar", width: 32 }, 3, "mlp", 128);
+  const spec = { arch: "resnet18", stem: "cifar", width: 32 } as const;
+  const encoder = buildNetwork(spec, 3, { fc: [linear(featuresOf(spec)), relu, linear(128)] });
   const values = new Float32Array(encoder.params.size);
   encoder.params.initialise(values, 1);
   for (const { name, shape, offset, size } of encoder.params.entries) {

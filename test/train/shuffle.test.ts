@@ -4,11 +4,11 @@
  * is worse than the run with shuffling as soon as both are judged on keys that were shuffled.
  */
 import { expect, test } from "bun:test";
-import { startPosition } from "../../src/engine/state.ts";
+import { startPosition } from "../../src/engine/metrics.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { openBatches } from "../../src/train/batches.ts";
-import { trainStep } from "../../src/train/moco_step.ts";
 import { openSession } from "../../src/train/session.ts";
+import { trainStep } from "../../src/train/step.ts";
 
 const STEPS = 150;
 const JUDGED = 20;
@@ -23,14 +23,15 @@ async function accuracies(shuffle: boolean): Promise<{ together: number; shuffle
   const context = { cache: "/nonexistent", log: () => undefined };
   const { model, engine, dataset, parts } = await openSession(spec, { threads: 2, device: "wasm", context });
   const trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
-  const position = startPosition();
-  for (let step = 0; step < STEPS; step++) await trainStep(trainer, spec, position);
+  const position = startPosition(spec, ["queue"]);
+  for (let step = 0; step < STEPS; step++) await trainStep(trainer, position);
   const judge = async (shuffled: boolean) => {
     // Nothing is learnt any more; keys go on into the queue as they are encoded now.
     const still = { ...spec, shuffle: shuffled, optimizer: { ...spec.optimizer, lr: 0 } };
+    const judged = { ...trainer, model: { ...model, spec: still } };
     let top1 = 0;
     for (let step = 0; step < JUDGED; step++) {
-      const [metrics] = await trainStep(trainer, still, position);
+      const [metrics] = await trainStep(judged, position);
       top1 += (metrics?.top1 as number) / JUDGED;
     }
     return top1;

@@ -26,7 +26,7 @@ test.each(["sgd", "lars", "adamw"] as const)("%s follows its oracle for 20 steps
     const parts = whole ? [0, WEIGHT, size] : [0, 10, WEIGHT, size];
     for (let p = 0; p + 1 < parts.length; p++) {
       const [from, to] = [parts[p], parts[p + 1]] as [number, number];
-      update(buffers, { from, to }, { ...hyper, step }, from < WEIGHT ? 2 : 1);
+      update(buffers, { from, to }, { ...hyper, step }, from < WEIGHT);
     }
     expect(
       relativeError(params, path(algorithm).subarray(step * size, (step + 1) * size)),

@@ -1,18 +1,45 @@
 /** What the parts of a thread share. */
 import * as tf from "@tensorflow/tfjs-core";
-import type { Encoder, Pass } from "../../nn/encoders/resnet.ts";
+import type { AnyMethod } from "../../methods/index.ts";
 import type { Layout } from "../../nn/layout.ts";
+import type { Pass } from "../../nn/network.ts";
 import type { Range } from "../../optim/buffers.ts";
+import type { Networks } from "../state.ts";
+import type { Meeting } from "./meeting.ts";
 import type { ShardInit } from "./tasks.ts";
 
 export interface ThreadContext extends ShardInit {
-  readonly encoder: Encoder;
-  /** This thread's range of the parameters. */
+  readonly method: AnyMethod;
+  readonly networks: Networks;
+  /** This thread's range of the trained parameters. */
   readonly range: Range;
-  /** Threads take indices below `end` in turn; `counter` was set to the first one. Each in a tidy of its own. */
+  /** Undefined: batch norm spans no more than a unit. */
+  readonly meeting: Meeting | undefined;
+  /**
+   * Runs `work` for units below `end`, each in a tidy of its own: threads take them in turn (`counter` was set to the first
+   * one), but where they meet inside layers each has those of its own split.
+   */
+  takeUnits(from: number, end: number, work: (unit: number) => void): void;
+  /** The same for anything else that can be divided. */
   take(end: number, work: (index: number) => void): void;
-  /** Parameters as tensors for as long as `use` runs. */
-  withParams(values: Float32Array, use: (param: Pass["param"], all: tf.Tensor[]) => void): void;
+  /** Tensors of some networks, and of rings as they are asked for, for as long as `use` runs. */
+  hold(networks: readonly string[], use: (held: Held) => void): void;
+}
+
+/** What units share while a task runs: parameters and rings do not change meanwhile. */
+export interface Held {
+  /** By network. */
+  readonly params: Readonly<Record<string, Params>>;
+  /** f32[K,C] */
+  ringRows(name: string): tf.Tensor;
+  /** i32[K] */
+  ringIds(name: string): tf.Tensor;
+}
+
+/** Parameters of a network: by name, and in the layout's order. */
+export interface Params {
+  readonly param: Pass["param"];
+  readonly all: readonly tf.Tensor[];
 }
 
 export function tensorsOf(layout: Layout, values: Float32Array): Map<string, tf.Tensor> {

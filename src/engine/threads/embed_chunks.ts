@@ -1,24 +1,28 @@
-/** Features of images by the query encoder in evaluation mode: threads take chunks in turn. */
+/** Features of images by the trained network in evaluation mode: threads take chunks in turn. */
 import * as tf from "@tensorflow/tfjs-core";
 import { PLACE } from "../../data/source.ts";
 import { lookRow, ROW } from "../../data/view.ts";
 import { augment } from "../../kernels/augment/index.ts";
-import type { Pass } from "../../nn/encoders/resnet.ts";
+import type { Pass } from "../../nn/network.ts";
+import { blockNames, floatsOf } from "../state.ts";
 import { named, type ThreadContext, tensorsOf } from "./context.ts";
 import type { EmbedTask } from "./tasks.ts";
 
 const CHUNK = 64;
 
 export function embedChunks(context: ThreadContext, task: EmbedTask): void {
-  const { state, encoder, mean, std, channels } = context;
+  const { state, networks, mean, std, channels } = context;
   const { indices, places, pixels, look, size, out } = task;
-  const stats = tensorsOf(encoder.stats, state.queryStats);
-  context.withParams(state.queryParams, (param) => {
-    const pass: Pass = { param, norm: { mode: "eval", stat: (name) => named(stats, name) } };
+  const name = networks.trained;
+  const network = networks.get(name);
+  const stats = tensorsOf(network.stats, floatsOf(state, blockNames.stats(name)));
+  context.hold([name], ({ params }) => {
+    const { param } = params[name] as (typeof params)[string];
+    const pass: Pass = { param, norm: { mode: "eval", stat: (of) => named(stats, of) } };
     const feature = (views: tf.Tensor): tf.Tensor => {
       if (task.what === "pixels") return tf.reshape(views, [views.shape[0] as number, -1]);
-      const features = encoder.backbone(pass, views);
-      return task.what === "backbone" ? features : encoder.project(pass, features);
+      const features = network.backbone(pass, views);
+      return task.what === "backbone" ? features : network.project(pass, features);
     };
     context.take(Math.ceil(indices.length / CHUNK), (chunk) => {
       const from = chunk * CHUNK;

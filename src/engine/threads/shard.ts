@@ -1,4 +1,4 @@
-/** One thread: takes tasks, and holds no state between them but its WASM device. */
+/** One thread: takes tasks, and holds no state between them but its WASM device and tapes that were asked to be kept. */
 import * as tf from "@tensorflow/tfjs-core";
 import { DeviceMemoryError } from "../../backend/errors.ts";
 import { takeHeapRecord } from "../../backend/heap.ts";
@@ -6,41 +6,79 @@ import { heap } from "../../backend/wasm.ts";
 import { openDevice } from "../../kernels/index.ts";
 import { keepingDerived } from "../../kernels/kept.ts";
 import { measured, startProfile, takeProfile } from "../../kernels/profile.ts";
-import { momentumUpdate } from "../../methods/moco.ts";
+import { methodOf } from "../../methods/index.ts";
 import { tooLarge } from "../advice.ts";
-import { encoderOf, unitsOf } from "../state.ts";
-import { classifySplit } from "./classify_split.ts";
-import { named, type ThreadContext, tensorsOf } from "./context.ts";
+import { blockNames, floatsOf, intsOf, Networks } from "../state.ts";
+import { unitsOf } from "../units.ts";
+import { type Held, named, type Params, type ThreadContext, tensorsOf } from "./context.ts";
 import { embedChunks } from "./embed_chunks.ts";
-import { encodeKeys, learnQueries } from "./moco_split.ts";
+import { coupleRows, LearnUnits } from "./learn.ts";
+import { Meeting } from "./meeting.ts";
 import type { Answer, ShardInit, Task } from "./tasks.ts";
-import { reduceGradients, updateParams } from "./update.ts";
+import { ThreadUnit } from "./unit.ts";
+import { follow, reduceGradients, updateParams } from "./update.ts";
 
 export class Shard {
-  private constructor(private readonly context: ThreadContext) {}
+  private readonly units: LearnUnits;
+
+  private constructor(private readonly context: ThreadContext) {
+    this.units = new LearnUnits(context);
+  }
 
   static async open(init: ShardInit): Promise<Shard> {
     await openDevice();
-    const encoder = encoderOf(init.spec, init.channels);
-    const size = encoder.params.size;
-    const bound = (thread: number) => Math.floor((size * thread) / init.threads);
+    const { spec, buffers, state, thread, threads, channels } = init;
+    const networks = new Networks(spec, channels);
+    const { size } = networks.get(networks.trained).params;
+    const bound = (of: number) => Math.floor((size * of) / threads);
+    const together = spec.norm === "batch" && spec.splits > 1;
+    const take = (end: number, work: (index: number) => void) => {
+      for (;;) {
+        const index = Atomics.add(buffers.counter, 0, 1);
+        if (index >= end) return;
+        tf.tidy(() => work(index));
+      }
+    };
     return new Shard({
       ...init,
-      encoder,
-      range: { from: bound(init.thread), to: bound(init.thread + 1) },
-      take(end, work) {
-        for (;;) {
-          const index = Atomics.add(init.buffers.counter, 0, 1);
-          if (index >= end) return;
-          tf.tidy(() => work(index));
-        }
+      method: methodOf(spec),
+      networks,
+      meeting: together ? new Meeting(buffers.meeting, spec.splits, thread) : undefined,
+      range: { from: bound(thread), to: bound(thread + 1) },
+      take,
+      takeUnits(from, end, work) {
+        if (!together) return take(end, work);
+        for (let unit = from + thread; unit < end; unit += spec.splits) tf.tidy(() => work(unit));
       },
-      withParams(values, use) {
-        const tensors = tensorsOf(encoder.params, values);
+      hold(names, use) {
+        const maps = names.map((name) =>
+          tensorsOf(networks.get(name).params, floatsOf(state, blockNames.params(name))),
+        );
+        const params = Object.fromEntries(
+          names.map((name, i): [string, Params] => {
+            const tensors = maps[i] as Map<string, tf.Tensor>;
+            return [name, { param: (of) => named(tensors, of), all: [...tensors.values()] }];
+          }),
+        );
+        const made = new Map<string, tf.Tensor>();
+        const once = (key: string, make: () => tf.Tensor) => {
+          const tensor = made.get(key) ?? tf.keep(make());
+          made.set(key, tensor);
+          return tensor;
+        };
+        const held: Held = {
+          params,
+          ringRows(name) {
+            const rows = floatsOf(state, blockNames.ring(name));
+            const { length } = intsOf(state, blockNames.ringIds(name));
+            return once(name, () => tf.tensor2d(rows, [length, rows.length / length]));
+          },
+          ringIds: (name) => once(`${name}.ids`, () => tf.tensor1d(intsOf(state, blockNames.ringIds(name)), "int32")),
+        };
         try {
-          keepingDerived(() => use((name) => named(tensors, name), [...tensors.values()]));
+          keepingDerived(() => use(held));
         } finally {
-          tf.dispose([...tensors.values()]);
+          tf.dispose([...maps.flatMap((map) => [...map.values()]), ...made.values()]);
         }
       },
     });
@@ -48,34 +86,40 @@ export class Shard {
 
   run(task: Task): Answer {
     if (task.kind === "profile") return this.compute(task);
+    const { meeting, spec } = this.context;
+    const compute = () => measured(`task ${task.kind}`, () => this.compute(task));
     try {
-      return measured(`task ${task.kind}`, () => this.compute(task));
+      return meeting ? meeting.run(compute) : compute();
     } catch (error) {
-      throw error instanceof DeviceMemoryError ? new Error(tooLarge(this.context.spec, error.message)) : error;
+      throw error instanceof DeviceMemoryError ? new Error(tooLarge(spec, error.message)) : error;
     }
   }
 
   private compute(task: Task): Answer {
     const c = this.context;
-    const { state, spec } = c;
     switch (task.kind) {
-      case "momentum":
-        momentumUpdate(state.keyParams, state.queryParams, spec.momentum, c.range);
+      case "follow":
+        follow(c, task.network, task.m);
         return;
-      case "keys":
-        c.withParams(state.keyParams, (param) => c.take(unitsOf(spec), (unit) => encodeKeys(c, unit, task, param)));
-        return;
-      case "queries":
-        c.withParams(state.queryParams, (param, all) => {
-          const queue = tf.tensor2d(state.queue, [spec.queueSize, spec.dim]);
-          c.take(task.to, (unit) => learnQueries(c, unit, task, param, all, queue));
-          queue.dispose();
-        });
-        return;
-      case "classify":
-        c.withParams(state.queryParams, (param, all) =>
-          c.take(task.to, (split) => classifySplit(c, split, task, param, all)),
+      case "targets": {
+        const { targets } = c.method;
+        if (!targets) throw new Error("this method has no targets");
+        c.hold([targets.network], (held) =>
+          c.takeUnits(0, unitsOf(c.spec), (index) => {
+            const unit = new ThreadUnit(c, index, task, "targets", held);
+            unit.scatter(targets.of(unit as never), c.buffers.targets);
+          }),
         );
+        return;
+      }
+      case "rows":
+        this.units.rows(task);
+        return;
+      case "couple":
+        if (c.thread === 0) coupleRows(c);
+        return;
+      case "learn":
+        this.units.learn(task);
         return;
       case "reduce":
         reduceGradients(c, task.from, task.to);

@@ -1,10 +1,10 @@
 /** What the main thread asks of the others. Arrays are in shared memory, so a message carries none of their bytes. */
 import type { Look } from "../../data/view.ts";
-import type { PretrainSpec } from "../../schema/pretrain.ts";
+import type { TrainSpec } from "../../schema/pretrain.ts";
 import type { StepBuffers, TrainState } from "../state.ts";
 
 export interface ShardInit {
-  spec: PretrainSpec;
+  spec: TrainSpec;
   state: TrainState;
   buffers: StepBuffers;
   slots: number;
@@ -13,6 +13,8 @@ export interface ShardInit {
   std: readonly number[];
   thread: number;
   threads: number;
+  /** Threads that may compute at the same time where they meet inside layers; the others wait for their turn. */
+  atOnce: number;
 }
 
 /** `pixels`: what `buffers.places` point into. */
@@ -39,13 +41,16 @@ export interface EmbedTask {
 export type Features = "backbone" | "projection" | "pixels";
 
 export type Task =
-  | { kind: "momentum" }
-  | ({ kind: "keys" } & BatchTask)
-  | ({ kind: "queries"; from: number; to: number } & BatchTask)
-  | ({ kind: "classify"; from: number; to: number } & BatchTask)
+  /** Moves the average `network` by momentum `m`. */
+  | { kind: "follow"; network: string; m: number }
+  | ({ kind: "targets" } & BatchTask)
+  /** `keep`: tapes are kept for `learn`, else each unit is computed once more there. */
+  | ({ kind: "rows"; keep: boolean } & BatchTask)
+  | { kind: "couple" }
+  | ({ kind: "learn"; from: number; to: number } & BatchTask)
   | { kind: "reduce"; from: number; to: number }
-  /** `scale`: factor of the rate for each tensor, in the layout's order; undefined: 1 for all. */
-  | { kind: "update"; lr: number; step: number; scale?: readonly number[] }
+  /** `scale`: factor of the rate for each parameter, in the layout's order; undefined: 1 for all. */
+  | { kind: "update"; lr: number; step: number; scale?: readonly number[] | undefined }
   | EmbedTask
   /** Tensors that there are, and bytes of the heap. */
   | { kind: "memory" }

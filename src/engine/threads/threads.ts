@@ -1,19 +1,23 @@
-/** The engine of WASM: threads in lockstep, a barrier between any two lines that end in `run`. */
-import { enqueue } from "../../methods/moco.ts";
-import type { PretrainSpec } from "../../schema/pretrain.ts";
+/** The engine of WASM: threads in lockstep, a barrier between any two tasks. */
+import { methodOf } from "../../methods/index.ts";
+import { enqueue } from "../../methods/ring.ts";
 import type { Engine, StepTask } from "../engine.ts";
-import { directionsOf, METRICS, type Model, type StepMetrics, unitsOf } from "../state.ts";
+import { figuresOf, type StepMetrics } from "../metrics.ts";
+import { phasesOf } from "../phases.ts";
+import { blockNames, floatsOf, intsOf, type Model, ringsOf } from "../state.ts";
+import { directionsOf, unitsOf } from "../units.ts";
 import type { Pool } from "./pool.ts";
 import type { EmbedTask } from "./tasks.ts";
 
 export class Threads implements Engine {
   readonly device = "wasm";
 
+  /** `threads`: that compute at a time; the pool may have more. `keepTapes`: see `rows` in tasks.ts. */
   constructor(
-    private readonly spec: PretrainSpec,
     private readonly model: Model,
     readonly pool: Pool,
     readonly threads: number,
+    readonly keepTapes: boolean,
   ) {}
 
   /** The state is in shared memory: there is nothing to load or to save. */
@@ -23,38 +27,47 @@ export class Threads implements Engine {
     return [];
   }
 
-  /** With the symmetric loss the keys of view 0 are enqueued before those of view 1, as the CIFAR demo does. */
-  async train({ step, epoch, pixels, lr, queuePointer }: StepTask & { queuePointer: number }): Promise<StepMetrics[]> {
-    const { spec, model, pool } = this;
-    const { buffers, state, slots } = model;
-    const units = unitsOf(spec);
-    await pool.run({ kind: "momentum" });
-    await pool.run({ kind: "keys", epoch, pixels });
-    for (let from = 0; from < units; from += slots) {
-      const to = Math.min(units, from + slots);
-      await pool.run({ kind: "queries", epoch, pixels, from, to }, from);
-      await pool.run({ kind: "reduce", from, to });
-    }
-    await pool.run({ kind: "update", lr, step });
-    let pointer = queuePointer;
-    for (let direction = directionsOf(spec) - 1; direction >= 0; direction--) {
-      const size = spec.batchSize * spec.dim;
-      const keys = buffers.keys.subarray(direction * size, (direction + 1) * size);
-      pointer = enqueue({ keys: state.queue, ids: state.queueIds }, keys, buffers.batch, pointer);
-    }
-    return [this.metrics(units)];
+  async train(task: StepTask): Promise<StepMetrics[]> {
+    for (const phase of phasesOf(methodOf(this.model.spec))) await this.run(phase, task);
+    return [this.metrics()];
   }
 
-  async classify({ step, epoch, pixels, lr, scale }: StepTask & { scale: readonly number[] }): Promise<StepMetrics[]> {
-    const { pool } = this;
-    await pool.run({ kind: "classify", from: 0, to: 1, epoch, pixels });
-    await pool.run({ kind: "reduce", from: 0, to: 1 });
-    await pool.run({ kind: "update", lr, step, scale });
-    return [this.metrics(1)];
+  /** One phase of a step. */
+  async run(phase: ReturnType<typeof phasesOf>[number], task: StepTask): Promise<void> {
+    const { model, pool } = this;
+    const { epoch, pixels, lr, step, scale } = task;
+    switch (phase) {
+      case "follow before":
+      case "follow after":
+        return this.follow(phase === "follow before" ? "before" : "after", task.averages);
+      case "targets":
+        await pool.run({ kind: "targets", epoch, pixels });
+        return;
+      case "rows":
+        await pool.run({ kind: "rows", keep: this.keepTapes, epoch, pixels });
+        return;
+      case "couple":
+        await pool.run({ kind: "couple" });
+        return;
+      case "learn": {
+        const units = unitsOf(model.spec);
+        for (let from = 0; from < units; from += model.slots) {
+          const to = Math.min(units, from + model.slots);
+          await pool.run({ kind: "learn", epoch, pixels, from, to }, from);
+          await pool.run({ kind: "reduce", from, to });
+        }
+        return;
+      }
+      case "update":
+        await pool.run({ kind: "update", lr, step, scale });
+        return;
+      case "remember":
+        return this.remember(task.pointers);
+    }
   }
 
-  async encodeKeys({ epoch, pixels }: Omit<StepTask, "lr">): Promise<void> {
-    await this.pool.run({ kind: "keys", epoch, pixels });
+  async encodeTargets({ epoch, pixels }: Pick<StepTask, "epoch" | "pixels">): Promise<void> {
+    await this.pool.run({ kind: "targets", epoch, pixels });
   }
 
   async embed(task: EmbedTask): Promise<void> {
@@ -65,13 +78,40 @@ export class Threads implements Engine {
     this.pool.close();
   }
 
-  /** Of the units' metrics: the loss summed over directions, as the loss is; the others are means. */
-  private metrics(units: number): StepMetrics {
-    const [loss, top1, positive, negative] = Array.from({ length: METRICS }, (_, metric) => {
+  private async follow(when: "before" | "after", averages: StepTask["averages"]): Promise<void> {
+    const { networks } = this.model;
+    for (const network of networks.followers) {
+      if (networks.specOf(network).follows?.when !== when) continue;
+      await this.pool.run({ kind: "follow", network, m: averages[network] as number });
+    }
+  }
+
+  /** The targets of the last direction first, as the CIFAR demo of MoCo does. */
+  private remember(pointers: StepTask["pointers"]): void {
+    const { spec, buffers, state } = this.model;
+    const directions = directionsOf(spec);
+    for (const ring of Object.keys(ringsOf(spec))) {
+      const [keys, ids] = [floatsOf(state, blockNames.ring(ring)), intsOf(state, blockNames.ringIds(ring))];
+      const size = buffers.targets.length / directions;
+      let pointer = pointers[ring] as number;
+      for (let direction = directions - 1; direction >= 0; direction--) {
+        const targets = buffers.targets.subarray(direction * size, (direction + 1) * size);
+        pointer = enqueue({ keys, ids }, targets, buffers.batch, pointer);
+      }
+    }
+  }
+
+  /** Of rows: the loss summed over directions, as the loss is; the others are means over units. Of the batch: as it is. */
+  private metrics(): StepMetrics {
+    const { spec, buffers } = this.model;
+    const names = figuresOf(spec);
+    const coupled = methodOf(spec).couples === "batch";
+    const units = coupled ? 1 : unitsOf(spec);
+    const figure = (index: number) => {
       let sum = 0;
-      for (let unit = 0; unit < units; unit++) sum += this.model.buffers.metrics[unit * METRICS + metric] as number;
-      return sum / (metric === 0 ? this.spec.splits : units);
-    }) as [number, number, number, number];
-    return { loss, top1, positive, negative };
+      for (let unit = 0; unit < units; unit++) sum += buffers.metrics[unit * names.length + index] as number;
+      return coupled ? sum : sum / (index === 0 ? spec.splits : units);
+    };
+    return Object.fromEntries(names.map((name, index) => [name, figure(index)]));
   }
 }

@@ -1,45 +1,53 @@
-/** Behind the gradients: their sum in a fixed order, the optimiser, and the running statistics. */
+/** After the gradients: their sum in a fixed order, the optimiser, running statistics, moving averages. */
+import { momentumUpdate } from "../../optim/average/index.ts";
 import { optimisers } from "../../optim/optimiser.ts";
-import { directionsOf, unitsOf } from "../state.ts";
+import { BATCH_NORM_MOMENTUM, runningStatistics } from "../../optim/running/index.ts";
+import { blockNames, floatsOf } from "../state.ts";
+import { directionsOf, unitsOf } from "../units.ts";
 import type { ThreadContext } from "./context.ts";
 import type { Task } from "./tasks.ts";
 
-const BN_MOMENTUM = 0.1;
-
 /**
- * gradient += the slots of units [from, to), one after another: the same bits for any number of threads. Behind the
- * last one it is the mean over the splits, summed over the directions.
+ * gradient += the slots of units [from, to), one after another: the same bits for any number of threads. After the last
+ * one, a loss that is a mean over rows has the mean over the splits, summed over the directions.
  */
-export function reduceGradients({ buffers, spec, range }: ThreadContext, from: number, to: number): void {
-  const { gradient, splitGradients } = buffers;
+export function reduceGradients({ buffers, spec, range, method }: ThreadContext, from: number, to: number): void {
+  const { gradient, unitGradients } = buffers;
   if (from === 0) gradient.fill(0, range.from, range.to);
   for (let slot = 0; slot < to - from; slot++) {
     const base = slot * gradient.length;
     for (let i = range.from; i < range.to; i++) {
-      gradient[i] = (gradient[i] as number) + (splitGradients[base + i] as number);
+      gradient[i] = (gradient[i] as number) + (unitGradients[base + i] as number);
     }
   }
-  if (to === unitsOf(spec)) {
-    for (let i = range.from; i < range.to; i++) gradient[i] = (gradient[i] as number) / spec.splits;
-  }
+  if (to < unitsOf(spec) || method.couples === "batch") return;
+  for (let i = range.from; i < range.to; i++) gradient[i] = (gradient[i] as number) / spec.splits;
+}
+
+/** Moves this thread's share of a follower towards the trained network. */
+export function follow({ state, networks, thread, threads }: ThreadContext, network: string, m: number): void {
+  const own = floatsOf(state, blockNames.params(network));
+  const trained = floatsOf(state, blockNames.params(networks.trained));
+  const bound = (of: number) => Math.floor((own.length * of) / threads);
+  momentumUpdate(own, trained, m, { from: bound(thread), to: bound(thread + 1) });
 }
 
 /** One step of the optimiser on this thread's share, and (the first thread) the running statistics. */
 export function updateParams(context: ThreadContext, task: Extract<Task, { kind: "update" }>): void {
-  const { state, buffers, spec, encoder, range, thread } = context;
+  const { state, buffers, spec, networks, range, thread } = context;
   const { algorithm, ...settings } = spec.optimizer;
   const optimiser = optimisers[algorithm];
   const tensors = {
-    params: state.queryParams,
-    first: state.velocity,
-    second: state.second,
+    params: floatsOf(state, blockNames.params(networks.trained)),
+    first: floatsOf(state, blockNames.first),
+    second: optimiser.second ? floatsOf(state, blockNames.second) : new Float32Array(0),
     gradient: buffers.gradient,
   };
-  const { entries } = encoder.params;
+  const { entries } = networks.get(networks.trained).params;
   const update = (index: number, from: number, to: number) => {
     const lr = task.lr * (task.scale?.[index] ?? 1);
-    const rank = entries[index]?.shape.length as number;
-    optimiser.update(tensors, { from, to }, { ...settings, lr, step: task.step }, rank);
+    const { decay } = entries[index] as (typeof entries)[number];
+    optimiser.update(tensors, { from, to }, { ...settings, lr, step: task.step }, decay);
   };
   if (optimiser.whole) {
     context.take(entries.length, (index) => {
@@ -52,23 +60,19 @@ export function updateParams(context: ThreadContext, task: Extract<Task, { kind:
       if (from < to) update(index, from, to);
     });
   }
-  if (thread !== 0) return;
-  // The encoders see one direction after the other, so their running statistics move twice a step.
-  for (let direction = 0; direction < directionsOf(spec); direction++) {
-    const size = spec.splits * encoder.stats.size;
-    const of = (batch: Float32Array) => batch.subarray(direction * size, (direction + 1) * size);
-    updateStats(state.queryStats, of(buffers.queryBatchStats), spec.splits);
-    updateStats(state.keyStats, of(buffers.keyBatchStats), spec.splits);
-  }
+  if (thread === 0) updateStatistics(context);
 }
 
-/** running = mean over splits of (1 - 0.1) * running + 0.1 * split's statistic, as the CIFAR demo's SplitBatchNorm. */
-function updateStats(running: Float32Array, batch: Float32Array, splits: number): void {
-  for (let i = 0; i < running.length; i++) {
-    let sum = 0;
-    for (let s = 0; s < splits; s++) {
-      sum += (1 - BN_MOMENTUM) * (running[i] as number) + BN_MOMENTUM * (batch[s * running.length + i] as number);
+/** A network sees one direction after the other, so its running statistics move once for each of them. */
+function updateStatistics({ state, buffers, spec, networks, method }: ThreadContext): void {
+  for (const name of networks.names) {
+    if (name !== networks.trained && name !== method.targets?.network) continue;
+    const { size } = networks.get(name).stats;
+    const batch = buffers.batchStats[name] as Float32Array;
+    for (let direction = 0; direction < directionsOf(spec); direction++) {
+      const from = direction * spec.splits * size;
+      const of = batch.subarray(from, from + spec.splits * size);
+      runningStatistics(floatsOf(state, blockNames.stats(name)), of, spec.splits, BATCH_NORM_MOMENTUM);
     }
-    running[i] = sum / splits;
   }
 }

@@ -1,20 +1,23 @@
-/** Features of a batch of images by the query encoder in evaluation mode, said once and recorded. */
+/** Features of a batch of images by the trained network in evaluation mode, said once and recorded. */
 import * as tf from "@tensorflow/tfjs-core";
 import { augmentViews } from "../../kernels/augment/views.ts";
-import { launchGather } from "../../kernels/update/webgpu.ts";
-import type { Pass } from "../../nn/encoders/resnet.ts";
+import type { Pass } from "../../nn/network.ts";
+import { blockNames } from "../state.ts";
 import { named } from "../threads/context.ts";
 import type { EmbedTask } from "../threads/tasks.ts";
-import type { Program } from "./step.ts";
+import { launchGather } from "./launches.ts";
+import type { Program } from "./program.ts";
 
 /** The features of the first `count` rows to `out` f32[count, F]. Always in float32: they are compared between devices. */
 export function embedBatch(
-  { encoder, state, views, channels, mean, std }: Program,
+  { networks, state, views, channels, mean, std }: Program,
   { what, size }: Pick<EmbedTask, "what" | "size">,
   out: tf.Tensor,
   count: number,
 ): void {
-  const [params, stats] = [state.tensors("queryParams"), state.tensors("queryStats")];
+  const network = networks.get(networks.trained);
+  const params = state.tensors(blockNames.params(networks.trained));
+  const stats = state.tensors(blockNames.stats(networks.trained));
   const pass: Pass = {
     param: (name) => named(params, name),
     norm: { mode: "eval", stat: (name) => named(stats, name) },
@@ -22,7 +25,9 @@ export function embedBatch(
   const { pixels, places, rows } = views;
   const images = augmentViews(
     {
-      ...{ pixels: pixels.tensor, places: places.tensor, rows: rows.tensor },
+      pixels: pixels.tensor,
+      places: places.tensor,
+      rows: rows.tensor,
       picks: tf.range(0, count, 1, "int32"),
     },
     { size, channels, mean, std },
@@ -32,7 +37,7 @@ export function embedBatch(
     launchGather([{ tensor: flat, offset: 0 }], out);
     return;
   }
-  const features = encoder.backbone(pass, images);
-  const wanted = what === "backbone" ? features : encoder.project(pass, features);
+  const features = network.backbone(pass, images);
+  const wanted = what === "backbone" ? features : network.project(pass, features);
   launchGather([{ tensor: wanted, offset: 0 }], out);
 }

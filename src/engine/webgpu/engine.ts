@@ -5,17 +5,18 @@ import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import type { Recording } from "../../backend/recording.ts";
 import { PLACE } from "../../data/source.ts";
 import { lookRow, ROW, viewRow } from "../../data/view.ts";
-import { BLOCK } from "../../kernels/update/webgpu.ts";
-import { inHalf } from "../../kernels/webgpu/precision.ts";
-import { splitPositions } from "../../methods/moco.ts";
-import type { PretrainSpec } from "../../schema/pretrain.ts";
+import { methodOf } from "../../methods/index.ts";
+import { BLOCK, scalarsOf } from "../../optim/flat.ts";
 import type { Engine, StepTask } from "../engine.ts";
-import { directionsOf, type Model, type StepMetrics } from "../state.ts";
+import { figuresOf, type StepMetrics } from "../metrics.ts";
+import { type Model, ringsOf } from "../state.ts";
 import type { EmbedTask } from "../threads/tasks.ts";
+import { directionsOf, inOrder, splitPositions, targetView, unitAt, unitsOf } from "../units.ts";
 import { embedBatch } from "./embed.ts";
 import { bytesOf, stepInputs, ViewInputs } from "./inputs.ts";
+import type { Program } from "./program.ts";
 import { GpuState } from "./state.ts";
-import { classifyStep, encodeKeys, type Program, trainStep } from "./step.ts";
+import { encodeTargets, trainStep } from "./step.ts";
 import { tune } from "./tuning.ts";
 
 /** Steps that may wait on the device: enough that it never waits for us, few enough to stop soon. */
@@ -24,7 +25,6 @@ const AHEAD = 3;
 const chunkFor = (images: number): number => (images <= 32 ? 32 : 256);
 
 export interface GpuSettings {
-  readonly spec: PretrainSpec;
   readonly model: Model;
   readonly backend: GpuBackend;
   /** As results name it. */
@@ -39,9 +39,18 @@ export interface GpuSettings {
   readonly log?: (message: string) => void;
 }
 
-/** The next number of passes, all of equally many whole splits of one direction; undefined: each is one split already. */
-export function passesAfter(passes: number, directions: number, splits: number): number | undefined {
-  const next = Array.from({ length: splits }, (_, i) => directions * (i + 1)).filter(
+/**
+ * The next number of passes, all of equally many whole splits of one direction, or of whole directions; undefined: each is as
+ * small as it can be already. Batch norm over the batch needs all splits of a direction at once.
+ */
+export function passesAfter(
+  passes: number,
+  directions: number,
+  splits: number,
+  norm: "split" | "batch" = "split",
+): number | undefined {
+  const most = norm === "batch" ? 1 : splits;
+  const next = Array.from({ length: most }, (_, i) => directions * (i + 1)).filter(
     (n) => splits % (n / directions) === 0,
   );
   return next.find((n) => n > passes);
@@ -52,8 +61,10 @@ export class GpuEngine implements Engine {
   passes = 1;
   private readonly state: GpuState;
   private readonly inputs: Program["inputs"];
-  private readonly fixed: Pick<Program, "queryPicks" | "segments" | "ring">;
-  private readonly ringSlice: ReturnType<GpuState["allocate"]>["slice"];
+  private readonly fixed: Pick<Program, "picks" | "segments" | "log">;
+  private readonly logSlice: ReturnType<GpuState["allocate"]>["slice"];
+  /** Of the rate, as the device has it. */
+  private scale: readonly number[] | undefined;
   private views: ViewInputs | undefined;
   private readonly recordings = new Map<string, Promise<Recording>>();
   /** Of embeddings, by their shape. */
@@ -63,39 +74,41 @@ export class GpuEngine implements Engine {
   private logged = 0;
 
   constructor(private readonly settings: GpuSettings) {
-    const { backend, model, spec } = settings;
+    const { backend, model } = settings;
+    const { spec, trained } = model;
     const state = new GpuState(backend, model);
     this.state = state;
-    const directions = directionsOf(spec);
+    const { batchSize, splits } = spec;
     const blocks = state.params.size / BLOCK;
-    this.inputs = stepInputs(backend.device, state, { batch: spec.batchSize, directions, blocks });
-    const ring = state.allocate([spec.logEvery, 4]);
-    this.ringSlice = ring.slice;
-    const entries = state.params.layout.entries;
-    const table = entries.flatMap(({ size, shape }, i) => [
-      state.params.offsets[i] as number,
-      size,
-      Number(shape.length > 1),
-    ]);
+    const rings = Object.keys(ringsOf(spec)).length;
+    this.inputs = stepInputs(backend.device, state, {
+      batch: batchSize,
+      directions: directionsOf(spec),
+      blocks,
+      rings,
+    });
+    const log = state.allocate([spec.logEvery, figuresOf(spec).length]);
+    this.logSlice = log.slice;
+    const { entries } = trained.params;
+    const table = entries.flatMap(({ size, decay }, i) => [state.params.offsets[i] as number, size, Number(decay)]);
     const ofBlock = state.params.fillBlocks(new Int32Array(blocks), (i) => i);
     const constant = (values: Int32Array, shape: number[]): tf.Tensor => {
       const { tensor, slice } = state.allocate(shape, "int32");
       backend.device.queue.writeBuffer(slice.buffer, 0, values as Int32Array<ArrayBuffer>);
       return tensor;
     };
-    const order = Array.from({ length: spec.batchSize }, (_, i) => i);
     const picks = this.dealt((direction, split) =>
-      splitPositions(order, split, spec.splits).map((position) => direction * spec.batchSize + position),
+      splitPositions(inOrder(batchSize), split, splits).map((position) => direction * batchSize + position),
     );
     this.fixed = {
-      ring: ring.tensor,
-      queryPicks: constant(picks, [picks.length]),
+      log: log.tensor,
+      picks: constant(picks, [picks.length]),
       segments: {
         table: constant(Int32Array.from(table), [entries.length, 3]),
         ofBlock: constant(ofBlock, [blocks]),
       },
     };
-    this.inputs.rates.write(new Float32Array(blocks).fill(1));
+    this.writeRates(undefined);
   }
 
   get device(): string {
@@ -112,28 +125,33 @@ export class GpuEngine implements Engine {
     return known;
   }
 
-  async train(task: StepTask & { queuePointer: number }): Promise<StepMetrics[]> {
-    this.writeBatch(task, 2);
-    this.writeKeyOrder();
-    return this.run("train", trainStep, task, task.queuePointer);
+  async train(task: StepTask): Promise<StepMetrics[]> {
+    const { spec } = this.settings.model;
+    this.writeBatch(task);
+    this.writeTargetOrder();
+    if (task.scale?.join() !== this.scale?.join()) this.writeRates(task.scale);
+    const { optimizer } = spec;
+    const averages = this.settings.model.networks.followers.map((name) => task.averages[name] as number);
+    const pointers = Object.keys(ringsOf(spec)).map((name) => task.pointers[name] as number);
+    this.inputs.scalars.write(scalarsOf(task.lr, optimizer, task.step, averages));
+    this.inputs.counters.write(Int32Array.of(this.logged, ...pointers));
+    this.submit(await this.recording("train", trainStep));
+    this.logged++;
+    this.underWay.push(this.settings.backend.device.queue.onSubmittedWorkDone());
+    if (this.underWay.length > AHEAD) await this.underWay.shift();
+    try {
+      this.settings.backend.check();
+    } catch (error) {
+      throw error instanceof DeviceMemoryError ? this.advice(error) : error;
+    }
+    return this.logged === spec.logEvery ? this.readLog() : [];
   }
 
-  async classify(task: StepTask & { scale: readonly number[] }): Promise<StepMetrics[]> {
-    this.writeBatch(task, 1);
-    const { rates, ids } = this.inputs;
-    ids.write(this.settings.model.buffers.labels.slice());
-    const { params } = this.state;
-    rates.write(params.fillBlocks(new Float32Array(params.size / BLOCK), (i) => task.scale[i] as number));
-    return this.run("classify", classifyStep, task, 0);
-  }
-
-  async encodeKeys(task: Omit<StepTask, "lr">): Promise<void> {
-    this.writeBatch(task, 2);
-    this.writeKeyOrder();
-    const { spec } = this.settings;
-    const work = (program: Program) => inHalf(spec.precision === "mixed", () => encodeKeys(program, false));
-    this.submit(await this.recording("keys", work));
-    await this.state.save("keys");
+  async encodeTargets(task: Pick<StepTask, "epoch" | "pixels">): Promise<void> {
+    this.writeBatch(task);
+    this.writeTargetOrder();
+    this.submit(await this.recording("targets", encodeTargets));
+    await this.state.save("targets");
   }
 
   async embed(task: EmbedTask): Promise<void> {
@@ -186,8 +204,10 @@ export class GpuEngine implements Engine {
 
   /** Records a step of training without running it, for images of the views' own size. */
   async record(): Promise<void> {
-    const { spec, channels } = this.settings;
-    this.viewInputs(spec.batchSize * spec.augmentation.size ** 2 * channels, 2 * spec.batchSize);
+    const { model, channels } = this.settings;
+    const { spec } = model;
+    const views = methodOf(spec).views(spec).length;
+    this.viewInputs(spec.batchSize * spec.augmentation.size ** 2 * channels, views * spec.batchSize);
     await this.recording("train", trainStep);
   }
 
@@ -205,55 +225,76 @@ export class GpuEngine implements Engine {
 
   /** Rows of all units, in the order in which they are encoded. */
   private dealt(rows: (direction: number, split: number) => number[]): Int32Array {
-    const { spec } = this.settings;
-    const units = Array.from({ length: directionsOf(spec) * spec.splits }, (_, unit) => unit);
-    return Int32Array.from(units.flatMap((unit) => rows(Math.floor(unit / spec.splits), unit % spec.splits)));
+    const { spec } = this.settings.model;
+    return Int32Array.from(
+      Array.from({ length: unitsOf(spec) }, (_, unit) => {
+        const { direction, split } = unitAt(spec, unit);
+        return rows(direction, split);
+      }).flat(),
+    );
   }
 
-  private writeBatch({ epoch, pixels }: Pick<StepTask, "epoch" | "pixels">, views: number): void {
-    const { spec, model, channels } = this.settings;
-    const { places, batch } = model.buffers;
-    const rows = new Float32Array(2 * spec.batchSize * ROW);
-    for (let view = 0; view < views; view++) {
+  /** Factors of the rate, by parameter. */
+  private writeRates(scale: readonly number[] | undefined): void {
+    const { params } = this.state;
+    const blocks = new Float32Array(params.size / BLOCK);
+    this.inputs.rates.write(scale ? params.fillBlocks(blocks, (i) => scale[i] as number) : blocks.fill(1));
+    this.scale = scale;
+  }
+
+  private writeBatch({ epoch, pixels }: Pick<StepTask, "epoch" | "pixels">): void {
+    const { model, channels } = this.settings;
+    const { spec } = model;
+    const { places, batch, labels } = model.buffers;
+    const augmentations = methodOf(spec).views(spec);
+    const rows = new Float32Array(augmentations.length * spec.batchSize * ROW);
+    augmentations.forEach((augmentation, view) => {
       for (let i = 0; i < spec.batchSize; i++) {
         const key = { seed: spec.seed, epoch, sample: batch[i] as number, view };
         const [height, width] = places.subarray(i * PLACE + 1, (i + 1) * PLACE) as unknown as [number, number];
-        viewRow(rows, (view * spec.batchSize + i) * ROW, key, spec.augmentation, height, width);
+        viewRow(rows, (view * spec.batchSize + i) * ROW, key, augmentation, height, width);
       }
-    }
-    const to = this.viewInputs(bytesOf(places, channels), 2 * spec.batchSize);
-    to.write({ pixels, places }, channels, views, rows);
+    });
+    const to = this.viewInputs(bytesOf(places, channels), augmentations.length * spec.batchSize);
+    to.write({ pixels, places }, channels, augmentations.length, rows);
     this.inputs.ids.write(batch.slice());
+    this.inputs.labels.write(labels.slice());
   }
 
-  /** Keys are dealt to splits by the shuffle; each view is drawn from the other side than its query's. */
-  private writeKeyOrder(): void {
-    const { spec, model } = this.settings;
+  /** Images are dealt to the splits of targets by the order that was drawn; each is of the other view than the direction's. */
+  private writeTargetOrder(): void {
+    const { spec, buffers } = this.settings.model;
     const { batchSize, splits } = spec;
-    const orderOf = (direction: number) =>
-      model.buffers.shuffle.subarray(direction * batchSize, (direction + 1) * batchSize);
+    if (buffers.order.length === 0) return;
+    const views = methodOf(spec).views(spec).length;
+    const orderOf = (direction: number) => buffers.order.subarray(direction * batchSize, (direction + 1) * batchSize);
     const placed = (side: (direction: number) => number) =>
       this.dealt((direction, split) =>
         splitPositions(orderOf(direction), split, splits).map((position) => side(direction) * batchSize + position),
       );
-    this.inputs.keyPicks.write(placed((direction) => 1 - direction));
-    this.inputs.keyPlaces.write(placed((direction) => direction));
+    this.inputs.targetPicks.write(placed((direction) => targetView(direction, views)));
+    this.inputs.targetPlaces.write(placed((direction) => direction));
   }
 
   /** What to do where there is no room on the device. */
   private advice(error: DeviceMemoryError): DeviceMemoryError {
-    const { batchSize, splits, encoder, augmentation, precision } = this.settings.spec;
+    const { batchSize, splits, encoder, augmentation, precision, norm } = this.settings.model.spec;
     const half = precision === "mixed" ? "" : ', set spec.precision to "mixed"';
+    const [part, first] =
+      norm === "batch" && splits > 1
+        ? [`a view of ${batchSize} images`, 'Set spec.norm to "split"']
+        : [`a split of ${batchSize / splits} images`, `Raise spec.splits (${splits})`];
     return new DeviceMemoryError(
-      `${error.message}: a split of ${batchSize / splits} images has no room on the GPU. Raise spec.splits (${splits}), or lower spec.batchSize (${batchSize}), spec.encoder.width ` +
+      `${error.message}: ${part} has no room on the GPU. ${first}, or lower spec.batchSize (${batchSize}), spec.encoder.width ` +
         `(${encoder.width}) or spec.augmentation.size (${augmentation.size})${half}, or set spec.device to "wasm"`,
     );
   }
 
   /** Room for images and rows. Where it was too small all recordings are of no use any more. */
   private viewInputs(pixelBytes: number, rows: number): ViewInputs {
-    const { backend, spec } = this.settings;
-    const most = Math.max(rows, 2 * spec.batchSize, chunkFor(Number.POSITIVE_INFINITY));
+    const { backend, model } = this.settings;
+    const { spec } = model;
+    const most = Math.max(rows, methodOf(spec).views(spec).length * spec.batchSize, chunkFor(Number.POSITIVE_INFINITY));
     if (this.views && this.views.pixelBytes >= pixelBytes) return this.views;
     this.forget();
     this.views = new ViewInputs(backend.device, this.state, most, pixelBytes);
@@ -269,14 +310,24 @@ export class GpuEngine implements Engine {
   private recording(
     name: string,
     work: (program: Program) => void,
-    mixed = this.settings.spec.precision === "mixed",
+    mixed = this.settings.model.spec.precision === "mixed",
   ): Promise<Recording> {
     const known = this.recordings.get(name);
     if (known) return known;
-    const { spec, model, backend, channels, mean, std } = this.settings;
-    const views = this.views as ViewInputs;
-    const common = { spec, encoder: model.encoder, state: this.state, views, inputs: this.inputs };
-    const program = { ...common, ...this.fixed, channels, mean, std };
+    const { model, backend, channels, mean, std } = this.settings;
+    const { spec, networks } = model;
+    const program = {
+      spec,
+      method: methodOf(spec),
+      networks,
+      state: this.state,
+      views: this.views as ViewInputs,
+      inputs: this.inputs,
+      ...this.fixed,
+      channels,
+      mean,
+      std,
+    };
     const made = this.fitting((passes) => {
       const whole = () => work({ ...program, passes });
       return this.tuned(whole, mixed).then(() => backend.record(whole));
@@ -287,13 +338,14 @@ export class GpuEngine implements Engine {
 
   /** In as few passes as there is room for. How many decides the order of sums, so a checkpoint remembers it. */
   private async fitting(record: (passes: number) => Promise<Recording>): Promise<Recording> {
-    const { spec, log = () => undefined } = this.settings;
+    const { model, log = () => undefined } = this.settings;
+    const { spec } = model;
     for (;;) {
       try {
         return await record(this.passes);
       } catch (error) {
         if (!(error instanceof DeviceMemoryError)) throw error;
-        const next = passesAfter(this.passes, directionsOf(spec), spec.splits);
+        const next = passesAfter(this.passes, directionsOf(spec), spec.splits, spec.norm);
         if (next === undefined) throw this.advice(error);
         log(`${error.message}: the batch goes through the encoder in ${next} passes instead of ${this.passes}`);
         this.passes = next;
@@ -315,28 +367,6 @@ export class GpuEngine implements Engine {
     await tune(backend, device, work, { file, mixed, log });
   }
 
-  private async run(
-    name: string,
-    work: (program: Program) => void,
-    { step, lr }: StepTask,
-    pointer: number,
-  ): Promise<StepMetrics[]> {
-    const { spec } = this.settings;
-    const { momentum, beta2 } = spec.optimizer;
-    this.inputs.scalars.write(Float32Array.of(lr, 1 - momentum ** (step + 1), Math.sqrt(1 - beta2 ** (step + 1)), 0));
-    this.inputs.counters.write(Int32Array.of(pointer, this.logged));
-    this.submit(await this.recording(name, work));
-    this.logged++;
-    this.underWay.push(this.settings.backend.device.queue.onSubmittedWorkDone());
-    if (this.underWay.length > AHEAD) await this.underWay.shift();
-    try {
-      this.settings.backend.check();
-    } catch (error) {
-      throw error instanceof DeviceMemoryError ? this.advice(error) : error;
-    }
-    return this.logged === spec.logEvery ? this.readLog() : [];
-  }
-
   private submit(recording: Recording): void {
     const { device } = this.settings.backend;
     const encoder = device.createCommandEncoder();
@@ -346,11 +376,13 @@ export class GpuEngine implements Engine {
 
   private async readLog(): Promise<StepMetrics[]> {
     if (this.logged === 0) return [];
-    const rows = new Float32Array(await this.settings.backend.readSlice(this.ringSlice));
-    const known = Array.from({ length: this.logged }, (_, i): StepMetrics => {
-      const [loss, top1, positive, negative] = rows.subarray(4 * i) as unknown as [number, number, number, number];
-      return { loss, top1, positive, negative };
-    });
+    const rows = new Float32Array(await this.settings.backend.readSlice(this.logSlice));
+    const names = figuresOf(this.settings.model.spec);
+    const known = Array.from(
+      { length: this.logged },
+      (_, i): StepMetrics =>
+        Object.fromEntries(names.map((name, figure) => [name, rows[i * names.length + figure] as number])),
+    );
     this.logged = 0;
     return known;
   }

@@ -3,7 +3,7 @@ import type * as tf from "@tensorflow/tfjs-core";
 import type { Slice } from "../../backend/gpu_backend.ts";
 import { PLACE } from "../../data/source.ts";
 import { ROW } from "../../data/view.ts";
-import { SCALARS } from "../../kernels/update/webgpu.ts";
+import { SCALARS } from "../../optim/flat.ts";
 import type { GpuState } from "./state.ts";
 
 export interface Images {
@@ -77,32 +77,35 @@ export function bytesOf(places: Float64Array, channels: number): number {
   return bytes;
 }
 
-/** Steps whose metrics may be on the device at once. */
+/** The numbers of a step. D directions, N batch. */
 export interface StepInputs {
+  /** See `scalarsOf`. */
   readonly scalars: Input;
-  /** i32: the queue's pointer, the place in the log. */
+  /** i32: the place in the log, then the place of the oldest row of each ring. */
   readonly counters: Input;
-  /** f32[P / BLOCK] */
+  /** f32[P / BLOCK]: factor of the rate. */
   readonly rates: Input;
-  /** i32[N]: images, or classes. */
+  /** i32[N]: images, and their classes. */
   readonly ids: Input;
-  /** i32[directions * N]: the rows of keys, and the places that the keys go to, in the order in which they are encoded. */
-  readonly keyPicks: Input;
-  readonly keyPlaces: Input;
+  readonly labels: Input;
+  /** i32[D * N]: the views that targets are of, and the places that they go to, in the order in which they are encoded. */
+  readonly targetPicks: Input;
+  readonly targetPlaces: Input;
 }
 
 export function stepInputs(
   device: GPUDevice,
   state: GpuState,
-  sizes: { batch: number; directions: number; blocks: number },
+  sizes: { batch: number; directions: number; blocks: number; rings: number },
 ): StepInputs {
-  const { batch, directions, blocks } = sizes;
+  const { batch, directions, blocks, rings } = sizes;
   return {
     scalars: new Input(device, state, [SCALARS]),
-    counters: new Input(device, state, [2], "int32"),
+    counters: new Input(device, state, [1 + rings], "int32"),
     rates: new Input(device, state, [blocks]),
     ids: new Input(device, state, [batch], "int32"),
-    keyPicks: new Input(device, state, [directions * batch], "int32"),
-    keyPlaces: new Input(device, state, [directions * batch], "int32"),
+    labels: new Input(device, state, [batch], "int32"),
+    targetPicks: new Input(device, state, [directions * batch], "int32"),
+    targetPlaces: new Input(device, state, [directions * batch], "int32"),
   };
 }

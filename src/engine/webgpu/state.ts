@@ -1,9 +1,10 @@
-/** A run's state on a WebGPU device: the flat buffers of `state.ts`, each tensor at a place where it can be bound. */
+/** A run's state on a WebGPU device: the blocks of `state.ts`, each tensor at a place where it can be bound. */
 import type * as tf from "@tensorflow/tfjs-core";
 import type { GpuBackend, Slice } from "../../backend/gpu_backend.ts";
-import { BLOCK } from "../../kernels/update/webgpu.ts";
+
 import type { Layout } from "../../nn/layout.ts";
-import type { Model } from "../state.ts";
+import { BLOCK } from "../../optim/flat.ts";
+import { blockNames, type Model } from "../state.ts";
 
 /** Where the tensors of a layout are on the device. The gaps stay 0, which every optimiser leaves as it is. */
 class DeviceLayout {
@@ -52,10 +53,12 @@ interface Mirror {
   download(bytes: ArrayBuffer): void;
 }
 
+/** Blocks of the model on the device, by their names in the state; besides them `gradient` and `targets`. */
 export class GpuState {
+  /** Of the trained network's parameters; those of its followers begin like them. */
   readonly params: DeviceLayout;
-  readonly stats: DeviceLayout;
   private readonly mirrors = new Map<string, Mirror>();
+  private readonly layouts = new Map<string, DeviceLayout>();
   private readonly buffers: GPUBuffer[] = [];
   /** Of all of them. */
   bytes = 0;
@@ -64,18 +67,20 @@ export class GpuState {
     private readonly backend: GpuBackend,
     model: Model,
   ) {
-    const { encoder, state, buffers } = model;
-    this.params = new DeviceLayout(encoder.params);
-    this.stats = new DeviceLayout(encoder.stats);
-    for (const name of ["queryParams", "keyParams", "velocity", "second"] as const) {
-      if (state[name].length > 0) this.mirrorLayout(name, this.params, state[name]);
+    const { networks, state, buffers, trained } = model;
+    this.params = new DeviceLayout(trained.params);
+    for (const name of networks.names) {
+      const { params, stats } = networks.get(name);
+      this.layouts.set(blockNames.params(name), name === networks.trained ? this.params : new DeviceLayout(params));
+      this.layouts.set(blockNames.stats(name), new DeviceLayout(stats));
     }
-    this.mirrorLayout("gradient", this.params, buffers.gradient);
-    this.mirrorLayout("queryStats", this.stats, state.queryStats);
-    this.mirrorLayout("keyStats", this.stats, state.keyStats);
-    this.mirrorArray("queue", state.queue, "float32");
-    this.mirrorArray("queueIds", state.queueIds, "int32");
-    this.mirrorArray("keys", buffers.keys, "float32");
+    for (const name of [blockNames.first, blockNames.second, "gradient"]) this.layouts.set(name, this.params);
+    for (const [name, block] of Object.entries({ ...state, gradient: buffers.gradient })) {
+      const layout = this.layouts.get(name);
+      if (layout && block instanceof Float32Array) this.mirrorLayout(name, layout, block);
+      else this.mirrorArray(name, block);
+    }
+    if (buffers.targets.length > 0) this.mirrorArray("targets", buffers.targets);
     this.load();
   }
 
@@ -98,35 +103,40 @@ export class GpuState {
     });
   }
 
-  private mirrorArray(name: string, values: Float32Array | Int32Array, dtype: "float32" | "int32"): void {
+  private mirrorArray(name: string, values: Float32Array | Int32Array): void {
+    const integers = values instanceof Int32Array;
     this.mirrors.set(name, {
-      ...this.allocate([values.length], dtype),
+      ...this.allocate([values.length], integers ? "int32" : "float32"),
       // From shared memory WebGPU does not copy.
       upload: () => values.slice(),
       download: (bytes) => {
-        const all = dtype === "int32" ? new Int32Array(bytes) : new Float32Array(bytes);
+        const all = integers ? new Int32Array(bytes) : new Float32Array(bytes);
         values.set(all.subarray(0, values.length));
       },
     });
   }
 
   private mirror(name: string): Mirror {
-    return this.mirrors.get(name) as Mirror;
+    const mirror = this.mirrors.get(name);
+    if (!mirror) throw new Error(`the device has no ${name}, only ${[...this.mirrors.keys()]}`);
+    return mirror;
   }
 
-  /** All of one of the buffers. */
-  flat(name: "queryParams" | "keyParams" | "velocity" | "gradient" | "queue" | "queueIds"): tf.Tensor {
+  has(name: string): boolean {
+    return this.mirrors.has(name);
+  }
+
+  /** All of one of the blocks, with the gaps of its layout. */
+  flat(name: string): tf.Tensor {
     return this.mirror(name).tensor;
   }
 
-  get second(): tf.Tensor | undefined {
-    return this.mirrors.get("second")?.tensor;
-  }
-
-  /** The tensors of a layout, each where it is in the flat buffer. */
-  tensors(name: "queryParams" | "keyParams" | "queryStats" | "keyStats"): Map<string, tf.Tensor> {
+  /** The tensors of a layout's block, each where it is in the flat buffer. */
+  tensors(name: string): Map<string, tf.Tensor> {
     const { slice } = this.mirror(name);
-    const { layout, offsets } = name.endsWith("Params") ? this.params : this.stats;
+    const found = this.layouts.get(name);
+    if (!found) throw new Error(`${name} has no tensors of its own`);
+    const { layout, offsets } = found;
     return new Map(
       layout.entries.map(({ name: tensor, shape, size }, i) => {
         const offset = 4 * (offsets[i] as number);
@@ -136,8 +146,8 @@ export class GpuState {
   }
 
   /** A view of another shape. */
-  shaped(tensor: "queue" | "keys", shape: number[]): tf.Tensor {
-    return this.backend.view(this.mirror(tensor).slice, shape);
+  shaped(name: string, shape: number[]): tf.Tensor {
+    return this.backend.view(this.mirror(name).slice, shape);
   }
 
   /** The device gets what the model has. */
@@ -148,7 +158,7 @@ export class GpuState {
   }
 
   /** The model gets what the device has, all or one. Rejects where the device is lost; then the model is as it was. */
-  async save(only?: "keys"): Promise<void> {
+  async save(only?: "targets"): Promise<void> {
     const { backend } = this;
     const all = only ? [this.mirror(only)] : [...this.mirrors.values()];
     const read = await Promise.all(all.map(({ slice }) => backend.readSlice(slice)));

@@ -1,50 +1,19 @@
 /**
- * A step of MoCo on WebGPU, said once: what is called here is recorded, and runs for every step of the run. The order is that
- * of the reference (methods/moco.ts). All splits go through the encoders together, if there is room for it; batch norm keeps
- * them apart.
+ * The phases of a step on WebGPU, said once: what is called here is recorded, and runs for every step of the run. All units
+ * go through the encoders together, if there is room for them.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import { webgpu } from "../../backend/webgpu.ts";
-import { augmentViews } from "../../kernels/augment/views.ts";
-import { infoNce } from "../../kernels/info_nce/index.ts";
-import {
-  launchEnqueue,
-  launchGather,
-  launchLog,
-  launchMomentum,
-  launchRows,
-  launchRunning,
-  launchUpdate,
-  type Segments,
-} from "../../kernels/update/webgpu.ts";
 import { inHalf } from "../../kernels/webgpu/precision.ts";
-import { withStatistics } from "../../kernels/webgpu/statistics.ts";
-import { normalise } from "../../methods/moco.ts";
-import { differentiate } from "../../nn/differentiate.ts";
-import type { Encoder, Pass } from "../../nn/encoders/resnet.ts";
-import type { PretrainSpec } from "../../schema/pretrain.ts";
-import { directionsOf, unitsOf } from "../state.ts";
-import { named } from "../threads/context.ts";
-import type { StepInputs, ViewInputs } from "./inputs.ts";
-import type { GpuState } from "./state.ts";
-
-export interface Program {
-  readonly spec: PretrainSpec;
-  readonly encoder: Encoder;
-  readonly state: GpuState;
-  readonly views: ViewInputs;
-  readonly inputs: StepInputs;
-  /** i32[directions * N]: the rows of queries in the order in which they are encoded; also the place of each one's key. */
-  readonly queryPicks: tf.Tensor;
-  readonly segments: Segments;
-  /** f32[.., 4] */
-  readonly ring: tf.Tensor;
-  /** The units are encoded in so many passes, one after another: what has no room at once. 1, or a multiple of directions. */
-  readonly passes: number;
-  readonly channels: number;
-  readonly mean: readonly number[];
-  readonly std: readonly number[];
-}
+import type { BatchMethod, Outcome } from "../../methods/method.ts";
+import { launchEnqueue } from "../../methods/ring_webgpu.ts";
+import { differentiate, Tape } from "../../nn/tape.ts";
+import { launchMomentum } from "../../optim/average/webgpu.ts";
+import { launchUpdate } from "../../optim/update.ts";
+import { phasesOf } from "../phases.ts";
+import { blockNames, ringsOf } from "../state.ts";
+import { directionsOf } from "../units.ts";
+import { launchGather, launchLog } from "./launches.ts";
+import { eachPass, PassUnit, type Program } from "./program.ts";
 
 /**
  * In float16 the smallest gradients of a deep layer, about 1e-8, would be 0: the loss is that much larger while it is
@@ -52,157 +21,242 @@ export interface Program {
  */
 const LOSS_SCALE = 1024;
 
-/** Views f32[n,S,S,C] of rows. */
-export function viewsOf({ spec, views, channels, mean, std }: Program, picks: tf.Tensor): tf.Tensor {
-  const { pixels, places, rows } = views;
-  return augmentViews(
-    { pixels: pixels.tensor, places: places.tensor, rows: rows.tensor, picks },
-    { size: spec.augmentation.size, channels, mean, std },
-  );
-}
+const isMixed = ({ spec }: Program) => spec.precision === "mixed";
+const scaleOf = (program: Program) => (isMixed(program) ? LOSS_SCALE : 1);
 
-/** The rows of one pass of a tensor of all units'. */
-function partOf({ passes }: Program, rows: tf.Tensor, pass: number): tf.Tensor1D {
-  const size = rows.size / passes;
-  return (passes === 1 ? rows : tf.slice(rows, [pass * size], [size])) as tf.Tensor1D;
-}
-
-/** Each pass in turn, what it makes gone behind it. */
-function eachPass({ passes }: Program, work: (pass: number) => void): void {
-  for (let pass = 0; pass < passes; pass++) tf.tidy(() => work(pass));
-}
-
-/** An encoder's pass in training mode that, where it trains, moves the running statistics on behind itself. */
-function trainingPass(
-  program: Program,
-  which: "query" | "key",
-  params: Map<string, tf.Tensor>,
-  pass: number,
-  trains = true,
-): Pass {
-  const { spec, state, passes } = program;
-  const running = state.tensors(`${which}Stats`);
-  const units = unitsOf(spec) / passes;
-  const directions = Math.max(1, directionsOf(spec) / passes);
-  const first = (pass * units) % spec.splits === 0;
-  return {
-    param: (name) => named(params, name),
-    norm: {
-      mode: "train",
-      groups: units,
-      record(name, mean, variance, rows) {
-        if (!trains) return;
-        const own = { mean: named(running, `${name}.running_mean`), variance: named(running, `${name}.running_var`) };
-        const of = { directions, groups: units / directions, splits: spec.splits, rows, first };
-        launchRunning({ mean, variance }, own, of);
-      },
-    },
-  };
-}
-
-/** Features in training mode; convolutions take the sums for the batch norms behind them. */
-function backbone({ spec, encoder, passes }: Program, pass: Pass, views: tf.Tensor): tf.Tensor {
-  return withStatistics(unitsOf(spec) / passes, () => encoder.backbone(pass, views));
-}
-
-/** Encodes the keys of the batch, shuffled, to `keys` by direction and batch position. */
-export function encodeKeys(program: Program, trains: boolean): void {
-  const { spec, encoder, state, inputs } = program;
-  const rows = directionsOf(spec) * spec.batchSize;
-  const params = state.tensors("keyParams");
-  eachPass(program, (i) => {
-    const pass = trainingPass(program, "key", params, i, trains);
-    const views = viewsOf(program, partOf(program, inputs.keyPicks.tensor, i));
-    const features = backbone(program, pass, views);
-    const keys = normalise(encoder.project(pass, features)); // [D*N/passes, C]
-    launchRows("scatter", keys, partOf(program, inputs.keyPlaces.tensor, i), state.shaped("keys", [rows, spec.dim]));
-  });
-}
-
-/** What a pass computes: the loss, a mean over its rows, and the three metrics. */
-interface Outcome {
-  readonly loss: tf.Scalar;
-  readonly metrics: tf.Tensor;
-}
-
-/** Differentiates the loss by the query encoder's parameters, pass by pass, and updates them. `of` may be summed over. */
-function learn(program: Program, directions: number, outcome: (pass: Pass, i: number) => Outcome): void {
-  const { spec, state, inputs, segments, encoder, passes, ring } = program;
-  const params = state.tensors("queryParams");
-  const scale = spec.precision === "mixed" ? LOSS_SCALE : 1;
-  const gradient = state.flat("gradient");
-  // The loss is a sum over directions of means over the batch.
-  const share = directions / passes;
-  eachPass(program, (i) => {
-    const pass = trainingPass(program, "query", params, i);
-    const gradients: { tensor: tf.Tensor; offset: number }[] = [];
-    const loss = () => {
-      const { loss: mean, metrics } = outcome(pass, i);
-      const log = { factor: share, share: 1 / passes, more: i > 0 };
-      launchLog({ loss: mean, metrics }, ring, inputs.counters.tensor, log);
-      return tf.mul<tf.Scalar>(mean, scale * share);
-    };
-    differentiate(loss, [...params.values()], (part, index) => {
-      const offset = state.params.offsets[index] as number;
-      gradients.push({ tensor: tf.keep(part.clone()), offset });
-    });
-    if (gradients.length !== encoder.params.entries.length) throw new Error("a parameter has no gradient");
-    launchGather(gradients, gradient, 1 / scale, i > 0);
-    for (const { tensor } of gradients) tensor.dispose();
-  });
-  const { scalars, rates } = inputs;
-  launchUpdate(
-    {
-      ...{ params: state.flat("queryParams"), gradient, first: state.flat("velocity"), second: state.second },
-      ...{ scalars: scalars.tensor, rates: rates.tensor },
-    },
-    segments,
-    spec.optimizer,
-  );
-}
-
-const half = ({ spec }: Program) => spec.precision === "mixed";
-
-/** One step of MoCo. */
+/** One step of training. */
 export function trainStep(program: Program): void {
-  const { spec, encoder, state, inputs, queryPicks } = program;
-  const directions = directionsOf(spec);
-  inHalf(half(program), () => {
-    launchMomentum(state.flat("keyParams"), state.flat("queryParams"), spec.momentum);
-    encodeKeys(program, true);
-    const rows = directions * spec.batchSize;
-    const keys = state.shaped("keys", [rows, spec.dim]);
-    const queue = state.shaped("queue", [spec.queueSize, spec.dim]);
-    learn(program, directions, (pass, i) => {
-      const picks = partOf(program, queryPicks, i);
-      const positives = tf.engine().makeTensorFromTensorInfo(webgpu().allocate([picks.size, spec.dim]));
-      launchRows("gather", keys, picks, positives); // in the order of queries
-      const images = spec.maskSameImage ? { ids: idsOf(program, picks), queueIds: state.flat("queueIds") } : undefined;
-      const q = normalise(encoder.project(pass, backbone(program, pass, viewsOf(program, picks))));
-      return infoNce(q, positives, queue, spec.temperature, images);
-    });
-    const counters = inputs.counters.tensor;
-    launchEnqueue({ keys: queue, ids: state.flat("queueIds") }, keys, inputs.ids.tensor, counters, directions);
+  inHalf(isMixed(program), () => {
+    const step = new Step(program);
+    for (const phase of phasesOf(program.method)) step[phase]();
+    step.end();
   });
 }
 
-/** i32[rows]: the image of each row. */
-function idsOf({ spec, inputs }: Program, picks: tf.Tensor1D): tf.Tensor {
-  return tf.gather(tf.tile(inputs.ids.tensor, [directionsOf(spec)]), picks);
+/** The targets of the batch alone: nothing is trained, and no running statistics move. */
+export function encodeTargets(program: Program): void {
+  inHalf(isMixed(program), () => new Step(program).targets(false));
 }
 
-/** One step of supervised training, where the encoder's head is the classifier. */
-export function classifyStep(program: Program): void {
-  const { spec, encoder, inputs, queryPicks } = program;
-  inHalf(half(program), () => {
-    learn(program, 1, (pass, i) => {
-      const picks = partOf(program, queryPicks, i);
-      const labels = tf.gather(inputs.ids.tensor, picks) as tf.Tensor1D;
-      const target = tf.oneHot(labels, spec.dim); // [N, classes]
-      const logits = encoder.project(pass, backbone(program, pass, viewsOf(program, picks))); // [N, classes]
-      const loss = tf.mean(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1))) as tf.Scalar;
-      const right = tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), labels), "float32"));
-      return { loss, metrics: tf.stack([right, right, right]) };
+type Rows = Record<string, tf.Tensor>;
+
+class Step {
+  private readonly tensors: Readonly<Record<string, Map<string, tf.Tensor>>>;
+  /** Rows of a coupled loss, f32[D*N,dim] in the order of `picks`, and its gradient by them. */
+  private rowsOfBatch: Rows = {};
+  private rowGradients: Rows = {};
+  /** The forward pass, where it is in one pass: it waits for the gradient of its rows. */
+  private tape: Tape | undefined;
+
+  constructor(private readonly program: Program) {
+    const { networks, state } = program;
+    this.tensors = Object.fromEntries(networks.names.map((name) => [name, state.tensors(blockNames.params(name))]));
+  }
+
+  "follow before"(): void {
+    this.follow("before");
+  }
+
+  "follow after"(): void {
+    this.follow("after");
+  }
+
+  targets(records = true): void {
+    const { program, tensors } = this;
+    const { targets } = program.method;
+    if (!targets) throw new Error("this method has no targets");
+    eachPass(program, (pass) => {
+      const unit = new PassUnit(program, pass, "targets", records, tensors);
+      unit.keepTargets(targets.of(unit));
     });
+  }
+
+  rows(): void {
+    const { program, tensors } = this;
+    const method = this.coupled();
+    const names = Object.keys(method.rows(program.spec));
+    if (program.passes === 1) {
+      tf.tidy(() => {
+        const unit = new PassUnit(program, 0, "own", true, tensors);
+        this.tape = recordRows(method, unit, names);
+        names.forEach((name, i) => {
+          this.rowsOfBatch[name] = tf.keep(this.tape?.outputs[i] as tf.Tensor);
+        });
+      });
+      return;
+    }
+    const parts: Record<string, tf.Tensor[]> = Object.fromEntries(names.map((name) => [name, []]));
+    eachPass(program, (pass) => {
+      // Statistics move where the gradient is taken: once.
+      const rows = method.embed(new PassUnit(program, pass, "own", false, tensors));
+      for (const name of names) parts[name]?.push(tf.keep(rows[name] as tf.Tensor));
+    });
+    for (const name of names) {
+      this.rowsOfBatch[name] = tf.keep(tf.tidy(() => tf.concat(parts[name] as tf.Tensor[], 0)));
+      tf.dispose(parts[name] as tf.Tensor[]);
+    }
+  }
+
+  couple(): void {
+    const { program, rowsOfBatch } = this;
+    const { spec, log, inputs } = program;
+    const method = this.coupled();
+    const directions = directionsOf(spec);
+    tf.tidy(() =>
+      inHalf(false, () => {
+        const rows = Object.entries(method.rows(spec)).map(([name, { dim, constant = false }]) => {
+          const parts = Array.from({ length: directions }, (_, d) =>
+            tf.slice(rowsOfBatch[name] as tf.Tensor2D, [d * spec.batchSize, 0], [spec.batchSize, dim]),
+          ); // D x [N,dim]
+          return { name, constant, parts };
+        });
+        const varying = rows.filter(({ constant }) => !constant);
+        const gradients: tf.Tensor[] = [];
+        const loss = () => {
+          const { loss: value, metrics } = method.loss(
+            spec,
+            Object.fromEntries(rows.map(({ name, parts }) => [name, parts])),
+          );
+          launchLog({ loss: value, metrics }, log, inputs.counters.tensor, { factor: 1, share: 1, more: false });
+          return value;
+        };
+        const xs = varying.flatMap(({ parts }) => parts);
+        differentiate(loss, xs, (gradient, index) => {
+          gradients[index] = tf.keep(gradient.clone());
+        });
+        varying.forEach(({ name }, i) => {
+          const own = gradients.slice(i * directions, (i + 1) * directions);
+          this.rowGradients[name] = tf.keep(tf.mul(tf.concat(own, 0), scaleOf(program)));
+          tf.dispose(own);
+        });
+      }),
+    );
+  }
+
+  learn(): void {
+    const { program, tensors } = this;
+    const { method, passes, networks } = program;
+    if (this.tape) {
+      const tape = this.tape;
+      this.collect(0, (xs, take) => tape.back(this.seeds(0), xs, take), networks.trained);
+      return;
+    }
+    eachPass(program, (pass) => {
+      const unit = new PassUnit(program, pass, "own", true, tensors);
+      this.collect(
+        pass,
+        (xs, take) => {
+          if (method.couples === "rows") tf.dispose(differentiate(this.rowLoss(unit, pass, passes), xs, take));
+          else {
+            const tape = recordRows(method, unit, Object.keys(method.rows(program.spec)));
+            tape.back(this.seeds(pass), xs, take);
+          }
+        },
+        networks.trained,
+      );
+    });
+  }
+
+  update(): void {
+    const { networks, state, inputs, segments, spec } = this.program;
+    launchUpdate(
+      {
+        params: state.flat(blockNames.params(networks.trained)),
+        gradient: state.flat("gradient"),
+        first: state.flat(blockNames.first),
+        second: state.has(blockNames.second) ? state.flat(blockNames.second) : undefined,
+        scalars: inputs.scalars.tensor,
+        rates: inputs.rates.tensor,
+      },
+      segments,
+      spec.optimizer,
+    );
+  }
+
+  remember(): void {
+    const { spec, state, inputs } = this.program;
+    const directions = directionsOf(spec);
+    Object.entries(ringsOf(spec)).forEach(([name, { rows, dim }], i) => {
+      const targets = state.shaped("targets", [directions * spec.batchSize, dim]);
+      const queue = {
+        keys: state.shaped(blockNames.ring(name), [rows, dim]),
+        ids: state.flat(blockNames.ringIds(name)),
+      };
+      launchEnqueue(queue, targets, inputs.ids.tensor, inputs.counters.tensor, directions, 1 + i);
+    });
+  }
+
+  end(): void {
+    tf.dispose([...Object.values(this.rowsOfBatch), ...Object.values(this.rowGradients)]);
+  }
+
+  private follow(when: "before" | "after"): void {
+    const { networks, state, inputs } = this.program;
+    networks.followers.forEach((name, i) => {
+      if (networks.specOf(name).follows?.when !== when) return;
+      const [own, trained] = [name, networks.trained].map((of) => state.flat(blockNames.params(of)));
+      launchMomentum(own as tf.Tensor, trained as tf.Tensor, inputs.scalars.tensor, i);
+    });
+  }
+
+  /** The loss of a pass, as large as its share of the step's. */
+  private rowLoss(unit: PassUnit, pass: number, passes: number): () => tf.Scalar {
+    const { program } = this;
+    const { method, log, inputs, spec } = program;
+    if (method.couples !== "rows") throw new Error("the method's loss needs the whole batch");
+    // The loss is a sum over directions of means over the batch.
+    const share = directionsOf(spec) / passes;
+    return () => {
+      const { loss, metrics }: Outcome = method.loss(unit);
+      const of = { factor: share, share: 1 / passes, more: pass > 0 };
+      launchLog({ loss, metrics }, log, inputs.counters.tensor, of);
+      return tf.mul<tf.Scalar>(loss, scaleOf(program) * share);
+    };
+  }
+
+  /** The gradient of the rows of a pass, undefined for constants. */
+  private seeds(pass: number): (tf.Tensor | undefined)[] {
+    const { program, rowGradients } = this;
+    return Object.entries(this.coupled().rows(program.spec)).map(([name, { dim }]) => {
+      const all = rowGradients[name] as tf.Tensor2D | undefined;
+      if (!all || program.passes === 1) return all;
+      const size = (all.shape[0] as number) / program.passes;
+      return tf.slice(all, [pass * size, 0], [size, dim]);
+    });
+  }
+
+  /** Adds the gradients of a pass up in the flat buffer. */
+  private collect(
+    pass: number,
+    differentiated: (xs: tf.Tensor[], take: (gradient: tf.Tensor, index: number) => void) => void,
+    network: string,
+  ): void {
+    const { program, tensors } = this;
+    const { state, networks } = program;
+    const xs = [...(tensors[network] as Map<string, tf.Tensor>).values()];
+    const gradients: { tensor: tf.Tensor; offset: number }[] = [];
+    const taken = new Set<number>();
+    differentiated(xs, (part, index) => {
+      taken.add(index);
+      gradients.push({ tensor: tf.keep(part.clone()), offset: state.params.offsets[index] as number });
+    });
+    const idle = networks.get(network).params.entries.find((_, index) => !taken.has(index));
+    if (idle) throw new Error(`parameter ${idle.name} has no part in the loss`);
+    launchGather(gradients, state.flat("gradient"), 1 / scaleOf(program), pass > 0);
+    for (const { tensor } of gradients) tensor.dispose();
+  }
+
+  private coupled(): BatchMethod {
+    const { method } = this.program;
+    if (method.couples !== "batch") throw new Error("the method's loss is a sum over rows");
+    return method;
+  }
+}
+
+/** The forward pass of a coupled method's units. */
+function recordRows(method: BatchMethod, unit: PassUnit, names: readonly string[]): Tape {
+  return Tape.record(() => {
+    const rows = method.embed(unit);
+    return names.map((name) => rows[name] as tf.Tensor);
   });
 }

@@ -1,7 +1,7 @@
 /** Batch normalisation on WASM; the meaning and the gradient are in `index.ts`. */
 import * as tf from "@tensorflow/tfjs-core";
-import { allocate, floatsOf, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
-import { GRAD, NORMALISE, type NormAttrs, statsShape, TRAIN } from "./names.ts";
+import { allocate, floatsOf, heap, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { GRAD, NORMALISE, type NormAttrs, type NormMeeting, statsShape, TRAIN } from "./names.ts";
 
 const rowsOf = (x: tf.TensorInfo) => x.shape.slice(0, -1).reduce((a, b) => a * b, 1);
 const channelsOf = (x: tf.TensorInfo) => x.shape.at(-1) as number;
@@ -49,6 +49,7 @@ export function registerBatchNormWasm(): void {
         wasmDevice().kernels.moments(part(x), stat(mean), stat(variance), scratch, rows, c);
       }
     });
+    if (attrs.meeting) shareMoments(attrs.meeting, floatsOf(mean), floatsOf(variance));
     return [apply(i, mean, variance, attrs), mean, variance];
   });
 
@@ -62,18 +63,61 @@ export function registerBatchNormWasm(): void {
     const dResidual = attrs.residual ? allocate(x.shape) : undefined;
     // Of each group apart, added up behind.
     const [gammas, betas] = [allocate([attrs.groups, channels]), allocate([attrs.groups, channels])];
-    withScratch(channels * 36, (scratch) => {
+    const parts = attrs.meeting?.parts ?? 1;
+    withScratch(channels * (2 * SUMS + 12), (sums) => {
+      const total = sums + channels * SUMS;
+      const scratch = total + channels * SUMS;
       for (const { part, stat, rows, c } of partsOf(x, attrs.groups)) {
-        wasmDevice().kernels.normaliseGrad(
-          ...[part(x), pointer(gamma), stat(mean), stat(variance), part(y), part(dy)],
-          ...[part(dx), stat(gammas), stat(betas), dResidual ? part(dResidual) : 0],
-          ...[scratch, rows, c, attrs.epsilon, attrs.relu ? 1 : 0],
-        );
+        const { kernels } = wasmDevice();
+        const relu = attrs.relu ? 1 : 0;
+        kernels.normaliseGradSums(part(x), stat(mean), part(y), part(dy), sums, scratch, rows, c, relu);
+        shareSums(attrs.meeting, sums, total, c);
+        const tensors = [part(x), pointer(gamma), stat(mean), stat(variance), part(y), part(dy)] as const;
+        const results = [part(dx), stat(gammas), stat(betas), dResidual ? part(dResidual) : 0] as const;
+        kernels.normaliseGrad(...tensors, ...results, sums, total, scratch, rows, rows * parts, c, attrs.epsilon, relu);
       }
     });
     const [dgamma, dbeta] = [gammas, betas].map((parts) => sumOfGroups(parts)) as [tf.TensorInfo, tf.TensorInfo];
     return dResidual ? [dx, dgamma, dbeta, dResidual] : [dx, dgamma, dbeta];
   });
+}
+
+/** Bytes a channel of the two sums of a gradient, f64[2, C]. */
+const SUMS = 16;
+
+/** The mean and biased variance f32[C] of a part become those of all parts, which are equally large. */
+function shareMoments(meeting: NormMeeting, mean: Float32Array, variance: Float32Array): void {
+  const c = mean.length;
+  const all = meeting.gather(Float64Array.of(...mean, ...variance)); // [parts, 2, C]
+  for (let i = 0; i < c; i++) {
+    let centre = 0;
+    for (let part = 0; part < meeting.parts; part++) centre += (all[part * 2 * c + i] as number) / meeting.parts;
+    let spread = 0;
+    for (let part = 0; part < meeting.parts; part++) {
+      const away = (all[part * 2 * c + i] as number) - centre;
+      spread += ((all[(part * 2 + 1) * c + i] as number) + away * away) / meeting.parts;
+    }
+    mean[i] = centre;
+    variance[i] = spread;
+  }
+}
+
+/** f64[2, C] at `own`, added up over all parts in their order, to `total`. */
+function shareSums(meeting: NormMeeting | undefined, own: number, total: number, c: number): void {
+  const [from, to] = [own, total].map((address) => new Float64Array(heap().buffer, address, 2 * c)) as [
+    Float64Array,
+    Float64Array,
+  ];
+  if (!meeting) {
+    to.set(from);
+    return;
+  }
+  const all = meeting.gather(from.slice());
+  for (let i = 0; i < 2 * c; i++) {
+    let sum = 0;
+    for (let part = 0; part < meeting.parts; part++) sum += all[part * 2 * c + i] as number;
+    to[i] = sum;
+  }
 }
 
 /** f32[groups, C] -> f32[C]; takes the place of what it was given. */

@@ -18,8 +18,9 @@ export function inHalf<T>(wanted: boolean, use: () => T): T {
 
 export const halfMode = (): boolean => half;
 
-/** Whether a tensor of this shape is to be float16: channels in fours only, as they are read. */
-export const halfWanted = (shape: readonly number[]): boolean => half && (shape.at(-1) as number) % 4 === 0;
+/** Whether a tensor of this shape is to be float16: activations [N,H,W,C] only, channels in fours, as they are read. */
+export const halfWanted = (shape: readonly number[]): boolean =>
+  half && shape.length === 4 && (shape.at(-1) as number) % 4 === 0;
 
 /** A float32 copy of a tensor, which may be float16: what leaves the device has to be. */
 export function toFloat32(x: tf.Tensor): tf.Tensor {

@@ -1,6 +1,6 @@
 export { packPanels, packPanelsTransposed, conv2d, conv2dInputGrad, scratchBytes } from "./conv";
 export { conv2dFilterGrad, gradScratchBytes, padImages } from "./conv_grad";
-export { moments, normalise, normaliseGrad } from "./norm";
+export { moments, normalise, normaliseGrad, normaliseGradSums } from "./norm";
 export { maxPool, maxPoolGrad } from "./pool";
 export { augment } from "./augment";
 export {

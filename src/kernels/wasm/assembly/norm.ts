@@ -182,19 +182,16 @@ function gradSums8(
 }
 
 /**
- * Backward of moments + normalise. g = dy where y > 0 (relu) else dy; `dResidual` (0: none) receives g.
- * dbeta = sum g; dgamma = sum g*xhat; dx = gamma*invstd*(g - dbeta/R - xhat*dgamma/R)   (Ioffe & Szegedy 2015, §3),
- * done as dx = g*p - s - (x - mean)*q. scratch: C*36 bytes.
+ * First half of the gradient of moments + normalise. g = dy where y > 0 (relu) else dy.
+ * sums f64[2,C]: sum g, sum g*(x - mean). scratch: C*8 bytes.
  */
-export function normaliseGrad(
-  x: usize, gamma: usize, mean: usize, variance: usize, y: usize, dy: usize,
-  dx: usize, dgamma: usize, dbeta: usize, dResidual: usize, scratch: usize,
-  rows: i32, c: i32, eps: f32, relu: i32,
+export function normaliseGradSums(
+  x: usize, mean: usize, y: usize, dy: usize, sums: usize, scratch: usize, rows: i32, c: i32, relu: i32,
 ): void {
-  const sumG = scratch, sumX = scratch + (<usize>c << 3);
-  const blockG = scratch + (<usize>c << 4), blockX = blockG + (<usize>c << 2);
-  const p = blockX + (<usize>c << 2), q = p + (<usize>c << 2), s = q + (<usize>c << 2);
-  memory.fill(scratch, 0, <usize>c * 24);
+  const sumG = sums, sumX = sums + (<usize>c << 3);
+  const blockG = scratch, blockX = scratch + (<usize>c << 2);
+  memory.fill(sums, 0, <usize>c * 16);
+  memory.fill(scratch, 0, <usize>c * 8);
   const all = i32x4.splat(relu ? 0 : -1);
   const stride = <usize>c << 2;
   const band = bandOf(c);
@@ -224,17 +221,35 @@ export function normaliseGrad(
       widen(blockX, sumX, c);
     }
   }
+}
+
+/**
+ * Second half: `dResidual` (0: none) receives g. `own` and `total`, f64[2,C], are the sums of these rows and of all that
+ * were normalised together, `allRows` of them: dbeta = own sum g; dgamma = own sum g*xhat;
+ * dx = gamma*invstd*(g - sum g/R - xhat*sum(g*xhat)/R)   (Ioffe & Szegedy 2015, section 3),
+ * done as dx = g*p - s - (x - mean)*q. scratch: C*12 bytes.
+ */
+export function normaliseGrad(
+  x: usize, gamma: usize, mean: usize, variance: usize, y: usize, dy: usize,
+  dx: usize, dgamma: usize, dbeta: usize, dResidual: usize, own: usize, total: usize, scratch: usize,
+  rows: i32, allRows: i32, c: i32, eps: f32, relu: i32,
+): void {
+  const p = scratch, q = p + (<usize>c << 2), s = q + (<usize>c << 2);
+  const all = i32x4.splat(relu ? 0 : -1);
+  const stride = <usize>c << 2;
+  const band = bandOf(c);
   for (let k = 0; k < c; k++) {
     const o = <usize>k << 2;
     const inv = 1.0 / Math.sqrt(<f64>load<f32>(variance + o) + <f64>eps);
-    const dg = load<f64>(sumX + (<usize>k << 3)) * inv;
-    const db = load<f64>(sumG + (<usize>k << 3));
-    store<f32>(dgamma + o, <f32>dg);
-    store<f32>(dbeta + o, <f32>db);
+    const wide = <usize>k << 3, second = wide + (<usize>c << 3);
+    store<f32>(dgamma + o, <f32>(load<f64>(own + second) * inv));
+    store<f32>(dbeta + o, <f32>load<f64>(own + wide));
+    const dg = load<f64>(total + second) * inv;
+    const db = load<f64>(total + wide);
     const scale = inv * <f64>load<f32>(gamma + o);
     store<f32>(p + o, <f32>scale);
-    store<f32>(q + o, <f32>((scale * dg * inv) / <f64>rows));
-    store<f32>(s + o, <f32>((scale * db) / <f64>rows));
+    store<f32>(q + o, <f32>((scale * dg * inv) / <f64>allRows));
+    store<f32>(s + o, <f32>((scale * db) / <f64>allRows));
   }
   for (let start = 0; start < rows; start += band) {
     const count = min(band, rows - start);

@@ -1,21 +1,21 @@
-import type { Buffers, Hyper, Range } from "./buffers.ts";
+import type { Buffers, Hyper, Range } from "../buffers.ts";
 
 /** Ratio of the step's length to the tensor's: moco-v3's trust coefficient. */
-const TRUST = 0.001;
+export const TRUST = 0.001;
 
 /**
  * LARS (You et al. 2017) as moco-v3 has it: SGD whose step is scaled, tensor by tensor, to the length of the weights.
- * Biases and norms (rank 1) are neither decayed nor scaled. The range is one whole tensor.
+ * `scaled`: false for biases and norms, which are neither decayed nor scaled. The range is one whole tensor.
  */
 export function lars(
   { params, first, gradient }: Buffers,
   range: Range,
   { lr, momentum, weightDecay }: Omit<Hyper, "beta2" | "step">,
-  rank: number,
+  scaled: boolean,
 ): void {
-  const decay = rank > 1 ? weightDecay : 0;
+  const decay = scaled ? weightDecay : 0;
   let scale = 1;
-  if (rank > 1) {
+  if (scaled) {
     let weight = 0;
     let update = 0;
     for (let i = range.from; i < range.to; i++) {

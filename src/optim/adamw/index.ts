@@ -1,6 +1,6 @@
-import type { Buffers, Hyper, Range } from "./buffers.ts";
+import type { Buffers, Hyper, Range } from "../buffers.ts";
 
-const EPSILON = 1e-8;
+export const EPSILON = 1e-8;
 
 /** AdamW (Loshchilov and Hutter 2019) as torch.optim.AdamW does it: the decay is apart from the gradient. */
 export function adamw({ params, first, second, gradient }: Buffers, range: Range, hyper: Hyper): void {

@@ -1,7 +1,8 @@
 /**
  * Reverse-mode differentiation over tfjs's tape, freeing as it goes. tfjs's own `grads` keeps every activation, every
  * intermediate gradient and every result until all is done, about twice what a step needs at any one time. Here what a
- * node saved goes when the node is done, its gradients as well, and each result leaves when its last use is behind it.
+ * node saved is freed when the node is done, its gradients as well, and each result is handed over when its last use is
+ * done. Recording and going back are apart, so that a loss over the whole batch can be computed in between.
  */
 import * as tf from "@tensorflow/tfjs-core";
 
@@ -20,38 +21,74 @@ interface TapeEngine {
   endTape(): void;
 }
 
-/**
- * Value of the scalar `f()`; d value / d xs[i] goes to `take(gradient, i)` once, in any order, and is freed behind it.
- * The caller owns the value. Throws where an x has no part in it, and inside another tape.
- */
-export function differentiate(
-  f: () => tf.Scalar,
-  xs: readonly tf.Tensor[],
-  take: (gradient: tf.Tensor, index: number) => void,
-): tf.Scalar {
-  const engine = tf.engine() as unknown as TapeEngine;
-  if (engine.state.activeTape) throw new Error("differentiate: a tape is open already; it does not nest");
-  engine.startTape();
-  const tape = engine.state.activeTape as unknown as TapeNode[];
-  try {
-    let value: tf.Scalar;
+/** Receives d value / d xs[index], once for each x that has a part in the value, in any order. Freed after the call. */
+export type Take = (gradient: tf.Tensor, index: number) => void;
+
+/** What was computed, and all that its gradient needs. Go back over it once, or dispose of it. */
+export class Tape {
+  private constructor(
+    private readonly nodes: TapeNode[],
+    /** What `f` gave. The caller owns them. */
+    readonly outputs: readonly tf.Tensor[],
+  ) {}
+
+  /**
+   * Computes `f` and records it.
+   * @throws inside another recording: tapes do not nest.
+   */
+  static record(f: () => readonly tf.Tensor[]): Tape {
+    const engine = tf.engine() as unknown as TapeEngine;
+    if (engine.state.activeTape) throw new Error("a tape is being recorded already; tapes do not nest");
+    engine.startTape();
+    const nodes = engine.state.activeTape as unknown as TapeNode[];
     try {
-      value = tf.tidy(f);
+      // Of the caller's scope, so that they outlive a tidy around the recording.
+      const outputs = tf.tidy(() => [...f()]);
+      return new Tape(nodes, outputs);
+    } catch (error) {
+      for (const { saved } of nodes) tf.dispose(saved);
+      throw error;
     } finally {
       engine.endTape();
       engine.state.activeTape = null;
     }
-    tf.tidy(() => walk(tape, value, xs, take));
-    return value;
-  } finally {
-    // Where all went well nothing is left of these.
-    for (const { saved } of tape) tf.dispose(saved);
   }
+
+  /**
+   * Gradients of the sum over outputs of output * seed. `seeds`: one for each output, of its shape, undefined for one that
+   * counts as a constant; they stay the caller's. An x that has no part in the other outputs is never taken.
+   */
+  back(seeds: readonly (tf.Tensor | undefined)[], xs: readonly tf.Tensor[], take: Take): void {
+    const seeded = new Map<number, tf.Tensor>();
+    this.outputs.forEach(({ id }, i) => {
+      const seed = seeds[i];
+      if (seed) seeded.set(id, seed);
+    });
+    try {
+      tf.tidy(() => walk(this.nodes, seeded, xs, take));
+    } finally {
+      this.dispose();
+    }
+  }
+
+  /** Frees what was kept for the gradient. */
+  dispose(): void {
+    // Where all went well nothing is left of these.
+    for (const { saved } of this.nodes) tf.dispose(saved);
+  }
+}
+
+/** The scalar `f()`, which is the caller's, and its gradients by `xs`. */
+export function differentiate(f: () => tf.Scalar, xs: readonly tf.Tensor[], take: Take): tf.Scalar {
+  const tape = Tape.record(() => [f()]);
+  const [value] = tape.outputs as [tf.Scalar];
+  tf.tidy(() => tape.back([tf.onesLike(value)], xs, take));
+  return value;
 }
 
 function walk(
   tape: TapeNode[],
-  value: tf.Tensor,
+  seeds: ReadonlyMap<number, tf.Tensor>,
   xs: readonly tf.Tensor[],
   take: (gradient: tf.Tensor, index: number) => void,
 ): void {
@@ -64,10 +101,7 @@ function walk(
     if (ids.some((id) => varies.has(id))) for (const output of outputs) varies.add(output.id);
   }
 
-  const idle = xs.findIndex(({ id }) => !uses.has(id));
-  if (idle >= 0) throw new Error(`differentiate: x ${idle} has no part in the value`);
-
-  const gradients = new Map<number, tf.Tensor>([[value.id, tf.onesLike(value)]]);
+  const gradients = new Map<number, tf.Tensor>([...seeds].map(([id, seed]) => [id, tf.keep(seed.clone())]));
   const arrive = (id: number, gradient: tf.Tensor) => {
     const there = gradients.get(id);
     gradients.set(id, tf.keep(there ? tf.add(there, gradient) : gradient));
@@ -78,7 +112,7 @@ function walk(
     uses.set(id, left);
     if (left > 0) return;
     const gradient = gradients.get(id);
-    if (!gradient) throw new Error(`differentiate: no gradient reaches x ${index.get(id)}`);
+    if (!gradient) return; // it is used for something else than the outputs
     take(gradient, index.get(id) as number);
     gradient.dispose();
     gradients.delete(id);
@@ -105,4 +139,6 @@ function walk(
       gradients.delete(output.id);
     }
   }
+  // Outputs that no recorded operation made.
+  for (const gradient of gradients.values()) gradient.dispose();
 }

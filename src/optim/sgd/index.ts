@@ -1,4 +1,4 @@
-import type { Buffers, Hyper, Range } from "./buffers.ts";
+import type { Buffers, Hyper, Range } from "../buffers.ts";
 
 /** SGD with momentum and L2 weight decay as torch.optim.SGD does it: v = mu*v + (g + wd*p); p = p - lr*v. */
 export function sgd(

@@ -1,0 +1,144 @@
+/** A unit on a thread: its views, its networks in training mode, and where its results go. */
+import * as tf from "@tensorflow/tfjs-core";
+import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
+import { PLACE } from "../../data/source.ts";
+import { ROW, viewRow } from "../../data/view.ts";
+import { augment } from "../../kernels/augment/index.ts";
+import type { Bound, Unit } from "../../methods/method.ts";
+import type { Pass } from "../../nn/network.ts";
+import type { TrainSpec } from "../../schema/pretrain.ts";
+import { directionsOf, inOrder, splitPositions, targetView, unitAt } from "../units.ts";
+import type { Held, ThreadContext } from "./context.ts";
+import type { BatchTask } from "./tasks.ts";
+
+/** `targets`: the unit's images are those whose targets are computed, of the other view and in the dealt order. */
+export type Side = "own" | "targets";
+
+export class ThreadUnit implements Unit<TrainSpec> {
+  readonly direction: number;
+  /** Places of its images in the batch. */
+  readonly positions: readonly number[];
+  readonly views: tf.Tensor;
+
+  /** Made inside a tidy, whose tensors it has. `held`: the networks that are used. */
+  constructor(
+    private readonly context: ThreadContext,
+    readonly index: number,
+    task: BatchTask,
+    side: Side,
+    private readonly held: Held,
+  ) {
+    const { spec, buffers, method } = context;
+    const { direction, split } = unitAt(spec, index);
+    const { batchSize, splits } = spec;
+    this.direction = direction;
+    const order =
+      side === "own" ? inOrder(batchSize) : buffers.order.subarray(direction * batchSize, (direction + 1) * batchSize);
+    this.positions = splitPositions(order, split, splits);
+    const views = method.views(spec).length;
+    this.views = this.draw(task, side === "own" ? direction : targetView(direction, views));
+  }
+
+  get spec(): TrainSpec {
+    return this.context.spec;
+  }
+
+  network(name: string): Bound {
+    const network = this.context.networks.get(name);
+    const params = this.held.params[name];
+    if (!params) throw new Error(`network ${name} has no part in this phase`);
+    const pass = this.pass(name, params.param);
+    return { backbone: (images) => network.backbone(pass, images), head: (head, x) => network.head(head, pass, x) };
+  }
+
+  targets(): tf.Tensor {
+    const { targets, batch } = this.context.buffers;
+    return this.gather(targets, targets.length / (directionsOf(this.spec) * batch.length));
+  }
+
+  ring(name: string): { readonly rows: tf.Tensor; readonly ids: tf.Tensor } {
+    const { held } = this;
+    return {
+      get rows() {
+        return held.ringRows(name);
+      },
+      get ids() {
+        return held.ringIds(name);
+      },
+    };
+  }
+
+  ids(): tf.Tensor {
+    return this.integers(this.context.buffers.batch);
+  }
+
+  labels(): tf.Tensor1D {
+    return this.integers(this.context.buffers.labels);
+  }
+
+  /** Writes rows f32[n,dim] of these images to `into` f32[D,N,dim]. */
+  scatter(rows: tf.Tensor, into: Float32Array): void {
+    const dim = rows.shape[1] as number;
+    const values = floatsOfTensor(rows);
+    const first = this.direction * this.spec.batchSize;
+    this.positions.forEach((position, i) => {
+      into.set(values.subarray(i * dim, (i + 1) * dim), (first + position) * dim);
+    });
+  }
+
+  /** Rows f32[n,dim] of these images out of f32[D,N,dim]. */
+  gather(from: Float32Array, dim: number): tf.Tensor2D {
+    const rows = new Float32Array(this.positions.length * dim);
+    const first = this.direction * this.spec.batchSize;
+    this.positions.forEach((position, i) => {
+      const at = (first + position) * dim;
+      rows.set(from.subarray(at, at + dim), i * dim);
+    });
+    return tf.tensor2d(rows, [this.positions.length, dim]);
+  }
+
+  private integers(of: Int32Array): tf.Tensor1D {
+    return tf.tensor1d(
+      this.positions.map((position) => of[position] as number),
+      "int32",
+    );
+  }
+
+  /** Views f32[n,S,S,channels] of the unit's images. */
+  private draw({ epoch, pixels }: BatchTask, view: number): tf.Tensor {
+    const { spec, channels, buffers, mean, std, method } = this.context;
+    const augmentation = method.views(spec)[view];
+    if (!augmentation) throw new Error(`there is no view ${view}`);
+    const rows = new Float32Array(this.positions.length * ROW);
+    const places = new Float64Array(this.positions.length * PLACE);
+    this.positions.forEach((position, i) => {
+      const place = buffers.places.subarray(position * PLACE, (position + 1) * PLACE);
+      places.set(place, i * PLACE);
+      const sample = buffers.batch[position] as number;
+      const [height, width] = [place[1], place[2]] as [number, number];
+      viewRow(rows, i * ROW, { seed: spec.seed, epoch, sample, view }, augmentation, height, width);
+    });
+    return augment({ pixels, places, channels }, rows, augmentation.size, mean, std);
+  }
+
+  /** A pass in training mode whose batch statistics go to this unit's row, f32[units, B]. */
+  private pass(name: string, param: Pass["param"]): Pass {
+    const { buffers, networks, meeting } = this.context;
+    const { stats } = networks.get(name);
+    const into = buffers.batchStats[name] as Float32Array;
+    const base = this.index * stats.size;
+    return {
+      param,
+      norm: {
+        mode: "train",
+        groups: 1,
+        meeting,
+        record(layer, mean, variance, rows) {
+          into.set(floatsOfTensor(mean), base + stats.get(`${layer}.running_mean`).offset);
+          const unbiased = floatsOfTensor(variance).map((v) => (v * rows) / (rows - 1));
+          into.set(unbiased, base + stats.get(`${layer}.running_var`).offset);
+        },
+      },
+    };
+  }
+}

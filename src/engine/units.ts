@@ -1,0 +1,27 @@
+/** How a batch is divided into units: splits, once for each direction. */
+import { methodOf } from "../methods/index.ts";
+import type { TrainSpec } from "../schema/pretrain.ts";
+
+export const directionsOf = (spec: TrainSpec): number => methodOf(spec).directions(spec);
+/** Unit u is split u mod S of direction floor(u / S). */
+export const unitsOf = (spec: TrainSpec): number => directionsOf(spec) * spec.splits;
+export const viewsOf = (spec: TrainSpec): number => methodOf(spec).views(spec).length;
+
+export function unitAt({ splits }: TrainSpec, unit: number): { direction: number; split: number } {
+  return { direction: Math.floor(unit / splits), split: unit % splits };
+}
+
+/** The view whose targets a direction's images are compared with. */
+export const targetView = (direction: number, views: number): number => (direction + 1) % views;
+
+/**
+ * Which batch positions each split has: split s takes s, s+S, s+2S, ... (interleaved, as the CIFAR demo's
+ * SplitBatchNorm views its batch), of the batch itself or of a permutation of it.
+ */
+export function splitPositions(order: ArrayLike<number>, split: number, splits: number): number[] {
+  const positions: number[] = [];
+  for (let i = split; i < order.length; i += splits) positions.push(order[i] as number);
+  return positions;
+}
+
+export const inOrder = (batchSize: number): number[] => Array.from({ length: batchSize }, (_, i) => i);

@@ -1,0 +1,161 @@
+/** What a recorded step is made of. */
+import * as tf from "@tensorflow/tfjs-core";
+import { webgpu } from "../../backend/webgpu.ts";
+import { augmentViews } from "../../kernels/augment/views.ts";
+import { withStatistics } from "../../kernels/webgpu/statistics.ts";
+import type { AnyMethod } from "../../methods/index.ts";
+import type { Bound, Unit } from "../../methods/method.ts";
+import type { Pass } from "../../nn/network.ts";
+import type { Segments } from "../../optim/flat.ts";
+import { launchRunning } from "../../optim/running/webgpu.ts";
+import type { TrainSpec } from "../../schema/pretrain.ts";
+import { blockNames, type Networks, ringsOf } from "../state.ts";
+import { named } from "../threads/context.ts";
+import { directionsOf, unitsOf } from "../units.ts";
+import type { StepInputs, ViewInputs } from "./inputs.ts";
+import { launchRows } from "./launches.ts";
+import type { GpuState } from "./state.ts";
+
+export interface Program {
+  readonly spec: TrainSpec;
+  readonly method: AnyMethod;
+  readonly networks: Networks;
+  readonly state: GpuState;
+  readonly views: ViewInputs;
+  readonly inputs: StepInputs;
+  /** i32[D * N]: the views of each direction in the order in which they are encoded; also the place of each one's target. */
+  readonly picks: tf.Tensor;
+  readonly segments: Segments;
+  /** f32[.., 1 + M] */
+  readonly log: tf.Tensor;
+  /** The units are encoded in so many passes, one after another: what has no room at once. 1, or a multiple of directions. */
+  readonly passes: number;
+  readonly channels: number;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/** Each pass in turn; what it makes is freed after it. */
+export function eachPass({ passes }: Program, work: (pass: number) => void): void {
+  for (let pass = 0; pass < passes; pass++) tf.tidy(() => work(pass));
+}
+
+/** The rows of one pass of a tensor of all units'. */
+function partOf({ passes }: Program, rows: tf.Tensor, pass: number): tf.Tensor1D {
+  const size = rows.size / passes;
+  return (passes === 1 ? rows : tf.slice(rows, [pass * size], [size])) as tf.Tensor1D;
+}
+
+/** `targets`: the views are those whose targets are computed, in the dealt order. */
+export type Side = "own" | "targets";
+
+/** The units of a pass, all at once: batch norm keeps them apart where it is split. */
+export class PassUnit implements Unit<TrainSpec> {
+  /** i32[n] */
+  private readonly picks: tf.Tensor1D;
+  readonly views: tf.Tensor;
+
+  /** Made inside a tidy, whose tensors it has. `records`: whether running statistics move. */
+  constructor(
+    private readonly program: Program,
+    private readonly pass: number,
+    side: Side,
+    private readonly records: boolean,
+    private readonly params: Readonly<Record<string, Map<string, tf.Tensor>>>,
+  ) {
+    const { inputs, picks, views, channels, mean, std, spec } = program;
+    this.picks = partOf(program, side === "own" ? picks : inputs.targetPicks.tensor, pass);
+    const { pixels, places, rows } = views;
+    this.views = augmentViews(
+      { pixels: pixels.tensor, places: places.tensor, rows: rows.tensor, picks: this.picks },
+      { size: spec.augmentation.size, channels, mean, std },
+    );
+  }
+
+  get spec(): TrainSpec {
+    return this.program.spec;
+  }
+
+  network(name: string): Bound {
+    const { networks, passes, spec } = this.program;
+    const network = networks.get(name);
+    const params = this.params[name];
+    if (!params) throw new Error(`network ${name} has no part in this phase`);
+    const pass = this.trainingPass(name, params);
+    // Convolutions take the sums for the batch norms after them.
+    const groups = unitsOf(spec) / passes / (spec.norm === "batch" ? spec.splits : 1);
+    return {
+      backbone: (images) => withStatistics(groups, () => network.backbone(pass, images)),
+      head: (head, x) => network.head(head, pass, x),
+    };
+  }
+
+  targets(): tf.Tensor {
+    const { state, method, spec } = this.program;
+    const dim = method.targets?.dim(spec) as number;
+    const all = state.shaped("targets", [directionsOf(spec) * spec.batchSize, dim]);
+    const own = tf.engine().makeTensorFromTensorInfo(webgpu().allocate([this.picks.size, dim]));
+    launchRows("gather", all, this.picks, own); // [D*N,dim] -> [n,dim], in the order of the views
+    return own;
+  }
+
+  /** Puts targets to the places of their images. f32[n,dim] */
+  keepTargets(targets: tf.Tensor): void {
+    const { state, inputs, spec } = this.program;
+    const rows = directionsOf(spec) * spec.batchSize;
+    const places = partOf(this.program, inputs.targetPlaces.tensor, this.pass);
+    launchRows("scatter", targets, places, state.shaped("targets", [rows, targets.shape[1] as number]));
+  }
+
+  ring(name: string): { readonly rows: tf.Tensor; readonly ids: tf.Tensor } {
+    const { state, spec } = this.program;
+    const { rows, dim } = ringsOf(spec)[name] as { rows: number; dim: number };
+    return {
+      get rows() {
+        return state.shaped(blockNames.ring(name), [rows, dim]);
+      },
+      get ids() {
+        return state.flat(blockNames.ringIds(name));
+      },
+    };
+  }
+
+  ids(): tf.Tensor {
+    return this.gather(this.program.inputs.ids.tensor);
+  }
+
+  labels(): tf.Tensor1D {
+    return this.gather(this.program.inputs.labels.tensor);
+  }
+
+  /** Of the images i32[N], those of this pass. */
+  private gather(of: tf.Tensor): tf.Tensor1D {
+    return tf.gather(tf.tile(of, [directionsOf(this.spec)]), this.picks) as tf.Tensor1D;
+  }
+
+  /** A pass in training mode that moves the running statistics on. */
+  private trainingPass(name: string, params: Map<string, tf.Tensor>): Pass {
+    const { state, passes, spec } = this.program;
+    const { records } = this;
+    const running = state.tensors(blockNames.stats(name));
+    const splits = spec.norm === "batch" ? 1 : spec.splits;
+    const groups = (directionsOf(spec) * splits) / passes;
+    const directions = Math.max(1, directionsOf(spec) / passes);
+    const first = (this.pass * groups) % splits === 0;
+    return {
+      param: (of) => named(params, of),
+      norm: {
+        mode: "train",
+        groups,
+        record(layer, mean, variance, rows) {
+          if (!records) return;
+          const own = {
+            mean: named(running, `${layer}.running_mean`),
+            variance: named(running, `${layer}.running_var`),
+          };
+          launchRunning({ mean, variance }, own, { directions, groups: groups / directions, splits, rows, first });
+        },
+      },
+    };
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * What a method of training is. It has no device, no thread, no file and no order of its own: engines call what it says in
+ * the phases of `engine/phases.ts`. n images of a unit, N of the batch, D directions.
+ *
+ * A unit is a split of the batch in one direction. Direction d sees view d of every image; its targets, where the method
+ * has some, see the other view.
+ */
+import type * as tf from "@tensorflow/tfjs-core";
+import type { Heads } from "../nn/network.ts";
+import type { AugmentationSpec, CommonSpec } from "../schema/common.ts";
+
+export interface NetworkSpec {
+  /** Of its tensors' names in a checkpoint. */
+  readonly prefix: string;
+  /** Besides the encoder. Those of a follower are the first ones of the network that it follows. */
+  readonly heads: Heads;
+  /** It is a moving average of the trained network; unset: it is the trained network, which comes first. */
+  readonly follows?: {
+    /** m of w = m*w + (1-m)*trained at `progress`, the share of all steps that are done. */
+    momentum(progress: number): number;
+    /** Before the forward pass, with the weights before this step (MoCo), or after the update (BYOL). */
+    readonly when: "before" | "after";
+  };
+}
+
+/** A FIFO of the newest targets and of the images that they are of; random unit vectors of no image (-1) at first. */
+export interface RingSpec {
+  readonly rows: number;
+  readonly dim: number;
+  /** Names in a checkpoint: of the rows as [dim, rows], of the images, of the place of the oldest row. */
+  readonly names: { readonly rows: string; readonly ids: string; readonly pointer: string };
+}
+
+/** A network in training mode: its batch statistics are recorded. */
+export interface Bound {
+  /** f32[n,S,S,channels] -> f32[n,F] */
+  backbone(images: tf.Tensor): tf.Tensor;
+  /** One of its heads. */
+  head(name: string, x: tf.Tensor): tf.Tensor;
+}
+
+/** What a method works on: threads call it for one unit at a time, a GPU for many at once. */
+export interface Unit<S> {
+  readonly spec: S;
+  /** f32[n,S,S,channels], augmented. */
+  readonly views: tf.Tensor;
+  network(name: string): Bound;
+  /** f32[n,C]: the targets of these images. */
+  targets(): tf.Tensor;
+  /** rows f32[K,C] and the images that they are of, i32[K]. */
+  ring(name: string): { readonly rows: tf.Tensor; readonly ids: tf.Tensor };
+  /** i32[n]: dataset indices of these images, and their classes. */
+  ids(): tf.Tensor;
+  labels(): tf.Tensor1D;
+}
+
+/** A loss, and what is measured: f32[M] in the order of the schema's `metrics`. */
+export interface Outcome {
+  readonly loss: tf.Scalar;
+  readonly metrics: tf.Tensor1D;
+}
+
+interface Common<S> {
+  networks(spec: S): Readonly<Record<string, NetworkSpec>>;
+  /** How each view of an image is drawn. */
+  views(spec: S): readonly AugmentationSpec[];
+  directions(spec: S): number;
+  /** What the loss compares with: computed first, without gradient. */
+  readonly targets?: {
+    readonly network: string;
+    /** Whether each direction deals its images anew to splits, so that batch norm cannot tell which target is whose. */
+    shuffled(spec: S): boolean;
+    dim(spec: S): number;
+    /** f32[n,dim] */
+    of(unit: Unit<S>): tf.Tensor;
+  };
+  /** FIFOs that the targets of every step are pushed into, those of the last direction first. */
+  rings?(spec: S): Readonly<Record<string, RingSpec>>;
+  /** Factor of the learning rate for a parameter; `lr` is this step's. Unset: 1 for all. */
+  rate?(spec: S, entry: { readonly name: string; readonly part: string }, lr: number): number;
+}
+
+/** Given targets and rings, the loss is a mean over rows: each unit is differentiated by itself. */
+export interface RowMethod<S = CommonSpec> extends Common<S> {
+  readonly couples: "rows";
+  /** A mean over the unit's rows. The loss of a step is the sum over directions of the means over the batch. */
+  loss(unit: Unit<S>): Outcome;
+}
+
+/**
+ * The loss needs the rows of all units at once. They are computed unit by unit, the loss and its gradient by them once for
+ * the whole batch, and the units are differentiated with that gradient: exact, in the memory of one unit (GradCache,
+ * Gao et al. 2021).
+ */
+export interface BatchMethod<S = CommonSpec> extends Common<S> {
+  readonly couples: "batch";
+  /** What a unit gives: the dimension of each, and whether the loss takes it as a constant (stop-gradient). */
+  rows(spec: S): Readonly<Record<string, { readonly dim: number; readonly constant?: boolean }>>;
+  /** f32[n,dim] of each. */
+  embed(unit: Unit<S>): Readonly<Record<string, tf.Tensor>>;
+  /** `rows`: of each name, the batch of each direction, f32[N,dim], the same image in the same row of all. */
+  loss(spec: S, rows: Readonly<Record<string, readonly tf.Tensor2D[]>>): Outcome;
+}
+
+export type Method<S = CommonSpec> = RowMethod<S> | BatchMethod<S>;
+
+/** Direction d is view d: of methods that treat their two views alike. */
+export const bothViews = { directions: () => 2 } as const;
+
+/** One augmentation for view 0, and for view 1 what `secondView` says besides. */
+export const twoViews = (spec: {
+  augmentation: AugmentationSpec;
+  secondView?: Partial<AugmentationSpec>;
+}): AugmentationSpec[] => [spec.augmentation, { ...spec.augmentation, ...spec.secondView }];

@@ -1,0 +1,145 @@
+/** A network: an encoder and its heads over one flat layout of parameters and one of running statistics. */
+import * as tf from "@tensorflow/tfjs-core";
+import { batchNormEval, batchNormTrain, type NormInputs, type NormMeeting } from "../kernels/batch_norm/index.ts";
+import { maxPool } from "../kernels/max_pool/index.ts";
+import { meanPlaces } from "../kernels/mean_places/index.ts";
+import type { EncoderSpec } from "../schema/pretrain.ts";
+import { encode, featuresOf } from "./encoders/index.ts";
+import { applyHead, dimensionOfHead, type HeadSpec } from "./heads.ts";
+import { Layout } from "./layout.ts";
+import type { Ops } from "./ops.ts";
+
+/** What a forward pass reads and writes besides its input. */
+export interface Pass {
+  param(name: string): tf.Tensor;
+  /**
+   * Train: normalise by the batch, or by each of `groups` equal parts of it, and hand the statistics over, with the number
+   * of rows that they are of. `meeting`: the rows are a part of a batch whose other parts other threads have. Eval: by the
+   * running statistics.
+   */
+  readonly norm:
+    | {
+        mode: "train";
+        groups: number;
+        meeting?: NormMeeting | undefined;
+        record: (name: string, mean: tf.Tensor, variance: tf.Tensor, rows: number) => void;
+      }
+    | { mode: "eval"; stat: (name: string) => tf.Tensor };
+}
+
+export interface Network {
+  readonly params: Layout;
+  /** running_mean and running_var of every batch norm. */
+  readonly stats: Layout;
+  /** Of the images. */
+  readonly channels: number;
+  /** Dimension of the backbone's features. */
+  readonly features: number;
+  /** Dimension of the first head's output: of a projection. The features' own where there is no head. */
+  readonly dim: number;
+  /** f32[N,HW,HW,C] -> f32[N,features] */
+  backbone(pass: Pass, images: tf.Tensor): tf.Tensor;
+  /** One of the heads. Throws where there is none of that name. */
+  head(name: string, pass: Pass, x: tf.Tensor): tf.Tensor;
+  /** The first head: f32[N,features] -> f32[N,dim], not normalised. */
+  project(pass: Pass, features: tf.Tensor): tf.Tensor;
+}
+
+/** Heads in the order in which their parameters lie behind the encoder's. */
+export type Heads = Readonly<Record<string, HeadSpec>>;
+
+export function buildNetwork(spec: EncoderSpec, channels: number, heads: Heads = {}): Network {
+  const [params, stats] = [new Layout(), new Layout()];
+  const features = featuresOf(spec);
+  encode(declaring(params, stats, "backbone"), spec, channels, undefined);
+  const inputs = new Map<string, number>();
+  let dim = features;
+  for (const [name, head] of Object.entries(heads)) {
+    inputs.set(name, dim);
+    applyHead(declaring(params, stats, name), name, head, dim, undefined);
+    dim = dimensionOfHead(head, dim);
+  }
+  const head: Network["head"] = (name, pass, x) => {
+    const input = inputs.get(name);
+    if (input === undefined) throw new Error(`the network has no head ${name}, only ${[...inputs.keys()]}`);
+    return applyHead(computing(pass), name, heads[name] as HeadSpec, input, x);
+  };
+  const [first] = Object.keys(heads);
+  return {
+    params,
+    stats,
+    channels,
+    features,
+    dim: first === undefined ? features : dimensionOfHead(heads[first] as HeadSpec, features),
+    backbone: (pass, images) => encode(computing(pass), spec, channels, images),
+    head,
+    project: (pass, x) => (first === undefined ? x : head(first, pass, x)),
+  };
+}
+
+/** Adds every parameter to the layouts in the order of construction, and computes nothing. */
+function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> {
+  const one = { kind: "constant", value: 1 } as const;
+  const zero = { kind: "constant", value: 0 } as const;
+  const plain = { part, axes: "plain", decay: false } as const;
+  return {
+    conv(name, _, { size, from, to }) {
+      params.add(`${name}.weight`, [size, size, from, to], { kind: "kaiming-fan-out" }, { part, axes: "conv" });
+      return undefined;
+    },
+    norm(name, _, { channels, affine = true, residual }) {
+      if (affine) {
+        params.add(`${name}.weight`, [channels], one, plain);
+        params.add(`${name}.bias`, [channels], zero, plain);
+      }
+      stats.add(`${name}.running_mean`, [channels], zero, plain);
+      stats.add(`${name}.running_var`, [channels], one, plain);
+      residual?.();
+      return undefined;
+    },
+    linear(name, _, { from, to, bias }) {
+      const init = { kind: "uniform", bound: 1 / Math.sqrt(from) } as const;
+      params.add(`${name}.weight`, [from, to], init, { part, axes: "linear" });
+      if (bias) params.add(`${name}.bias`, [to], init, plain);
+      return undefined;
+    },
+    relu: () => undefined,
+    maxPool: () => undefined,
+    meanPlaces: () => undefined,
+    block: (_, layers) => layers(undefined),
+  };
+}
+
+/** Runs on tensors, recorded on the tape where there is one. */
+function computing(pass: Pass): Ops<tf.Tensor> {
+  return {
+    conv: (name, x, { size, stride }) =>
+      tf.conv2d(x as tf.Tensor4D, pass.param(`${name}.weight`) as tf.Tensor4D, stride, (size - 1) / 2),
+    norm(name, x, { channels, relu = false, affine = true, residual }) {
+      const inputs: NormInputs = { x, affine: undefined };
+      if (affine) inputs.affine = { gamma: pass.param(`${name}.weight`), beta: pass.param(`${name}.bias`) };
+      if (residual) inputs.residual = residual();
+      if (pass.norm.mode === "eval") {
+        const { stat } = pass.norm;
+        return batchNormEval(inputs, stat(`${name}.running_mean`), stat(`${name}.running_var`), relu);
+      }
+      const { groups, meeting, record } = pass.norm;
+      const [y, mean, variance] = batchNormTrain(inputs, relu, { groups, meeting });
+      record(name, mean, variance, (x.size / channels / groups) * (meeting?.parts ?? 1));
+      return y;
+    },
+    linear(name, x, { bias }) {
+      const product = tf.matMul(x as tf.Tensor2D, pass.param(`${name}.weight`) as tf.Tensor2D); // [N,from] -> [N,to]
+      return bias ? tf.add(product, pass.param(`${name}.bias`)) : product;
+    },
+    relu: (_, x) => tf.relu(x),
+    maxPool: (x) => maxPool(x, 3, 2, 1),
+    meanPlaces,
+    block(x, layers) {
+      // What a gradient needs of a block's tensors, the tape keeps.
+      const y = tf.tidy(() => layers(x));
+      x.dispose();
+      return y;
+    },
+  };
+}

@@ -1,0 +1,11 @@
+import { type Flat, launchFlat, type UpdateSettings } from "../flat.ts";
+
+/** `sgd` of index.ts over all parameters. */
+export function launchSgd(flat: Flat, settings: UpdateSettings): void {
+  launchFlat(
+    "SGD",
+    flat,
+    settings,
+    "let v = its.momentumF * first[i] + g + its.decayF * p; first[i] = v; params[i] = p - lr * v;",
+  );
+}

@@ -1,0 +1,67 @@
+/** One step of a run: which images, which rates. The engine does the rest. */
+import type { Engine } from "../engine/engine.ts";
+import type { Position, StepMetrics } from "../engine/metrics.ts";
+import { type Model, ringsOf } from "../engine/state.ts";
+import { directionsOf, inOrder } from "../engine/units.ts";
+import { methodOf } from "../methods/index.ts";
+import { learningRate } from "../optim/schedule.ts";
+import { Stream } from "../util/random.ts";
+import type { Batches } from "./batches.ts";
+
+export interface Trainer {
+  readonly model: Model;
+  readonly engine: Engine;
+  readonly batches: Batches;
+  /** Of the training images, where the method needs them. */
+  readonly labels?: ArrayLike<number> | undefined;
+}
+
+/** Targets that one step pushes into a ring. */
+export const pushedPerStep = (spec: Model["spec"]): number => directionsOf(spec) * spec.batchSize;
+
+/** Puts the batch of `step` and the order of its targets into the buffers. */
+export async function deal({ model, batches, labels }: Trainer, step: number): Promise<void> {
+  const { buffers, spec } = model;
+  await batches.source.at(step, buffers.places);
+  buffers.batch.set(batches.indices(step));
+  if (labels) buffers.labels.set(buffers.batch.map((index) => labels[index] as number));
+  const { targets } = methodOf(spec);
+  if (!targets) return;
+  for (let direction = 0; direction < directionsOf(spec); direction++) {
+    const order = targets.shuffled(spec)
+      ? new Stream(spec.seed, "shuffle", step, direction).permutation(spec.batchSize)
+      : inOrder(spec.batchSize);
+    buffers.order.set(order, direction * spec.batchSize);
+  }
+}
+
+/**
+ * Trains on the batch at `position` and moves it on. Gives the metrics of the steps that have become known, this one's
+ * perhaps later.
+ */
+export async function trainStep(trainer: Trainer, position: Position): Promise<StepMetrics[]> {
+  const { engine, batches, model } = trainer;
+  const { spec, networks, trained } = model;
+  const { step, pointers } = position;
+  const { stepsPerEpoch } = batches;
+  const method = methodOf(spec);
+  const lr = learningRate(spec.optimizer, step / stepsPerEpoch, spec.epochs);
+  await deal(trainer, step);
+  const progress = step / (stepsPerEpoch * spec.epochs);
+  const known = await engine.train({
+    step,
+    epoch: Math.floor(step / stepsPerEpoch),
+    pixels: batches.source.pixels,
+    lr,
+    scale: method.rate && trained.params.entries.map((entry) => method.rate?.(spec, entry, lr) as number),
+    averages: Object.fromEntries(
+      networks.followers.map((name) => [name, networks.specOf(name).follows?.momentum(progress) as number]),
+    ),
+    pointers,
+  });
+  for (const [ring, { rows }] of Object.entries(ringsOf(spec))) {
+    pointers[ring] = ((pointers[ring] as number) + pushedPerStep(spec)) % rows;
+  }
+  position.step++;
+  return known;
+}
