@@ -5,31 +5,13 @@ import type { Blobs } from "../store/blobs.ts";
 import { RUNS, RunStore } from "../store/run_store.ts";
 import { messageOf, UserError } from "../util/errors.ts";
 import { keys } from "./keys.ts";
+import { cleanScript, evaluate, forgetScript } from "./lua/scripts.ts";
 import { createRecord, decodeRecord, JOB_FORMAT, type JobEvent, type JobRecord, noAttempts } from "./records.ts";
 
 /** job.json: a record without what passes. Its progress is that of a job that is over, else null. */
 export type StoredJob = Omit<JobRecord, "waitingFor" | "position">;
 
 const RUN_ID = /^run_[0-9a-z]{1,40}$/;
-
-/** Takes a job off the list of those to be saved, if it has not changed since (1), or was deleted meanwhile (2). */
-const CLEAN = `
-if redis.call('EXISTS', KEYS[3]) == 1 then
-  redis.call('SREM', KEYS[2], ARGV[1])
-  return 2
-end
-local version = redis.call('HGET', KEYS[1], 'version')
-if version and version ~= ARGV[2] then return 0 end
-redis.call('SREM', KEYS[2], ARGV[1])
-return 1
-`;
-
-/** A record goes only if nothing of it is still to be saved, and if it is over. */
-const FORGET = `
-if redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1 then return 0 end
-redis.call('ZREM', KEYS[5], ARGV[1])
-return redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-`;
 
 export class Archive {
   constructor(
@@ -99,21 +81,16 @@ export class Archive {
           history.map((text) => JSON.parse(text) as JobEvent),
         );
       }
-      const version = String(record?.version ?? "");
-      const where = [keys.run(id), keys.dirty, keys.deleted(id)];
-      const saved = await this.redis.eval(CLEAN, where.length, ...where, id, version);
-      if (saved === 2) await this.run(id).removeAll(); // what was written just now would be found again
-      if (saved !== 0) return;
+      const outcome = await evaluate(this.redis, cleanScript(id, record?.version));
+      if (outcome === "deleted") await this.run(id).removeAll(); // what was written just now would be found again
+      if (outcome !== "newer") return;
     }
   }
 
   /** Takes the oldest finished jobs out of Redis; they stay in its index and are read from the store. */
   async trim(): Promise<void> {
     const old = await this.redis.zrange(keys.finished, 0, `${-(this.kept + 1)}`);
-    for (const id of old) {
-      const where = [keys.run(id), keys.events(id), keys.history(id), keys.dirty, keys.finished];
-      await this.redis.eval(FORGET, where.length, ...where, id);
-    }
+    for (const id of old) await evaluate(this.redis, forgetScript(id));
   }
 
   /**

@@ -14,10 +14,10 @@ import { Archive } from "./archive.ts";
 import { Fleet } from "./fleet.ts";
 import { CONTROL_CHANNEL, keys, QUEUES, type QueueName } from "./keys.ts";
 import { type Filter, page } from "./list.ts";
+import type { Changed } from "./lua/scripts.ts";
 import { openQueue } from "./open_queue.ts";
 import {
   type Change,
-  type Changed,
   changeRecord,
   decodeRecord,
   type Fields,

@@ -3,13 +3,10 @@ import type { ChainableCommander, Redis } from "ioredis";
 import type { ForkSource, Job, JobSpecs, JobType, PipelineMember, Progress } from "../schema/job.ts";
 import { finalStatuses, type JobStatus, type Moves } from "../schema/life.ts";
 import { keys, type QueueName } from "./keys.ts";
+import { type Changed, changeScript, evaluate } from "./lua/scripts.ts";
 
 /** Of records and of job.json. One that is newer is left to newer workers. */
 export const JOB_FORMAT = 1;
-const EVENTS_KEPT = 5000;
-const HISTORY_KEPT = 1000;
-/** Changes of status that webhooks may not have heard of yet. */
-const OUTBOX_KEPT = 10_000;
 
 /** What attempts of a job have come to. */
 export interface Attempts {
@@ -103,48 +100,6 @@ export function publicJob(record: JobRecord): Job {
   return job;
 }
 
-/**
- * Changes a record, writes the event of it, and moves the job between the indices, all or nothing: if its status is one of
- * those that `moves` knows (any where that is "*"), and if `entry`, where given, is still the one that counts.
- */
-const CHANGE = `
-local id, moves, fields, kind, data = ARGV[1], ARGV[2], cjson.decode(ARGV[3]), ARGV[4], ARGV[5]
-local guard, fresh, final = ARGV[6], ARGV[7], cjson.decode(ARGV[8])
-local run = KEYS[1]
-local before = redis.call('HGET', run, 'status')
-if not before then return nil end
-local after = before
-if moves ~= '*' then after = cjson.decode(moves)[before] end
-if not after or (guard ~= '' and redis.call('HGET', run, 'entry') ~= guard) then return {before, before, 0} end
-for i = 1, #fields, 2 do redis.call('HSET', run, fields[i], fields[i + 1]) end
-if fresh == '1' then redis.call('HSET', run, 'entry', id .. '_' .. redis.call('HINCRBY', run, 'generation', 1)) end
-if after ~= before then
-  redis.call('HSET', run, 'status', after)
-  local created = redis.call('ZSCORE', KEYS[4], id)
-  redis.call('ZREM', KEYS[7] .. before, id)
-  redis.call('ZADD', KEYS[7] .. after, created, id)
-  local over = false
-  for _, s in ipairs(final) do over = over or s == after end
-  redis.call('HSET', run, 'finishedAt', over and ARGV[12] or '')
-  if over then redis.call('ZADD', KEYS[5], ARGV[9], id) else redis.call('ZREM', KEYS[5], id) end
-  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[13], '*', 'job', id, 'status', after)
-end
-if kind == 'status' then
-  local told = cjson.decode(data)
-  told.status = after
-  data = cjson.encode(told)
-end
-local at = redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[10], '*', 'type', kind, 'data', data)
-if kind ~= 'progress' then
-  redis.call('HINCRBY', run, 'version', 1)
-  redis.call('SADD', KEYS[6], id)
-  -- Not by cjson, which makes {} of an empty list.
-  redis.call('RPUSH', KEYS[3], '{"id":"' .. at .. '","type":"' .. kind .. '","data":' .. data .. '}')
-  redis.call('LTRIM', KEYS[3], -ARGV[11], -1)
-end
-return {before, after, 1}
-`;
-
 export interface Change {
   /** Status before -> after; undefined: whatever it is, it stays. */
   readonly moves?: Moves;
@@ -156,45 +111,13 @@ export interface Change {
   readonly freshEntry?: boolean;
 }
 
-export interface Changed {
-  readonly before: JobStatus;
-  readonly after: JobStatus;
-  readonly changed: boolean;
-}
-
-/** Throws where there is no such record. */
+/** Changes a record in one atomic step. Throws where there is no such record. */
 export async function changeRecord(redis: Redis, id: string, change: Change): Promise<Changed> {
-  const { moves, fields = {}, event, entry = "", freshEntry = false } = change;
-  const where = [
-    keys.run(id),
-    keys.events(id),
-    keys.history(id),
-    keys.index,
-    keys.finished,
-    keys.dirty,
-    keys.statusPrefix,
-    keys.outbox,
-  ];
-  const answer = (await redis.eval(
-    CHANGE,
-    where.length,
-    ...where,
-    id,
-    moves ? JSON.stringify(moves) : "*",
-    JSON.stringify(flatten(fields)),
-    event.type,
-    JSON.stringify(event.data),
-    entry,
-    freshEntry ? "1" : "0",
-    JSON.stringify(finalStatuses),
-    Date.now(),
-    EVENTS_KEPT,
-    HISTORY_KEPT,
-    new Date().toISOString(),
-    OUTBOX_KEPT,
-  )) as [JobStatus, JobStatus, number] | null;
-  if (!answer) throw new Error(`job ${id} is not in Redis`);
-  return { before: answer[0], after: answer[1], changed: answer[2] === 1 };
+  const { moves, fields = {}, event, entry, freshEntry = false } = change;
+  const script = changeScript({ id, moves, fields: flatten(fields), event, entry, freshEntry, now: new Date() });
+  const changed = await evaluate(redis, script);
+  if (!changed) throw new Error(`job ${id} is not in Redis`);
+  return changed;
 }
 
 /** What lists are filtered by, of jobs whose records were trimmed as well. It never changes. */
