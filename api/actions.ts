@@ -2,7 +2,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { z } from "zod";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { submit } from "../src/queue/submit.ts";
+import { submit } from "../src/queue/life/submit.ts";
 import { extendSpec, forkSpec } from "../src/schema/fork.ts";
 import { type ForkSource, type Job, type JobSpecs, parseSpec, SpecError } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";

@@ -1,7 +1,8 @@
 /** HTTP into queue entries. Loads no tensor library and opens no port. */
+
+import type { Tail } from "../src/queue/events/feed.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
-import type { Plans } from "../src/queue/plans.ts";
-import type { Tail } from "../src/queue/tail.ts";
+import type { Plans } from "../src/queue/pipelines/plans.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { actionRoutes } from "./actions.ts";

@@ -2,11 +2,11 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { Hono } from "hono";
 import { serveStatic } from "hono/bun";
-import { DELIVERIES } from "../src/queue/deliveries.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { QUEUES } from "../src/queue/keys.ts";
 import { openQueue } from "../src/queue/open_queue.ts";
-import { PLANS } from "../src/queue/plans.ts";
+import { PLANS } from "../src/queue/pipelines/plans.ts";
+import { DELIVERIES } from "../src/queue/webhooks/deliveries.ts";
 
 const PATH = "/queues";
 

@@ -2,10 +2,10 @@
 import { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { getBunServer } from "hono/bun";
+import { isBefore, type Listener, type LiveEntry, live, type Tail } from "../src/queue/events/feed.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { keys } from "../src/queue/keys.ts";
-import type { JobEvent } from "../src/queue/records.ts";
-import { isBefore, type Listener, type LiveEntry, live, type Tail } from "../src/queue/tail.ts";
+import type { JobEvent } from "../src/queue/records/record.ts";
 import { finalStatuses, type JobStatus } from "../src/schema/job.ts";
 import * as examples from "./examples.ts";
 import { found, guarded, missing, newApp, params } from "./routes.ts";

@@ -1,7 +1,7 @@
 /** Jobs over HTTP: submit, look, delete. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { expectSource, submit } from "../src/queue/submit.ts";
+import { expectSource, submit } from "../src/queue/life/submit.ts";
 import { jobStatuses, parseSpec } from "../src/schema/job.ts";
 import * as examples from "./examples.ts";
 import { UnknownError } from "./problem.ts";

@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { Jobs } from "../src/queue/jobs.ts";
-import type { JobEvent } from "../src/queue/records.ts";
+import type { JobEvent } from "../src/queue/records/record.ts";
 import type { Manifest, RunStore } from "../src/store/run_store.ts";
 import { downsample, latest, type Step, toCsv } from "../src/store/series.ts";
 import * as examples from "./examples.ts";

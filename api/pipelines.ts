@@ -1,7 +1,7 @@
 /** Pipelines over HTTP: graphs of jobs and sweeps, and the table of what they came to. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { type Pipeline, Pipelines } from "../src/queue/pipelines.ts";
+import { type Pipeline, Pipelines } from "../src/queue/pipelines/pipelines.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import { reportLines } from "../src/schema/report.ts";
 import { toCsv } from "../src/store/series.ts";

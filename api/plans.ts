@@ -1,7 +1,7 @@
 /** What a run would take, asked before it is submitted. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
-import type { Plans } from "../src/queue/plans.ts";
+import type { Plans } from "../src/queue/pipelines/plans.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { keepOpen } from "./events.ts";
 import * as examples from "./examples.ts";

@@ -2,8 +2,8 @@
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { ConflictError } from "../src/queue/jobs.ts";
-import { NoWorkerError } from "../src/queue/plans.ts";
-import { KeyReusedError } from "../src/queue/submit.ts";
+import { KeyReusedError } from "../src/queue/life/submit.ts";
+import { NoWorkerError } from "../src/queue/pipelines/plans.ts";
 import { SpecError } from "../src/schema/job.ts";
 import { StoreError } from "../src/store/errors.ts";
 import { UserError } from "../src/util/errors.ts";

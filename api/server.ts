@@ -1,10 +1,10 @@
 import type { Logger } from "pino";
-import { Deliveries } from "../src/queue/deliveries.ts";
+import { Tail } from "../src/queue/events/feed.ts";
+import { startTending } from "../src/queue/housekeeping/housekeeping.ts";
 import { Jobs } from "../src/queue/jobs.ts";
-import { Plans } from "../src/queue/plans.ts";
+import { Plans } from "../src/queue/pipelines/plans.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
-import { Tail } from "../src/queue/tail.ts";
-import { startTending } from "../src/queue/tend.ts";
+import { Deliveries } from "../src/queue/webhooks/deliveries.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { Webhooks } from "../src/store/webhooks.ts";

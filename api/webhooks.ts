@@ -1,6 +1,6 @@
 /** Webhooks over HTTP. Whoever makes one decides where the service sends requests to: that needs the admin scope. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { targetOf } from "../src/queue/addresses.ts";
+import { targetOf } from "../src/queue/webhooks/addresses.ts";
 import { SpecError } from "../src/schema/job.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { messageOf } from "../src/util/errors.ts";

@@ -1,5 +1,5 @@
 /** What becomes of a job whose attempt failed. */
-import type { Attempts } from "../src/queue/records.ts";
+import type { Attempts } from "../src/queue/records/record.ts";
 import type { Ending } from "./protocol.ts";
 
 type Failure = Extract<Ending, { kind: "failed" }>;

@@ -1,7 +1,7 @@
 /** Answers what a run would take, in a child of its own, beside the job in hand. */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
-import { PLANS, type Planned } from "../src/queue/plans.ts";
+import { PLANS, type Planned } from "../src/queue/pipelines/plans.ts";
 import { connect } from "../src/queue/redis.ts";
 import { telemetry } from "../src/queue/telemetry.ts";
 import type { Plan } from "../src/schema/plan.ts";

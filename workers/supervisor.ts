@@ -2,7 +2,7 @@
 import { DelayedError, type Job as QueueJob, WaitingError } from "bullmq";
 import type { Logger } from "pino";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { type Fields, JOB_FORMAT, type JobRecord } from "../src/queue/records.ts";
+import { type Fields, JOB_FORMAT, type JobRecord } from "../src/queue/records/record.ts";
 import { type JobSpecs, type Progress, parseSpec, SpecError } from "../src/schema/job.ts";
 import { atRest, finalStatuses, liveStatuses, type Moves } from "../src/schema/life.ts";
 import type { StopReason } from "../src/train/reporter.ts";

@@ -4,12 +4,12 @@
  */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
-import { HEARTBEAT_MS } from "../src/queue/fleet.ts";
+import { HEARTBEAT_MS } from "../src/queue/housekeeping/fleet.ts";
+import { startTending } from "../src/queue/housekeeping/housekeeping.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { CONTROL_CHANNEL, QUEUES, type QueueName } from "../src/queue/keys.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { telemetry } from "../src/queue/telemetry.ts";
-import { startTending } from "../src/queue/tend.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
 import { capabilities } from "./capabilities.ts";

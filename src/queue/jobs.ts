@@ -10,12 +10,12 @@ import { type ActionName, actions, allowedFrom, finalStatuses, type JobStatus, t
 import type { Blobs } from "../store/blobs.ts";
 import { StoreError } from "../store/errors.ts";
 import type { RunStore } from "../store/run_store.ts";
-import { Archive } from "./archive.ts";
-import { Fleet } from "./fleet.ts";
+import { Fleet } from "./housekeeping/fleet.ts";
 import { CONTROL_CHANNEL, keys, QUEUES, type QueueName } from "./keys.ts";
-import { type Filter, page } from "./list.ts";
 import type { Changed } from "./lua/scripts.ts";
 import { openQueue } from "./open_queue.ts";
+import { Archive } from "./records/archive.ts";
+import { type Filter, page } from "./records/list.ts";
 import {
   type Change,
   changeRecord,
@@ -26,7 +26,7 @@ import {
   noAttempts,
   publicJob,
   removeRecord,
-} from "./records.ts";
+} from "./records/record.ts";
 
 /** What was asked for does not fit the status that the job has. */
 export class ConflictError extends Error {

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { startApi } from "../../api/server.ts";
 import { Client } from "../../cli/client.ts";
+import { Tail } from "../../src/queue/events/feed.ts";
 import { keys } from "../../src/queue/keys.ts";
 import { connect } from "../../src/queue/redis.ts";
-import { Tail } from "../../src/queue/tail.ts";
 import { readEnv } from "../../src/util/env.ts";
 import { createLogger } from "../../src/util/logger.ts";
 import { serverEvents } from "../../src/util/sse.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createClient, type MocodClient } from "../../api/client.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
 import { keys } from "../../src/queue/keys.ts";
-import { type Pipeline, Pipelines } from "../../src/queue/pipelines.ts";
+import { type Pipeline, Pipelines } from "../../src/queue/pipelines/pipelines.ts";
 import { connect } from "../../src/queue/redis.ts";
 import type { JobSpecs, SpecError } from "../../src/schema/job.ts";
 import { expand } from "../../src/schema/pipeline.ts";

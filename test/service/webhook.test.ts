@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { createClient, type MocodClient } from "../../api/client.ts";
-import { isPublic, targetOf } from "../../src/queue/addresses.ts";
-import { deliver } from "../../src/queue/deliveries.ts";
+import { isPublic, targetOf } from "../../src/queue/webhooks/addresses.ts";
+import { deliver } from "../../src/queue/webhooks/deliveries.ts";
 import { eventually } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 

@@ -1,12 +1,12 @@
 /** Jobs between Redis and the store: saved after every change, found again after Redis forgot them. */
 import type { Redis } from "ioredis";
-import { atRest, finalStatuses, type Moves } from "../schema/life.ts";
-import type { Blobs } from "../store/blobs.ts";
-import { RUNS, RunStore } from "../store/run_store.ts";
-import { messageOf, UserError } from "../util/errors.ts";
-import { keys } from "./keys.ts";
-import { cleanScript, evaluate, forgetScript } from "./lua/scripts.ts";
-import { createRecord, decodeRecord, JOB_FORMAT, type JobEvent, type JobRecord, noAttempts } from "./records.ts";
+import { atRest, finalStatuses, type Moves } from "../../schema/life.ts";
+import type { Blobs } from "../../store/blobs.ts";
+import { RUNS, RunStore } from "../../store/run_store.ts";
+import { messageOf, UserError } from "../../util/errors.ts";
+import { keys } from "../keys.ts";
+import { cleanScript, evaluate, forgetScript } from "../lua/scripts.ts";
+import { createRecord, decodeRecord, JOB_FORMAT, type JobEvent, type JobRecord, noAttempts } from "./record.ts";
 
 /** job.json: a record without what passes. Its progress is that of a job that is over, else null. */
 export type StoredJob = Omit<JobRecord, "waitingFor" | "position">;

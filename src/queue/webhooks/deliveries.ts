@@ -6,16 +6,16 @@ import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { type Job as Delivery, type Queue, Worker } from "bullmq";
 import { Webhook as Signer } from "standardwebhooks";
-import type { SecretWebhook, WebhookEvent, Webhooks } from "../store/webhooks.ts";
-import { messageOf } from "../util/errors.ts";
-import { VERSION } from "../util/version.ts";
+import type { SecretWebhook, WebhookEvent, Webhooks } from "../../store/webhooks.ts";
+import { messageOf } from "../../util/errors.ts";
+import { VERSION } from "../../util/version.ts";
+import type { Jobs } from "../jobs.ts";
+import { keys } from "../keys.ts";
+import { openQueue } from "../open_queue.ts";
+import { Pipelines } from "../pipelines/pipelines.ts";
+import { connect } from "../redis.ts";
+import { telemetry } from "../telemetry.ts";
 import { targetOf } from "./addresses.ts";
-import type { Jobs } from "./jobs.ts";
-import { keys } from "./keys.ts";
-import { openQueue } from "./open_queue.ts";
-import { Pipelines } from "./pipelines.ts";
-import { connect } from "./redis.ts";
-import { telemetry } from "./telemetry.ts";
 
 export const DELIVERIES = "mocod-webhooks";
 /** After which failures of a delivery follow each other: Standard Webhooks' schedule, a day in all. */

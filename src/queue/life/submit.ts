@@ -6,15 +6,15 @@ import {
   type JobType,
   type PipelineMember,
   SpecError,
-} from "../schema/job.ts";
-import { finalStatuses } from "../schema/life.ts";
-import { lint } from "../schema/lint.ts";
-import type { RunStore } from "../store/run_store.ts";
-import { idOfKey, newId } from "../util/id.ts";
-import type { StoredJob } from "./archive.ts";
-import type { Jobs } from "./jobs.ts";
-import { keys, type QueueName } from "./keys.ts";
-import { createRecord, JOB_FORMAT, type JobEvent, noAttempts } from "./records.ts";
+} from "../../schema/job.ts";
+import { finalStatuses } from "../../schema/life.ts";
+import { lint } from "../../schema/lint.ts";
+import type { RunStore } from "../../store/run_store.ts";
+import { idOfKey, newId } from "../../util/id.ts";
+import type { Jobs } from "../jobs.ts";
+import { keys, type QueueName } from "../keys.ts";
+import type { StoredJob } from "../records/archive.ts";
+import { createRecord, JOB_FORMAT, type JobEvent, noAttempts } from "../records/record.ts";
 
 /** An idempotency key that was used for another request before. */
 export class KeyReusedError extends Error {

@@ -1,9 +1,9 @@
 /** Housekeeping that every API and every worker offers to do: one of them does it at a time. */
-import { messageOf } from "../util/errors.ts";
+import { messageOf } from "../../util/errors.ts";
+import type { Jobs } from "../jobs.ts";
+import { keys } from "../keys.ts";
 import { HEARTBEAT_MS } from "./fleet.ts";
-import type { Jobs } from "./jobs.ts";
-import { keys } from "./keys.ts";
-import { mend, rebuild } from "./mend.ts";
+import { mend, rebuild } from "./repair.ts";
 
 /** Nobody else mends for so long after someone did. */
 const MEND_MS = 10_000;

@@ -1,10 +1,10 @@
 /** Lists of jobs: filtered, in order, page by page. */
 import type { Redis } from "ioredis";
-import type { JobType } from "../schema/job.ts";
-import type { JobStatus } from "../schema/life.ts";
-import { UserError } from "../util/errors.ts";
-import { keys } from "./keys.ts";
-import type { Brief } from "./records.ts";
+import type { JobType } from "../../schema/job.ts";
+import type { JobStatus } from "../../schema/life.ts";
+import { UserError } from "../../util/errors.ts";
+import { keys } from "../keys.ts";
+import type { Brief } from "./record.ts";
 
 export interface Filter {
   readonly type?: JobType | undefined;

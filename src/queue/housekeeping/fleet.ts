@@ -1,7 +1,7 @@
 /** The workers there are: each says every few seconds what it can and what it does. */
 import type { Redis } from "ioredis";
-import { isAlive, machineId } from "../util/machine.ts";
-import { keys, type QueueName } from "./keys.ts";
+import { isAlive, machineId } from "../../util/machine.ts";
+import { keys, type QueueName } from "../keys.ts";
 
 export const HEARTBEAT_MS = 3000;
 /** Silent for so long, a worker is not listed any more. Its job is another matter: that is BullMQ's lock. */

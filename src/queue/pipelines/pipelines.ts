@@ -2,17 +2,17 @@
  * Pipelines: what was asked for lies in the store under `pipelines/`, before the first of its jobs is submitted; the jobs
  * wait for each other as any job on an encoder does. So a pipeline needs nothing that one of its jobs does not.
  */
-import type { Job } from "../schema/job.ts";
-import { type ActionName, actions, finalStatuses, type JobStatus, type Moves } from "../schema/life.ts";
-import { expand, PIPELINE_JOBS, type PipelineSpec, type PlannedJob } from "../schema/pipeline.ts";
-import { type ReportRow, report } from "../schema/report.ts";
-import { JsonFolder } from "../store/json_folder.ts";
-import { UserError } from "../util/errors.ts";
-import { idOfKey, newId } from "../util/id.ts";
-import { ConflictError, type Jobs } from "./jobs.ts";
-import { keys } from "./keys.ts";
-import { pageOf } from "./list.ts";
-import { expectSource, once, submitAs } from "./submit.ts";
+import type { Job } from "../../schema/job.ts";
+import { type ActionName, actions, finalStatuses, type JobStatus, type Moves } from "../../schema/life.ts";
+import { expand, PIPELINE_JOBS, type PipelineSpec, type PlannedJob } from "../../schema/pipeline.ts";
+import { type ReportRow, report } from "../../schema/report.ts";
+import { JsonFolder } from "../../store/json_folder.ts";
+import { UserError } from "../../util/errors.ts";
+import { idOfKey, newId } from "../../util/id.ts";
+import { ConflictError, type Jobs } from "../jobs.ts";
+import { keys } from "../keys.ts";
+import { expectSource, once, submitAs } from "../life/submit.ts";
+import { pageOf } from "../records/list.ts";
 
 const FORMAT = 1;
 

@@ -1,11 +1,11 @@
 /** Plans are made where the run would run: the API asks, any worker answers, whatever else it is doing. */
 import { type Queue, QueueEvents } from "bullmq";
 import type { Redis } from "ioredis";
-import type { Plan } from "../schema/plan.ts";
-import type { PretrainSpec } from "../schema/pretrain.ts";
-import { sha256 } from "../store/files.ts";
-import { UserError } from "../util/errors.ts";
-import { openQueue } from "./open_queue.ts";
+import type { Plan } from "../../schema/plan.ts";
+import type { PretrainSpec } from "../../schema/pretrain.ts";
+import { sha256 } from "../../store/files.ts";
+import { UserError } from "../../util/errors.ts";
+import { openQueue } from "../open_queue.ts";
 
 export const PLANS = "mocod-plans";
 /** From the question to the answer, others' questions before it included. */

@@ -2,7 +2,7 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
-import { UserError } from "../util/errors.ts";
+import { UserError } from "../../util/errors.ts";
 
 /** Neither this machine nor a private, link-local, reserved or otherwise special network; `::ffff:10.0.0.1` is 10.0.0.1. */
 export const isPublic = (address: string): boolean => ipaddr.process(address).range() === "unicast";

@@ -3,8 +3,8 @@
  * someone listens to, and keeps the latest entries of each.
  */
 import type { Redis } from "ioredis";
-import { messageOf } from "../util/errors.ts";
-import { keys } from "./keys.ts";
+import { messageOf } from "../../util/errors.ts";
+import { keys } from "../keys.ts";
 
 export interface TailEntry {
   /** The stream's own. */

@@ -1,9 +1,9 @@
 /** The record of a job in Redis, and the one way in which it is changed. */
 import type { ChainableCommander, Redis } from "ioredis";
-import type { ForkSource, Job, JobSpecs, JobType, PipelineMember, Progress } from "../schema/job.ts";
-import { finalStatuses, type JobStatus, type Moves } from "../schema/life.ts";
-import { keys, type QueueName } from "./keys.ts";
-import { type Changed, changeScript, evaluate } from "./lua/scripts.ts";
+import type { ForkSource, Job, JobSpecs, JobType, PipelineMember, Progress } from "../../schema/job.ts";
+import { finalStatuses, type JobStatus, type Moves } from "../../schema/life.ts";
+import { keys, type QueueName } from "../keys.ts";
+import { type Changed, changeScript, evaluate } from "../lua/scripts.ts";
 
 /** Of records and of job.json. One that is newer is left to newer workers. */
 export const JOB_FORMAT = 1;

@@ -1,9 +1,9 @@
 /** What puts things right after something died in the middle: in Redis, and between Redis and the store. */
-import { finalStatuses, liveStatuses, type Moves } from "../schema/life.ts";
-import type { Jobs } from "./jobs.ts";
-import { keys } from "./keys.ts";
-import { Pipelines } from "./pipelines.ts";
-import type { JobRecord } from "./records.ts";
+import { finalStatuses, liveStatuses, type Moves } from "../../schema/life.ts";
+import type { Jobs } from "../jobs.ts";
+import { keys } from "../keys.ts";
+import { Pipelines } from "../pipelines/pipelines.ts";
+import type { JobRecord } from "../records/record.ts";
 
 /**
  * Changes that are not in the store are saved; jobs that are queued and in no queue, or running and in nobody's hands, or
