@@ -2,7 +2,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { z } from "zod";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { submit } from "../src/queue/life/submit.ts";
 import { extendSpec, forkSpec } from "../src/schema/fork.ts";
 import { type ForkSource, type Job, type JobSpecs, parseSpec, SpecError } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
@@ -67,7 +66,7 @@ function expectPretrain(job: Job, what: string): JobSpecs["pretrain"] {
 async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>): Promise<Job> {
   const keep = body.keep as ForkSource["keep"];
   const spec = forkSpec(expectPretrain(source, "forked"), body.spec, keep);
-  const run = jobs.run(source.id);
+  const run = jobs.records.run(source.id);
   const found = await run.goodCheckpoint(body.step === undefined ? "last" : { step: body.step });
   if (!found) {
     const steps = (await run.checkpoints()).map(({ step }) => step).join(", ") || "none yet";
@@ -75,7 +74,7 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
   }
   const forked: ForkSource = { from: { id: source.id, step: found.record.step }, keep };
   const { name = null, priority = source.priority, metadata = source.metadata } = body;
-  return submit(jobs, {
+  return jobs.submissions.submit({
     ...{ type: "pretrain", name, priority, metadata, spec, forked },
     fill: async (own) => {
       await own.writeFile(START_FILE, found.bytes);
@@ -85,7 +84,7 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
 }
 
 export function actionRoutes(jobs: Jobs) {
-  const act = async (id: string, name: ActionName) => found(await jobs.act(id, name), id);
+  const act = async (id: string, name: ActionName) => found(await jobs.life.act(id, name), id);
   return newApp()
     .openapi(actionRoute("pause", "Stop a job, to be resumed"), async (c) =>
       c.json(await act(c.req.valid("param").id, "pause"), 200),
@@ -99,14 +98,14 @@ export function actionRoutes(jobs: Jobs) {
     )
     .openapi(extendRoute, async (c) => {
       const { id } = c.req.valid("param");
-      const job = found(await jobs.get(id), id);
+      const job = found(await jobs.records.get(id), id);
       const { epochs } = c.req.valid("json");
       const spec = extendSpec(expectPretrain(job, "extended"), epochs);
-      return c.json(found(await jobs.extend(id, spec), id), 200);
+      return c.json(found(await jobs.life.extend(id, spec), id), 200);
     })
     .openapi(forkRoute, async (c) => {
       const { id } = c.req.valid("param");
-      const source = found(await jobs.get(id), id);
+      const source = found(await jobs.records.get(id), id);
       return c.json(await fork(jobs, source, c.req.valid("json")), 201);
     });
 }

@@ -1,6 +1,6 @@
 /** HTTP into queue entries. Loads no tensor library and opens no port. */
 
-import type { Tail } from "../src/queue/events/feed.ts";
+import type { Feed } from "../src/queue/events/feed.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
@@ -23,14 +23,14 @@ import { webhookRoutes } from "./webhooks.ts";
 
 export interface AppDeps {
   jobs: Jobs;
-  tail: Tail;
+  feed: Feed;
   plans: Plans;
   hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
 }
 
-export function createApp({ jobs, tail, plans, hooks, apiKeys, guard }: AppDeps) {
+export function createApp({ jobs, feed, plans, hooks, apiKeys, guard }: AppDeps) {
   const app = newApp();
   app.onError((error, c) => problemOf(c, error));
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
@@ -39,14 +39,14 @@ export function createApp({ jobs, tail, plans, hooks, apiKeys, guard }: AppDeps)
   addHealth(app, jobs);
   addDocument(app);
   addBoard(app, jobs);
-  app.route("/", eventRoutes(jobs, tail));
+  app.route("/", eventRoutes(jobs.records, feed));
   // Chained, so that the client's types follow from the routes.
   return app
     .route("/", jobRoutes(jobs))
     .route("/", actionRoutes(jobs))
-    .route("/", outputRoutes(jobs))
-    .route("/", pipelineRoutes(jobs))
-    .route("/", planRoutes(jobs, plans))
+    .route("/", outputRoutes(jobs.records, jobs.fleet))
+    .route("/", pipelineRoutes(jobs.pipelines))
+    .route("/", planRoutes(jobs.fleet, plans))
     .route("/", specRoutes())
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }

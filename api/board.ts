@@ -4,7 +4,6 @@ import { Hono } from "hono";
 import { serveStatic } from "hono/bun";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { QUEUES } from "../src/queue/keys.ts";
-import { openQueue } from "../src/queue/open_queue.ts";
 import { PLANS } from "../src/queue/pipelines/plans.ts";
 import { DELIVERIES } from "../src/queue/webhooks/deliveries.ts";
 
@@ -18,9 +17,7 @@ async function createBoard(jobs: Jobs): Promise<Hono> {
     import("@bull-board/hono"),
   ]);
   const names = [...Object.values(QUEUES), PLANS, DELIVERIES];
-  const queues = names.map((name) => {
-    return new BullMQAdapter(openQueue(name, jobs.redis), { readOnlyMode: true });
-  });
+  const queues = names.map((name) => new BullMQAdapter(jobs.openQueue(name), { readOnlyMode: true }));
   const adapter = new HonoAdapter(serveStatic);
   adapter.setBasePath(PATH);
   createBullBoard({ queues, serverAdapter: adapter, options: { uiConfig: { boardTitle: "mocod" } } });

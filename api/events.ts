@@ -2,10 +2,11 @@
 import { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { getBunServer } from "hono/bun";
-import { isBefore, type Listener, type LiveEntry, live, type Tail } from "../src/queue/events/feed.ts";
-import type { Jobs } from "../src/queue/jobs.ts";
-import { keys } from "../src/queue/keys.ts";
+import type { Feed } from "../src/queue/events/feed.ts";
+import type { Listener } from "../src/queue/events/listener.ts";
+import { type EncodedEvent, encodeEvent, isBefore } from "../src/queue/events/sse_event.ts";
 import type { JobEvent } from "../src/queue/records/record.ts";
+import type { Records } from "../src/queue/records/records.ts";
 import { finalStatuses, type JobStatus } from "../src/schema/job.ts";
 import * as examples from "./examples.ts";
 import { found, guarded, missing, newApp, params } from "./routes.ts";
@@ -16,7 +17,7 @@ const PAUSE_MS = 1;
 const LONGEST_PAUSE_MS = 2000;
 
 const ping = new TextEncoder().encode(": ping\n\n");
-const entryOf = ({ id, type, data }: JobEvent): LiveEntry => live({ id, type, data: JSON.stringify(data) });
+const encoded = ({ id, type, data }: JobEvent): EncodedEvent => encodeEvent({ id, type, data: JSON.stringify(data) });
 
 /** The id of a stream's entry; whatever else a client sends means from the beginning. */
 const positionOf = (header: string | undefined): string =>
@@ -30,8 +31,8 @@ export function keepOpen(c: Context): void {
 
 /** Bytes of the events behind `from`, to the end of the job. */
 async function* eventsOf(
-  jobs: Jobs,
-  tail: Tail,
+  records: Records,
+  feed: Feed,
   listener: Listener,
   id: string,
   from: string,
@@ -40,26 +41,28 @@ async function* eventsOf(
   // What the stream has lost of its beginning, or of a job that Redis has forgotten, the store knows, but for the progress.
   const oldest = await listener.oldest();
   const complete = oldest !== undefined && !isBefore(last, oldest);
-  for (const event of complete ? [] : await jobs.history(id)) {
+  for (const event of complete ? [] : await records.history(id)) {
     if (!isBefore(last, event.id) || (oldest !== undefined && !isBefore(event.id, oldest))) continue;
-    yield entryOf(event).bytes;
+    yield encoded(event).bytes;
     last = event.id;
   }
   let told: JobStatus | undefined;
   for (;;) {
-    const entries = await listener.behind(last);
+    const entries = await listener.after(last);
     if (entries.length > 0) {
-      yield entries.length === 1 ? (entries[0] as LiveEntry).bytes : Buffer.concat(entries.map(({ bytes }) => bytes));
-      last = (entries.at(-1) as LiveEntry).id;
+      yield entries.length === 1
+        ? (entries[0] as EncodedEvent).bytes
+        : Buffer.concat(entries.map(({ bytes }) => bytes));
+      last = (entries.at(-1) as EncodedEvent).id;
       const status = entries.findLast(({ type }) => type === "status");
       if (status) told = (JSON.parse(status.data) as { status: JobStatus }).status;
       continue;
     }
     // A final status may be followed by a retry: the stream ends behind the last event of a job that is over.
     if (told === undefined || finalStatuses.includes(told)) {
-      const status = (await jobs.redis.hget(keys.run(id), "status")) as JobStatus | null;
+      const status = await records.status(id);
       if (!status || finalStatuses.includes(status)) {
-        if ((await listener.behind(last)).length > 0) continue;
+        if ((await listener.after(last)).length > 0) continue;
         return;
       }
       told = status;
@@ -68,19 +71,19 @@ async function* eventsOf(
     await listener.wait(last, PING_MS);
     if (performance.now() - since >= PING_MS) yield ping;
     // Of many listeners each hears several events at once: a write costs the same, whatever is in it.
-    const pause = Math.min(LONGEST_PAUSE_MS, tail.listeners * PAUSE_MS);
+    const pause = Math.min(LONGEST_PAUSE_MS, feed.listeners * PAUSE_MS);
     if (pause >= 20) await listener.pause(listener.untilTurn(pause));
   }
 }
 
-export function eventRoutes(jobs: Jobs, tail: Tail) {
+export function eventRoutes(records: Records, feed: Feed) {
   const routes = newApp();
   routes.get("/v1/jobs/:id/events", async (c) => {
     const id = c.req.param("id");
-    found(await jobs.get(id), id);
+    found(await records.get(id), id);
     keepOpen(c);
-    const listener = await tail.follow(id);
-    const events = eventsOf(jobs, tail, listener, id, positionOf(c.req.header("last-event-id")));
+    const listener = await feed.follow(id);
+    const events = eventsOf(records, feed, listener, id, positionOf(c.req.header("last-event-id")));
     let over = false;
     const end = () => {
       if (!over) listener.close();

@@ -11,11 +11,9 @@ export function addHealth(app: OpenAPIHono, jobs: Jobs): void {
 
   /** Redis and the store can be used. Errors are answered as they are anywhere: 503, with what is away. */
   app.get("/readyz", async (c) => {
-    await jobs.redis.ping();
-    await jobs.archive.blobs.folders("ready/");
-    const policy = (await jobs.redis.info("memory")).match(/maxmemory_policy:(\S+)/)?.[1];
-    if (policy !== undefined && policy !== "noeviction") {
-      return problem(c, 503, `Redis has maxmemory-policy ${policy} and may evict jobs; set it to noeviction`);
+    const { evictionPolicy } = await jobs.check();
+    if (evictionPolicy !== undefined && evictionPolicy !== "noeviction") {
+      return problem(c, 503, `Redis has maxmemory-policy ${evictionPolicy} and may evict jobs; set it to noeviction`);
     }
     return c.text("ok");
   });

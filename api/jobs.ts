@@ -1,7 +1,6 @@
 /** Jobs over HTTP: submit, look, delete. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { expectSource, submit } from "../src/queue/life/submit.ts";
 import { jobStatuses, parseSpec } from "../src/schema/job.ts";
 import * as examples from "./examples.ts";
 import { UnknownError } from "./problem.ts";
@@ -95,24 +94,24 @@ export const jobRoutes = (jobs: Jobs) =>
       const body = c.req.valid("json");
       const { name = null, priority = 0, metadata = {}, type } = body;
       const spec = parseSpec(type, body.spec);
-      const job = await submit(jobs, {
+      const job = await jobs.submissions.submit({
         ...{ type, name, spec, priority, metadata },
         idempotency: idempotencyOf(c.req.valid("header"), body),
-        check: () => expectSource(jobs, spec),
+        check: () => jobs.submissions.expectSource(spec),
       });
       return c.json(job, 201);
     })
     .openapi(listRoute, async (c) => {
       const { limit, after, order, type, status, name, pipeline, from, ...rest } = c.req.valid("query");
       const filter = { limit, after, order, type, status, name, pipeline, from, metadata: metadataOf(rest) };
-      return c.json(await jobs.list(filter), 200);
+      return c.json(await jobs.records.list(filter), 200);
     })
     .openapi(getRoute, async (c) => {
       const { id } = c.req.valid("param");
-      return c.json(found(await jobs.get(id), id), 200);
+      return c.json(found(await jobs.records.get(id), id), 200);
     })
     .openapi(deleteRoute, async (c) => {
       const { id } = c.req.valid("param");
-      if (!(await jobs.remove(id))) throw new UnknownError("job", id);
+      if (!(await jobs.life.remove(id))) throw new UnknownError("job", id);
       return c.body(null, 204);
     });

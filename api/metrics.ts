@@ -33,7 +33,7 @@ export function createMetrics(jobs: Jobs): Registry {
 
   const collect = async (): Promise<void> => {
     info.set({ version: VERSION }, 1);
-    for (const status of jobStatuses) count.set({ status }, await jobs.count(status));
+    for (const status of jobStatuses) count.set({ status }, await jobs.records.count(status));
     const alive = await jobs.fleet.list();
     workers.reset();
     for (const device of ["webgpu", "wasm"]) {
@@ -43,7 +43,7 @@ export function createMetrics(jobs: Jobs): Registry {
     busy.set(inHand.length);
     threads.set(inHand.reduce((sum, worker) => sum + worker.threads, 0));
     for (const one of Object.values(ofJobs)) one.reset();
-    for (const job of (await jobs.list({ status: "running", limit: 1000 })).jobs) {
+    for (const job of (await jobs.records.list({ status: "running", limit: 1000 })).jobs) {
       const labels = { job: job.id, name: job.name ?? "" };
       const { progress, startedAt } = job;
       set(ofJobs.loss, labels, progress?.loss);

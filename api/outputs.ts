@@ -1,8 +1,9 @@
 /** What a job leaves: metrics, steps, logs, checkpoints, files. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { Jobs } from "../src/queue/jobs.ts";
+import type { Fleet } from "../src/queue/fleet.ts";
 import type { JobEvent } from "../src/queue/records/record.ts";
+import type { Records } from "../src/queue/records/records.ts";
 import type { Manifest, RunStore } from "../src/store/run_store.ts";
 import { downsample, latest, type Step, toCsv } from "../src/store/series.ts";
 import * as examples from "./examples.ts";
@@ -163,11 +164,11 @@ async function download(c: Context, run: RunStore, name: string): Promise<Respon
   return new Response(file.body.slice(from, to + 1), { status: 206, headers: partial });
 }
 
-export function outputRoutes(jobs: Jobs) {
+export function outputRoutes(records: Records, fleet: Fleet) {
   /** The run of a job. Throws UnknownError where there is no such job. */
   const runOf = async (id: string): Promise<RunStore> => {
-    found(await jobs.get(id), id);
-    return jobs.run(id);
+    found(await records.get(id), id);
+    return records.run(id);
   };
   const routes = newApp()
     .openapi(metricsRoute, async (c) => {
@@ -188,8 +189,8 @@ export function outputRoutes(jobs: Jobs) {
     })
     .openapi(logsRoute, async (c) => {
       const { id } = c.req.valid("param");
-      found(await jobs.get(id), id);
-      return c.json({ lines: (await jobs.history(id)).filter(isSaid).map(logLine) }, 200);
+      found(await records.get(id), id);
+      return c.json({ lines: (await records.history(id)).filter(isSaid).map(logLine) }, 200);
     })
     .openapi(checkpointsRoute, async (c) => {
       const run = await runOf(c.req.valid("param").id);
@@ -199,7 +200,7 @@ export function outputRoutes(jobs: Jobs) {
       const run = await runOf(c.req.valid("param").id);
       return c.json({ files: await run.names() }, 200);
     })
-    .openapi(workersRoute, async (c) => c.json({ workers: await jobs.fleet.list() }, 200));
+    .openapi(workersRoute, async (c) => c.json({ workers: await fleet.list() }, 200));
 
   routes.get("/v1/jobs/:id/files/:name{.+}", async (c) => {
     const { id, name } = c.req.param();

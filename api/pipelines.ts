@@ -1,7 +1,7 @@
 /** Pipelines over HTTP: graphs of jobs and sweeps, and the table of what they came to. */
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Jobs } from "../src/queue/jobs.ts";
-import { type Pipeline, Pipelines } from "../src/queue/pipelines/pipelines.ts";
+import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
+import type { Pipelines } from "../src/queue/pipelines/pipelines.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import { reportLines } from "../src/schema/report.ts";
 import { toCsv } from "../src/store/series.ts";
@@ -96,8 +96,7 @@ const deleteRoute = createRoute({
   responses: { 204: { description: "gone" }, ...missingPipeline, ...conflict, ...guarded },
 });
 
-export function pipelineRoutes(jobs: Jobs) {
-  const pipelines = new Pipelines(jobs);
+export function pipelineRoutes(pipelines: Pipelines) {
   const known = (pipeline: Pipeline | undefined, id: string) => found(pipeline, id, "pipeline");
   const act = async (id: string, name: ActionName) => known(await pipelines.act(id, name), id);
   return newApp()

@@ -1,6 +1,6 @@
 /** What a run would take, asked before it is submitted. */
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Jobs } from "../src/queue/jobs.ts";
+import type { Fleet } from "../src/queue/fleet.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { keepOpen } from "./events.ts";
@@ -25,11 +25,11 @@ const planRoute = createRoute({
   responses: { 200: json(schemas.plan, "memory in bytes, time in seconds", examples.plan), ...invalid, ...guarded },
 });
 
-export const planRoutes = (jobs: Jobs, plans: Plans) =>
+export const planRoutes = (fleet: Fleet, plans: Plans) =>
   newApp().openapi(planRoute, async (c) => {
     keepOpen(c);
     const spec = parseSpec("pretrain", c.req.valid("json").spec);
-    const workers = await jobs.fleet.list();
+    const workers = await fleet.list();
     const { plan, worker, busy } = await plans.ask(spec, workers.length);
     return c.json({ ...plan, worker, busy }, 200);
   });

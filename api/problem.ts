@@ -1,8 +1,8 @@
 /** Errors as RFC 9457 problem+json. */
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { ConflictError } from "../src/queue/jobs.ts";
-import { KeyReusedError } from "../src/queue/life/submit.ts";
+import { ConflictError } from "../src/queue/life/life.ts";
+import { KeyReusedError } from "../src/queue/life/submissions.ts";
 import { NoWorkerError } from "../src/queue/pipelines/plans.ts";
 import { SpecError } from "../src/schema/job.ts";
 import { StoreError } from "../src/store/errors.ts";

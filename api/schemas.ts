@@ -1,6 +1,6 @@
 /** Wire schemas for the OpenAPI document; the meaning of a spec is validated by `parseSpec`. */
 import { z } from "@hono/zod-openapi";
-import { pipelineStatuses } from "../src/queue/pipelines/pipelines.ts";
+import { pipelineStatuses } from "../src/queue/pipelines/pipeline.ts";
 import { jobStatuses, jobTypes } from "../src/schema/job.ts";
 import { pipelineSpec } from "../src/schema/pipeline.ts";
 import { webhookEvents } from "../src/store/webhooks.ts";

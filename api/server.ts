@@ -1,6 +1,5 @@
 import type { Logger } from "pino";
-import { Tail } from "../src/queue/events/feed.ts";
-import { startTending } from "../src/queue/housekeeping/housekeeping.ts";
+import { Feed } from "../src/queue/events/feed.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { Plans } from "../src/queue/pipelines/plans.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
@@ -31,7 +30,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const redis = connect(redisUrl, { commandTimeout: ANSWER_MS });
   const blobs = openBlobs(env.storeUrl);
   const jobs = new Jobs(redis, blobs, warn, env.redisJobs);
-  const stopTending = startTending(jobs, warn);
+  const stopHousekeeping = jobs.housekeeping.start();
   const apiKeys = new ApiKeys(blobs);
   const loopback = LOOPBACK.has(env.host);
   if (!loopback && !(await apiKeys.exist())) {
@@ -41,11 +40,20 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   }
   const { requestsPerSecond, webhookPrivate } = env;
   const guard = { requestsPerSecond, loopback, webhookPrivate };
-  const tail = new Tail(redis, () => connect(redisUrl), warn);
+  const feed = new Feed(redis, () => connect(redisUrl), warn);
   const plans = new Plans(redis, () => connect(redisUrl));
   const hooks = new Webhooks(blobs);
-  const deliveries = new Deliveries(jobs, hooks, redisUrl, webhookPrivate, warn);
-  const app = createApp({ jobs, tail, plans, hooks, apiKeys, guard });
+  const { records, pipelines } = jobs;
+  const deliveries = new Deliveries({
+    redis,
+    redisUrl,
+    records,
+    pipelines,
+    hooks,
+    allowPrivate: webhookPrivate,
+    log: warn,
+  });
+  const app = createApp({ jobs, feed, plans, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
@@ -58,10 +66,10 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     url,
     async stop() {
       await server.stop(true);
-      tail.close();
+      feed.close();
       await plans.close();
       await deliveries.close();
-      await stopTending();
+      await stopHousekeeping();
       await jobs.close();
       redis.disconnect();
     },

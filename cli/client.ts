@@ -1,6 +1,6 @@
 /** A client of the REST API. */
-import type { WorkerInfo } from "../src/queue/housekeeping/fleet.ts";
-import type { Pipeline } from "../src/queue/pipelines/pipelines.ts";
+import type { WorkerInfo } from "../src/queue/fleet.ts";
+import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
 import type { Job, JobType, Progress } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";

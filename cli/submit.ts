@@ -1,5 +1,5 @@
 /** `submit`, `probe`, `sweep`: from files and flags to jobs. */
-import type { Pipeline } from "../src/queue/pipelines/pipelines.ts";
+import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
 import type { JobType } from "../src/schema/job.ts";
 import { jobTypes } from "../src/schema/job.ts";
 import type { ReportRow } from "../src/schema/report.ts";

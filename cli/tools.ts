@@ -6,9 +6,7 @@ import { loadDataset } from "../src/data/index.ts";
 import { exportCheckpoint, exportedName, importMoco } from "../src/exchange/moco_files.ts";
 import { gigabytes } from "../src/plan/footprint.ts";
 import { plan } from "../src/plan/plan.ts";
-import { rebuild } from "../src/queue/housekeeping/repair.ts";
 import { Jobs } from "../src/queue/jobs.ts";
-import { adopt } from "../src/queue/life/submit.ts";
 import { connect } from "../src/queue/redis.ts";
 import { type DatasetSpec, datasetSpec } from "../src/schema/dataset.ts";
 import type { ExportFormat } from "../src/schema/evaluation.ts";
@@ -187,7 +185,7 @@ export async function importRun(
   const given = { dataset: datasetOf(options.dataset, options.test), augmentation: { size: Number(options.size) } };
   const { spec, epochs, checkpoint } = importMoco(new Uint8Array(readFileSync(file)), file, given);
   await withJobs(env, async (jobs) => {
-    const job = await adopt(jobs, options.name ?? basename(file), spec, epochs, (run) =>
+    const job = await jobs.submissions.adopt(options.name ?? basename(file), spec, epochs, (run) =>
       run.writeCheckpoint({ step: 0, epoch: null, knn: null }, checkpoint, spec.checkpoint),
     );
     if (options.json) printJson(job);
@@ -220,7 +218,7 @@ export async function checkRuns(env: Env, options: { json?: boolean }): Promise<
 /** Re-creates in Redis what only the store knows. */
 export async function rebuildJobs(env: Env, options: { json?: boolean }): Promise<void> {
   await withJobs(env, async (jobs) => {
-    const count = await rebuild(jobs, (m) => console.error(m));
+    const count = await jobs.housekeeping.rebuild();
     if (options.json) printJson({ jobs: count });
     else console.log(`${count} jobs of ${env.storeUrl} are in Redis again`);
   });

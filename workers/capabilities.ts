@@ -1,6 +1,6 @@
 /** What this worker can compute on. A child looks: a driver that crashes must not take the worker with it. */
 import { hostname, totalmem } from "node:os";
-import type { WorkerInfo } from "../src/queue/housekeeping/fleet.ts";
+import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf } from "../src/util/errors.ts";
 import { machineId } from "../src/util/machine.ts";

@@ -48,7 +48,7 @@ export class Supervisor {
   /** Looks at what is asked of the job in hand: told by a message, and in any case with each heartbeat. */
   async look(id = this.current?.record.id): Promise<void> {
     if (id === undefined || this.current?.record.id !== id) return;
-    const record = await this.jobs.record(id);
+    const record = await this.jobs.records.read(id);
     if (record?.status === "cancelling") this.stop("cancel");
     else if (record?.status === "pausing") this.stop("pause");
   }
@@ -71,7 +71,7 @@ export class Supervisor {
   /** Of BullMQ: throws WaitingError or DelayedError where the entry goes back. */
   async process(queued: QueueEntry, token: string, signal: AbortSignal): Promise<void> {
     if (this.current || this.stopping) return this.giveBack(queued, token);
-    const record = await this.jobs.record(queued.data.runId);
+    const record = await this.jobs.records.read(queued.data.runId);
     if (!record || record.entry !== queued.id) return; // of an earlier time of the job, or of one that is no more
     if (record.format > JOB_FORMAT) {
       this.log.warn({ id: record.id }, `its format ${record.format} is of a newer mocod; left to newer workers`);
@@ -95,13 +95,15 @@ export class Supervisor {
     const { id, entry, status } = record;
     if (finalStatuses.includes(status)) {
       // Killed between its last words and BullMQ hearing of them.
-      await this.jobs.releaseDependents(record);
+      await this.jobs.life.releaseDependents(record);
       return false;
     }
     const startedAt = record.startedAt ?? new Date().toISOString();
     const fields = { startedAt, retryAt: null };
-    const { before, changed } = await this.jobs.move(id, { queued: "running", running: "running" }, fields, { entry });
-    if (!changed) await this.jobs.move(id, { pausing: "paused", cancelling: "cancelled" }, {}, { entry });
+    const { before, changed } = await this.jobs.life.move(id, { queued: "running", running: "running" }, fields, {
+      entry,
+    });
+    if (!changed) await this.jobs.life.move(id, { pausing: "paused", cancelling: "cancelled" }, {}, { entry });
     if (before === "running") this.log.info({ id }, "goes on after its worker was lost");
     return changed;
   }
@@ -129,7 +131,7 @@ export class Supervisor {
       let source: StartMessage["source"];
       if ("from" in spec) {
         const runId = spec.from;
-        const run = await this.jobs.record(runId);
+        const run = await this.jobs.records.read(runId);
         if (!run) return { kind: "failed", cause: "final", message: `the run ${runId} is not there any more` };
         source = { runId, spec: parseSpec("pretrain", run.spec) };
       }
@@ -148,7 +150,7 @@ export class Supervisor {
   private async conclude(queued: QueueEntry, hand: InHand, ending: Ending & { reached?: number }): Promise<void> {
     const { record, token } = hand;
     const { id, entry } = record;
-    const move = (moves: Moves, fields: Fields = {}) => this.jobs.move(id, moves, fields, { entry });
+    const move = (moves: Moves, fields: Fields = {}) => this.jobs.life.move(id, moves, fields, { entry });
     this.log.info({ id, ending: ending.kind }, "attempt ended");
     if (ending.kind === "done") {
       await move({ running: "succeeded", pausing: "succeeded", cancelling: "succeeded" }, { result: ending.result });
@@ -175,7 +177,7 @@ export class Supervisor {
     const toWasm = prefersWasm(attempts) && !prefersWasm(record.attempts);
     const next = toWasm ? "going on from the last checkpoint on WASM" : "trying again from the last checkpoint";
     this.log.warn({ id, error: ending.message }, `${next} in ${delay / 1000} s`);
-    await this.jobs.change(id, { entry, event: { type: "log", data: `${ending.message}; ${next}` } });
+    await this.jobs.life.change(id, { entry, event: { type: "log", data: `${ending.message}; ${next}` } });
     const retryAt = new Date(Date.now() + delay).toISOString();
     const { after } = await move(atRest, { attempts, retryAt });
     if (after === "queued") await this.delay(queued, token, delay);
@@ -189,8 +191,7 @@ export class Supervisor {
 
   private async delay(queued: QueueEntry, token: string, ms: number): Promise<never> {
     // Redis's clock: this machine's may have jumped.
-    const [seconds] = await this.jobs.redis.time();
-    await queued.moveToDelayed(Number(seconds) * 1000 + ms, token);
+    await queued.moveToDelayed((await this.jobs.entries.now()) + ms, token);
     throw new DelayedError();
   }
 
@@ -200,21 +201,21 @@ export class Supervisor {
     let last = 0;
     const told = (work: Promise<unknown>) => void work.catch((error: Error) => this.log.error({ id }, error.message));
     return {
-      permit: () => this.jobs.holds(record, token),
+      permit: () => this.jobs.entries.holds(record, token),
       log: (message) => {
         this.log.info({ id }, message);
-        told(this.jobs.change(id, { entry, event: { type: "log", data: message } }));
+        told(this.jobs.life.change(id, { entry, event: { type: "log", data: message } }));
       },
       warnings: (warnings) => {
         for (const warning of warnings) this.log.info({ id }, warning);
-        told(this.jobs.change(id, { entry, fields: { warnings }, event: { type: "warnings", data: warnings } }));
+        told(this.jobs.life.change(id, { entry, fields: { warnings }, event: { type: "warnings", data: warnings } }));
       },
       progress: (progress: Progress) => {
         reached(progress.step);
         const now = performance.now();
         if (now - last < PROGRESS_INTERVAL_MS && progress.step < progress.steps) return;
         last = now;
-        const change = this.jobs.change(id, {
+        const change = this.jobs.life.change(id, {
           entry,
           fields: { progress },
           event: { type: "progress", data: progress },

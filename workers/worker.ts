@@ -4,8 +4,7 @@
  */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
-import { HEARTBEAT_MS } from "../src/queue/housekeeping/fleet.ts";
-import { startTending } from "../src/queue/housekeeping/housekeeping.ts";
+import { HEARTBEAT_MS } from "../src/queue/fleet.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { CONTROL_CHANNEL, QUEUES, type QueueName } from "../src/queue/keys.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
@@ -46,7 +45,7 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
     return jobs.fleet.beat({ ...info, seenAt: new Date().toISOString(), job: held?.id ?? null, held });
   };
   await beat();
-  const stopTending = startTending(jobs, warn);
+  const stopHousekeeping = jobs.housekeeping.start();
 
   const workers: Worker<{ runId: string }>[] = [];
   const lockMs = env.lockSeconds * 1000;
@@ -101,7 +100,7 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
       const closed = (async () => {
         await Promise.all([planner.close(), ...workers.map((worker) => worker.close())]);
         clearInterval(heart);
-        await stopTending();
+        await stopHousekeeping();
         await jobs.fleet.leave(info.id);
         await jobs.close();
         return true;

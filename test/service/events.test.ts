@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { startApi } from "../../api/server.ts";
 import { Client } from "../../cli/client.ts";
-import { Tail } from "../../src/queue/events/feed.ts";
+import { Feed } from "../../src/queue/events/feed.ts";
 import { keys } from "../../src/queue/keys.ts";
 import { connect } from "../../src/queue/redis.ts";
 import { readEnv } from "../../src/util/env.ts";
@@ -97,34 +97,34 @@ test("a listener that leaves before the reader has begun is no error, and the ne
   const redis = connect(service.redisUrl);
   const reader = connect(service.redisUrl);
   const said: string[] = [];
-  const tail = new Tail(
+  const feed = new Feed(
     redis,
     () => reader,
     (message) => said.push(message),
   );
-  (await tail.follow("run_left")).close();
+  (await feed.follow("run_left")).close();
   for (let i = 0; i < 3; i++) await reader.ping(); // what the reader asks by itself is answered before
-  const listener = await tail.follow("run_next");
+  const listener = await feed.follow("run_next");
   await redis.xadd("mocod:run:run_next:events", "1-1", "type", "log", "data", '"heard"');
   const heard = await eventually(async () => {
     await listener.wait("0-0", 1000);
-    return (await listener.behind("0-0"))[0];
+    return (await listener.after("0-0"))[0];
   });
   expect(heard).toMatchObject({ id: "1-1", data: '"heard"' });
   expect(said).toEqual([]);
   listener.close();
-  tail.close();
+  feed.close();
   redis.disconnect();
 });
 
 test("listeners of many take turns: each has one within a round, and no tenth of it has many more than its share", async () => {
   const redis = connect(service.redisUrl);
-  const tail = new Tail(
+  const feed = new Feed(
     redis,
     () => connect(service.redisUrl),
     () => undefined,
   );
-  const listeners = await Promise.all(Array.from({ length: 100 }, () => tail.follow("run_many")));
+  const listeners = await Promise.all(Array.from({ length: 100 }, () => feed.follow("run_many")));
   const ROUND = 1e6; // so long that the clock hardly moves meanwhile
   const turns = listeners.map((listener) => listener.untilTurn(ROUND));
   expect(Math.min(...turns)).toBeGreaterThan(0);
@@ -135,6 +135,6 @@ test("listeners of many take turns: each has one within a round, and no tenth of
   );
   expect(Math.max(...tenths)).toBeLessThanOrEqual(13);
   for (const listener of listeners) listener.close();
-  tail.close();
+  feed.close();
   redis.disconnect();
 });

@@ -4,6 +4,7 @@ import { readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "../../cli/client.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
+import { Archive } from "../../src/queue/records/archive.ts";
 import { connect } from "../../src/queue/redis.ts";
 import type { Job } from "../../src/schema/job.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
@@ -284,23 +285,26 @@ test("finished jobs beyond the newest few leave Redis, and are found in the stor
 
 test("a record that is brought back to be changed is not trimmed meanwhile, nor one that is there still", async () => {
   const redis = connect(service.redisUrl);
-  const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined, 0);
+  const blobs = new LocalBlobs(service.dataDir);
+  const jobs = new Jobs(redis, blobs, () => undefined, 0);
+  const archive = new Archive(redis, blobs, 0);
   const blocker = await occupied();
   const { id } = await client.submit("pretrain", spec());
   await client.cancel(id);
   // Another job ends just before the record is read.
-  const { record } = jobs;
-  jobs.record = async (of) => {
-    await jobs.archive.trim();
-    return record.call(jobs, of);
+  const { records } = jobs;
+  const { read } = records;
+  records.read = async (of) => {
+    await archive.trim();
+    return read.call(records, of);
   };
-  expect(await jobs.act(id, "retry")).toMatchObject({ id, status: "queued" }); // was there still
-  await jobs.act(id, "cancel");
-  await jobs.archive.trim();
+  expect(await jobs.life.act(id, "retry")).toMatchObject({ id, status: "queued" }); // was there still
+  await jobs.life.act(id, "cancel");
+  await archive.trim();
   expect(await redis.exists(`mocod:run:${id}`)).toBe(0);
-  expect(await jobs.act(id, "retry")).toMatchObject({ id, status: "queued" });
-  await jobs.act(id, "cancel");
-  expect(await jobs.act("run_0", "retry")).toBeUndefined();
+  expect(await jobs.life.act(id, "retry")).toMatchObject({ id, status: "queued" });
+  await jobs.life.act(id, "cancel");
+  expect(await jobs.life.act("run_0", "retry")).toBeUndefined();
   expect(await redis.smismember("mocod:dirty", id, "run_0")).toEqual([0, 0]);
   await client.cancel(blocker.id);
   await ended(blocker.id);
@@ -320,8 +324,8 @@ test("a job of a newer version is left to newer workers, in Redis and in the sto
   expect(await statusOf(job.id)).toBe("queued");
   const file = join(service.dataDir, "runs", job.id, "job.json");
   const stored = JSON.parse(readFileSync(file, "utf8"));
-  await jobs.run(job.id).writeJson("job.json", { ...stored, format: 99 });
-  await expect(jobs.archive.load(job.id)).rejects.toThrow("format 99 is of a newer mocod");
+  await jobs.records.run(job.id).writeJson("job.json", { ...stored, format: 99 });
+  await expect(new Archive(redis, blobs, 500).load(job.id)).rejects.toThrow("format 99 is of a newer mocod");
   await redis.hset(`mocod:run:${job.id}`, "format", 1);
   await client.cancel(job.id);
   await jobs.close();

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createClient, type MocodClient } from "../../api/client.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
 import { keys } from "../../src/queue/keys.ts";
-import { type Pipeline, Pipelines } from "../../src/queue/pipelines/pipelines.ts";
+import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
 import { connect } from "../../src/queue/redis.ts";
 import type { JobSpecs, SpecError } from "../../src/schema/job.ts";
 import { expand } from "../../src/schema/pipeline.ts";
@@ -252,7 +252,7 @@ describe("service", () => {
     await counts({ cancelled: 4 });
   }, 90_000);
 
-  test("an API that dies between two jobs of a pipeline: whoever tends submits the rest; Redis wiped: it is listed again", async () => {
+  test("an API that dies between two jobs of a pipeline: housekeeping submits the rest; Redis wiped: it is listed again", async () => {
     const { id } = await submit({
       jobs: {
         pretrain: { type: "pretrain", spec: service.spec({ epochs: 1 }) },
@@ -267,21 +267,21 @@ describe("service", () => {
     writeFileSync(file, JSON.stringify({ ...stored, submitted: false }));
     const redis = connect(service.redisUrl);
     const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);
-    const pipelines = new Pipelines(jobs);
+    const { pipelines } = jobs;
     expect((await get(id)).counts).toEqual({ succeeded: 1 });
     expect((await get(id)).status).toBe("running");
     await redis.del(keys.pipelines);
     await pipelines.rebuild();
     expect((await pipelines.list(10)).pipelines.map((pipeline) => pipeline.id)).toContain(id);
-    await pipelines.mend(); // whoever accepted it may still be at it
+    await pipelines.submitRemaining(); // the API that accepted it may still be submitting
     expect((await get(id)).counts).toEqual({ succeeded: 1 });
-    await pipelines.mend(0);
+    await pipelines.submitRemaining(0);
     const done = await over(id);
     expect([done.status, done.counts]).toEqual(["succeeded", { succeeded: 2 }]);
     expect(await redis.smembers(keys.unsubmitted)).toEqual([]);
     // A job that is deleted later stays deleted.
     await service.client.remove(second?.id as string);
-    await pipelines.mend(0);
+    await pipelines.submitRemaining(0);
     expect((await get(id)).jobs.length).toBe(1);
     await jobs.close();
     redis.disconnect();

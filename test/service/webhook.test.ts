@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { createClient, type MocodClient } from "../../api/client.ts";
 import { isPublic, targetOf } from "../../src/queue/webhooks/addresses.ts";
-import { deliver } from "../../src/queue/webhooks/deliveries.ts";
+import { deliver } from "../../src/queue/webhooks/deliver.ts";
 import { eventually } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 

@@ -1,71 +1,95 @@
-/** Housekeeping that every API and every worker offers to do: one of them does it at a time. */
+/** Housekeeping: every API and every worker runs it, under locks in Redis, so that one of them works at a time. */
+import type { Redis } from "ioredis";
+import type { Blobs } from "../../store/blobs.ts";
 import { messageOf } from "../../util/errors.ts";
-import type { Jobs } from "../jobs.ts";
+import { type Fleet, HEARTBEAT_MS } from "../fleet.ts";
 import { keys } from "../keys.ts";
-import { HEARTBEAT_MS } from "./fleet.ts";
-import { mend, rebuild } from "./repair.ts";
+import { type Repairable, rebuild, repair } from "./repair.ts";
 
-/** Nobody else mends for so long after someone did. */
-const MEND_MS = 10_000;
-/** Whoever rebuilds says so as often as needed; one that died is replaced after this. */
+/** Minimum interval between two repairs, over all processes. */
+const REPAIR_MS = 10_000;
+/** Lease of a rebuild, which is renewed while it runs. */
 const REBUILD_MS = 30_000;
 
-/**
- * Which life of which Redis knows the store: the address of the store and Redis's own run id, which is new after every
- * restart, when the last second before a power cut may be missing.
- */
-async function markOf(jobs: Jobs): Promise<string> {
-  const info = await jobs.redis.info("server");
-  return `${jobs.archive.blobs.url} ${info.match(/run_id:(\w+)/)?.[1] ?? ""}`;
+export interface HousekeepingDeps extends Repairable {
+  readonly redis: Redis;
+  readonly blobs: Blobs;
+  readonly fleet: Fleet;
+  readonly log: (message: string) => void;
 }
 
-/**
- * Compares Redis with the store if Redis was wiped or started anew since anyone last did, and mends what processes that
- * died have left.
- */
-export async function tend(jobs: Jobs, log: (message: string) => void): Promise<void> {
-  const { redis } = jobs;
-  const mark = await markOf(jobs);
-  const known = await redis.get(keys.marker);
-  if (known !== mark) {
-    if (!(await redis.set(keys.tending, process.pid, "PX", REBUILD_MS, "NX"))) return;
-    const renewal = setInterval(() => redis.pexpire(keys.tending, REBUILD_MS), REBUILD_MS / 3);
+export class Housekeeping {
+  constructor(private readonly deps: HousekeepingDeps) {}
+
+  /**
+   * Runs a round every few seconds, and logs its errors.
+   *
+   * @returns Stops it, after the current round.
+   */
+  start(): () => Promise<void> {
+    let stopped = false;
+    let wake: () => void = () => undefined;
+    const rounds = (async () => {
+      while (!stopped) {
+        await this.round().catch((error: unknown) => {
+          if (!stopped) this.deps.log(`housekeeping: ${messageOf(error)}`);
+        });
+        if (stopped) return;
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, HEARTBEAT_MS);
+          wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+    })();
+    return async () => {
+      stopped = true;
+      wake();
+      await rounds;
+    };
+  }
+
+  /**
+   * Restores from the store what Redis has lost, and repairs the rest.
+   *
+   * @returns The number of jobs restored.
+   */
+  rebuild(): Promise<number> {
+    return rebuild(this.deps, this.deps.log);
+  }
+
+  /** Rebuilds where Redis was wiped or restarted since the last rebuild; otherwise releases locks and repairs. */
+  private async round(): Promise<void> {
+    const { redis, fleet, log } = this.deps;
+    const marker = await this.marker();
+    if ((await redis.get(keys.marker)) !== marker) return this.rebuildOnce(marker);
+    for (const { id, host, pid } of await fleet.releaseDead()) log(`worker ${id} (${host}, process ${pid}) has died`);
+    if (await redis.set(keys.housekeeping, process.pid, "PX", REPAIR_MS, "NX")) await repair(this.deps);
+  }
+
+  private async rebuildOnce(marker: string): Promise<void> {
+    const { redis, blobs, log } = this.deps;
+    if (!(await redis.set(keys.housekeeping, process.pid, "PX", REBUILD_MS, "NX"))) return;
+    const renewal = setInterval(() => redis.pexpire(keys.housekeeping, REBUILD_MS), REBUILD_MS / 3);
     try {
-      const count = await rebuild(jobs, log);
-      if (count > 0) log(`Redis did not know ${count} jobs of ${jobs.archive.blobs.url}; they are back`);
-      await redis.set(keys.marker, mark);
+      const count = await this.rebuild();
+      if (count > 0) log(`Redis had lost ${count} jobs of ${blobs.url}; they are restored`);
+      await redis.set(keys.marker, marker);
     } finally {
       clearInterval(renewal);
-      await redis.del(keys.tending);
+      await redis.del(keys.housekeeping);
     }
-    return;
   }
-  for (const { id, host, pid } of await jobs.fleet.bury()) log(`worker ${id} (${host}, process ${pid}) is gone`);
-  if (await redis.set(keys.tending, process.pid, "PX", MEND_MS, "NX")) await mend(jobs);
-}
 
-/** Tends again and again until stopped. An error is told, and the next round comes. */
-export function startTending(jobs: Jobs, log: (message: string) => void): () => Promise<void> {
-  let stopped = false;
-  let wake: () => void = () => undefined;
-  const rounds = (async () => {
-    while (!stopped) {
-      await tend(jobs, log).catch((error: unknown) => {
-        if (!stopped) log(`housekeeping: ${messageOf(error)}`);
-      });
-      if (stopped) return;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, HEARTBEAT_MS);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
-  })();
-  return async () => {
-    stopped = true;
-    wake();
-    await rounds;
-  };
+  /**
+   * Identifies this Redis instance and store: the store's address, and Redis's run id, which changes with every restart. A
+   * restart after a power failure may have lost the last second of changes.
+   */
+  private async marker(): Promise<string> {
+    const { redis, blobs } = this.deps;
+    const info = await redis.info("server");
+    return `${blobs.url} ${info.match(/run_id:(\w+)/)?.[1] ?? ""}`;
+  }
 }

@@ -1,4 +1,4 @@
-/** Jobs between Redis and the store: saved after every change, found again after Redis forgot them. */
+/** Synchronises jobs between Redis and the store: saves every change, and restores what Redis has lost. */
 import type { Redis } from "ioredis";
 import { atRest, finalStatuses, type Moves } from "../../schema/life.ts";
 import type { Blobs } from "../../store/blobs.ts";
@@ -8,16 +8,40 @@ import { keys } from "../keys.ts";
 import { cleanScript, evaluate, forgetScript } from "../lua/scripts.ts";
 import { createRecord, decodeRecord, JOB_FORMAT, type JobEvent, type JobRecord, noAttempts } from "./record.ts";
 
-/** job.json: a record without what passes. Its progress is that of a job that is over, else null. */
+/** job.json: the persistent part of a record; `progress` only for finished jobs. */
 export type StoredJob = Omit<JobRecord, "waitingFor" | "position">;
 
 const RUN_ID = /^run_[0-9a-z]{1,40}$/;
 
+/** Fields that older versions did not write. */
+const defaults = {
+  status: "queued" as const,
+  priority: 0,
+  forked: null,
+  pipeline: null,
+  metadata: {},
+  warnings: [],
+  result: null,
+  error: null,
+  progress: null,
+  startedAt: null,
+  finishedAt: null,
+  format: JOB_FORMAT,
+  version: 0,
+  generation: 0,
+  entry: "",
+  queue: "any" as const,
+  place: "",
+  attempts: noAttempts,
+  retryAt: null,
+  request: null,
+};
+
 export class Archive {
   constructor(
     private readonly redis: Redis,
-    readonly blobs: Blobs,
-    /** Finished jobs whose records stay in Redis. */
+    private readonly blobs: Blobs,
+    /** Number of finished jobs whose records stay in Redis. */
     private readonly kept: number,
   ) {}
 
@@ -25,7 +49,11 @@ export class Archive {
     return new RunStore(this.blobs, id);
   }
 
-  /** Undefined where the store has no such job. Throws UserError where its file is damaged or of a newer version. */
+  /**
+   * Reads a job from the store; undefined where the store has none.
+   *
+   * @throws UserError where the file is damaged or was written by a newer version.
+   */
   async load(id: string): Promise<StoredJob | undefined> {
     if (!RUN_ID.test(id)) return undefined;
     const job = await this.run(id).readJson<StoredJob>("job.json");
@@ -33,31 +61,7 @@ export class Archive {
     if ((job.format ?? 0) > JOB_FORMAT) {
       throw new UserError(`job ${id}: format ${job.format} is of a newer mocod; this one knows up to ${JOB_FORMAT}`);
     }
-    // Files of before there was a format have no more than the job itself.
-    const queue = { format: JOB_FORMAT, version: 0, generation: 0, entry: "", queue: "any" as const, place: "" };
-    const blank = {
-      error: null,
-      result: null,
-      warnings: [],
-      startedAt: null,
-      finishedAt: null,
-      status: "queued" as const,
-    };
-    return {
-      ...blank,
-      ...queue,
-      ...{
-        priority: 0,
-        forked: null,
-        pipeline: null,
-        metadata: {},
-        attempts: noAttempts,
-        retryAt: null,
-        request: null,
-        progress: null,
-      },
-      ...job,
-    };
+    return { ...defaults, ...job };
   }
 
   async write(job: StoredJob, history: readonly JobEvent[]): Promise<void> {
@@ -66,7 +70,7 @@ export class Archive {
     await run.writeJson("job.json", job);
   }
 
-  /** Brings the store up to the record, however often that changes meanwhile. */
+  /** Writes the record to the store, again for as long as it changes during the write. */
   async save(id: string): Promise<void> {
     for (;;) {
       const [hash, history] = await Promise.all([
@@ -82,27 +86,52 @@ export class Archive {
         );
       }
       const outcome = await evaluate(this.redis, cleanScript(id, record?.version));
-      if (outcome === "deleted") await this.run(id).removeAll(); // what was written just now would be found again
+      if (outcome === "deleted") await this.run(id).removeAll(); // or a rebuild would find what was just written
       if (outcome !== "newer") return;
     }
   }
 
-  /** Takes the oldest finished jobs out of Redis; they stay in its index and are read from the store. */
+  /** Lists the jobs whose record is newer than their file in the store. */
+  unsaved(): Promise<string[]> {
+    return this.redis.smembers(keys.dirty);
+  }
+
+  /** Marks a record as newer than its file, so that it is saved, and not evicted before. */
+  async markUnsaved(id: string): Promise<void> {
+    await this.redis.sadd(keys.dirty, id);
+  }
+
+  /**
+   * Brings an evicted record back to Redis, to be changed. Marks it first, so that a concurrent `trim` cannot evict it.
+   */
+  async revive(id: string): Promise<void> {
+    await this.markUnsaved(id);
+    if ((await this.redis.exists(keys.run(id))) === 0) await this.restore(id, undefined);
+  }
+
+  /** Takes back the mark of a job that does not exist. */
+  async unmark(id: string): Promise<void> {
+    await this.redis.srem(keys.dirty, id);
+  }
+
+  /** Evicts the records of the oldest finished jobs from Redis. They stay in the index and are read from the store. */
   async trim(): Promise<void> {
     const old = await this.redis.zrange(keys.finished, 0, `${-(this.kept + 1)}`);
     for (const id of old) await evaluate(this.redis, forgetScript(id));
   }
 
   /**
-   * Puts a job back into Redis, where the store has a later version of it than Redis (undefined: Redis has none). Returns
-   * it, or undefined where there was no need.
+   * Copies a job from the store to Redis where the store's version is newer.
+   *
+   * @param version - Version that Redis has; undefined: Redis has no record.
+   * @returns The restored job; undefined where nothing had to be restored.
    */
   async restore(id: string, version: number | undefined): Promise<StoredJob | undefined> {
     const job = await this.load(id);
     if (!job || (version !== undefined && version >= job.version)) return undefined;
     const status = (atRest as Moves)[job.status] ?? job.status;
     const finishedAt = finalStatuses.includes(status) ? (job.finishedAt ?? new Date().toISOString()) : null;
-    // The entries of before are gone, and one that is not must not count.
+    // A new generation: an earlier entry, if BullMQ still has one, must not count.
     const generation = job.generation + 1;
     const restored = { ...job, status, finishedAt, generation, entry: `${id}_${generation}`, place: "" };
     await createRecord(this.redis, restored, await this.run(id).readLines<JobEvent>("history.jsonl"));
@@ -110,7 +139,7 @@ export class Archive {
     return restored;
   }
 
-  /** Re-creates what Redis does not know, or knows less of, from the store alone. Oldest first. */
+  /** Restores every job that Redis lacks or has an older version of. Oldest first. */
   async rebuild(log: (message: string) => void): Promise<StoredJob[]> {
     const restored: StoredJob[] = [];
     for (const id of await this.blobs.folders(RUNS)) {
@@ -118,7 +147,7 @@ export class Archive {
         this.redis.zscore(keys.index, id),
         this.redis.hget(keys.run(id), "version"),
       ]);
-      // In the index and without a record: finished, and trimmed.
+      // In the index without a record: finished and evicted.
       if (score !== null && version === null) continue;
       try {
         const job = await this.restore(id, version === null ? undefined : Number(version));

@@ -1,65 +1,80 @@
-/** The record of a job in Redis, and the one way in which it is changed. */
+/** The record of a job in Redis: its fields, its encoding, and the only functions that create, change and remove it. */
 import type { ChainableCommander, Redis } from "ioredis";
 import type { ForkSource, Job, JobSpecs, JobType, PipelineMember, Progress } from "../../schema/job.ts";
 import { finalStatuses, type JobStatus, type Moves } from "../../schema/life.ts";
 import { keys, type QueueName } from "../keys.ts";
 import { type Changed, changeScript, evaluate } from "../lua/scripts.ts";
 
-/** Of records and of job.json. One that is newer is left to newer workers. */
+/** Version of the format of records and of job.json. Workers leave newer formats to newer workers. */
 export const JOB_FORMAT = 1;
 
-/** What attempts of a job have come to. */
+/** Failures of a job so far; `judgeFailure` in workers/backoff.ts decides by them. */
 export interface Attempts {
-  /** Failures one after another without a step forward. */
+  /** Consecutive failures without progress. */
   futile: number;
-  /** Furthest step of any of them. */
+  /** Furthest step that any attempt reached. */
   furthest: number;
-  /** Times that a GPU has failed it. */
+  /** Failures of a GPU. */
   device: number;
-  /** Times one after another that the store was away or full. */
+  /** Consecutive failures because the store was unreachable or full. */
   store: number;
 }
 export const noAttempts: Attempts = { futile: 0, furthest: -1, device: 0, store: 0 };
 
-/** A job with what only the queue needs to know of it. */
+/** A job with the fields that only the queue needs. */
 export interface JobRecord extends Job {
   format: number;
-  /** Counts the changes; progress is none. */
+  /** Number of changes; progress does not count as one. */
   version: number;
-  /** Counts the times it was put into the queue. */
+  /** Number of entries that the job has had. */
   generation: number;
-  /** Its entry in BullMQ that counts; any other is of an earlier time. */
+  /** Id of its current entry in BullMQ; earlier ones are ignored. */
   entry: string;
   queue: QueueName;
-  /** BullMQ's score of its first entry: its place among those of its priority. */
+  /** BullMQ's score of the first entry: the place in the queue that later entries of the job get as well. */
   place: string;
   attempts: Attempts;
-  /** When the next attempt is made, ISO 8601. */
+  /** Time of the next attempt, ISO 8601. */
   retryAt: string | null;
-  /** SHA-256 of the request that it was accepted by, where that had an Idempotency-Key. */
+  /** SHA-256 of the request that created the job, where it had an Idempotency-Key. */
   request: string | null;
 }
 
 export interface JobEvent {
-  /** The stream's own id of the entry. */
+  /** Id of the entry in the stream of events. */
   id: string;
   type: "status" | "progress" | "log" | "warnings";
   data: unknown;
 }
 
-/** A field that is null is removed. */
+/** Fields to change; null clears a field. */
 export type Fields = Partial<Omit<JobRecord, "id" | "status" | "finishedAt" | "version" | "generation" | "entry">>;
 
-const texts = new Set(["id", "type", "name", "status", "error", "createdAt", "startedAt", "finishedAt"]);
-for (const name of ["entry", "queue", "place", "retryAt", "request"]) texts.add(name);
+/** Fields that the hash holds as text; all others are JSON. */
+const texts = new Set([
+  "id",
+  "type",
+  "name",
+  "status",
+  "error",
+  "createdAt",
+  "startedAt",
+  "finishedAt",
+  "entry",
+  "queue",
+  "place",
+  "retryAt",
+  "request",
+]);
 
 const encode = (name: string, value: unknown): string =>
   value === null || value === undefined ? "" : texts.has(name) ? String(value) : JSON.stringify(value);
 
-export const flatten = (fields: object): string[] =>
+/** Encodes fields for HSET: name, value, name, value … */
+const flatten = (fields: object): string[] =>
   Object.entries(fields).flatMap(([name, value]) => [name, encode(name, value)]);
 
-/** Undefined for a record that is not there. */
+/** Decodes a record; undefined for the empty hash of one that does not exist. */
 export function decodeRecord(hash: Record<string, string>): JobRecord | undefined {
   if (!hash.id) return undefined;
   const parse = (name: string): unknown => (hash[name] ? JSON.parse(hash[name]) : null);
@@ -94,24 +109,28 @@ export function decodeRecord(hash: Record<string, string>): JobRecord | undefine
   };
 }
 
-/** What others see of it. */
+/** Leaves out the fields that only the queue needs. */
 export function publicJob(record: JobRecord): Job {
   const { format, version, generation, entry, queue, place, attempts, retryAt, request, ...job } = record;
   return job;
 }
 
 export interface Change {
-  /** Status before -> after; undefined: whatever it is, it stays. */
+  /** Status before -> after; undefined: the status stays, whatever it is. */
   readonly moves?: Moves;
   readonly fields?: Fields;
   readonly event: Omit<JobEvent, "id">;
-  /** The change is made only while this is the entry that counts. */
+  /** Makes the change only if this is the job's current entry. */
   readonly entry?: string;
-  /** Gives the job a new entry; older ones do not count any more. */
+  /** Gives the job a new entry; earlier ones are ignored from then on. */
   readonly freshEntry?: boolean;
 }
 
-/** Changes a record in one atomic step. Throws where there is no such record. */
+/**
+ * Changes a record in one atomic step.
+ *
+ * @throws Error where Redis has no such record.
+ */
 export async function changeRecord(redis: Redis, id: string, change: Change): Promise<Changed> {
   const { moves, fields = {}, event, entry, freshEntry = false } = change;
   const script = changeScript({ id, moves, fields: flatten(fields), event, entry, freshEntry, now: new Date() });
@@ -120,14 +139,14 @@ export async function changeRecord(redis: Redis, id: string, change: Change): Pr
   return changed;
 }
 
-/** What lists are filtered by, of jobs whose records were trimmed as well. It never changes. */
+/** The fields that lists filter by. They never change, and stay in Redis when the record is evicted. */
 export interface Brief {
   type: JobType;
   name?: string;
   metadata?: Record<string, string>;
-  /** Id of the pipeline that it is part of. */
+  /** Id of the pipeline that the job is part of. */
   pipeline?: string;
-  /** Id of the run that it works on. */
+  /** Id of the run whose encoder the job uses. */
   from?: string;
 }
 
@@ -142,7 +161,7 @@ function briefOf(record: Pick<JobRecord, "type" | "name" | "metadata" | "pipelin
   };
 }
 
-/** Throws the first error of any of its commands. */
+/** Runs a transaction; throws the first error of its commands. */
 async function commit(transaction: ChainableCommander): Promise<void> {
   const failed = (await transaction.exec())?.find(([error]) => error);
   if (failed?.[0]) throw failed[0];
@@ -159,7 +178,7 @@ export async function removeRecord(redis: Redis, { id, status, spec }: JobRecord
   await commit(transaction);
 }
 
-/** Puts a record there with its place in the indices and its history. What is known already is left as it is. */
+/** Creates a record with its history and its places in the indices, replacing an existing one. */
 export async function createRecord(
   redis: Redis,
   record: Omit<JobRecord, "waitingFor" | "position">,

@@ -1,34 +1,30 @@
 /**
- * From changes of status to webhooks. Every change writes an entry into the outbox, in one step with the change itself; one
- * API at a time turns entries into deliveries, and any of them delivers: at least once, with an id that stays the same.
+ * Turns changes of status into webhook deliveries. Every change writes an entry into the outbox in the same atomic step. One
+ * API at a time turns entries into deliveries, and any API sends them: at least once each, with a stable id.
  */
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { type Job as Delivery, type Queue, Worker } from "bullmq";
-import { Webhook as Signer } from "standardwebhooks";
+import type { Redis } from "ioredis";
 import type { SecretWebhook, WebhookEvent, Webhooks } from "../../store/webhooks.ts";
 import { messageOf } from "../../util/errors.ts";
-import { VERSION } from "../../util/version.ts";
-import type { Jobs } from "../jobs.ts";
 import { keys } from "../keys.ts";
 import { openQueue } from "../open_queue.ts";
-import { Pipelines } from "../pipelines/pipelines.ts";
+import type { Pipelines } from "../pipelines/pipelines.ts";
+import type { Records } from "../records/records.ts";
 import { connect } from "../redis.ts";
 import { telemetry } from "../telemetry.ts";
-import { targetOf } from "./addresses.ts";
+import { deliver } from "./deliver.ts";
 
 export const DELIVERIES = "mocod-webhooks";
-/** After which failures of a delivery follow each other: Standard Webhooks' schedule, a day in all. */
+/** Delays between the attempts of a delivery: the schedule of Standard Webhooks, a day in all. */
 const DELAYS_S = [5, 300, 1800, 7200, 18_000, 36_000];
-const ANSWER_MS = 15_000;
 const ROUND_MS = 500;
 const LOCK_MS = 10_000;
-/** Deliveries that are over and still known: none of them is made twice. */
+/** Finished deliveries that BullMQ keeps, so that none of them is added twice. */
 const KEPT = 5000;
 
 interface Message {
   type: WebhookEvent;
-  /** When it happened, ISO 8601. */
+  /** Time of the event, ISO 8601. */
   timestamp: string;
   data: object;
 }
@@ -40,64 +36,28 @@ interface Waiting {
 const finished = { succeeded: "job.succeeded", failed: "job.failed", cancelled: "job.cancelled" } as const;
 const events: Record<string, WebhookEvent> = { ...finished, running: "job.running", paused: "job.paused" };
 
-/** Sends one message. Throws where the answer is no 2xx, or none. A redirect is no success: it could lead anywhere. */
-export async function deliver(
-  hook: Pick<SecretWebhook, "url" | "secret">,
-  id: string,
-  body: string,
-  allowPrivate: boolean,
-): Promise<void> {
-  const url = new URL(hook.url);
-  const target = await targetOf(url, allowPrivate);
-  const at = new Date();
-  const headers = {
-    ...{
-      "content-type": "application/json",
-      "user-agent": `mocod/${VERSION}`,
-      "content-length": Buffer.byteLength(body),
-    },
-    ...{ "webhook-id": id, "webhook-timestamp": String(Math.floor(at.getTime() / 1000)) },
-    "webhook-signature": new Signer(hook.secret).sign(id, at, body),
-  };
-  const send = url.protocol === "https:" ? httpsRequest : httpRequest;
-  const status = await new Promise<number>((resolve, reject) => {
-    const sent = send(
-      url,
-      {
-        ...{ method: "POST", headers, timeout: ANSWER_MS, agent: false, signal: AbortSignal.timeout(ANSWER_MS) },
-        // Bun and Node ask for all addresses, or for one.
-        lookup: (_, { all }, found) =>
-          all
-            ? found(null, [target])
-            : (found as (e: null, a: string, f: number) => void)(null, target.address, target.family),
-      },
-      (response) => {
-        response.destroy(); // what it says besides is nothing to us
-        resolve(response.statusCode ?? 0);
-      },
-    );
-    sent.on("error", reject);
-    sent.end(body);
-  });
-  if (status < 200 || status > 299) throw new Error(`${url.origin} answered ${status}`);
+export interface DeliveriesDeps {
+  readonly redis: Redis;
+  /** Address of the same Redis, for BullMQ's blocking connection. */
+  readonly redisUrl: string;
+  readonly records: Records;
+  readonly pipelines: Pipelines;
+  readonly hooks: Webhooks;
+  /** Whether webhooks may go to private addresses. */
+  readonly allowPrivate: boolean;
+  readonly log: (message: string) => void;
 }
 
 export class Deliveries {
   private readonly queue: Queue<Waiting>;
   private readonly worker: Worker<Waiting>;
-  private readonly pipelines: Pipelines;
   private readonly rounds: Promise<void>;
   private stopped = false;
 
-  constructor(
-    private readonly jobs: Jobs,
-    private readonly hooks: Webhooks,
-    redisUrl: string,
-    private readonly allowPrivate: boolean,
-    private readonly log: (message: string) => void,
-  ) {
-    this.pipelines = new Pipelines(jobs);
-    this.queue = openQueue(DELIVERIES, jobs.redis);
+  /** Starts at once, and runs until `close`. */
+  constructor(private readonly deps: DeliveriesDeps) {
+    const { redis, redisUrl, log } = deps;
+    this.queue = openQueue(DELIVERIES, redis);
     this.worker = new Worker<Waiting>(DELIVERIES, (delivery) => this.attempt(delivery), {
       connection: connect(redisUrl),
       concurrency: 8,
@@ -108,65 +68,66 @@ export class Deliveries {
     this.worker.on("failed", (delivery, error) => {
       log(`webhook ${delivery?.data.hook}, ${delivery?.data.message.type}: ${error.message}`);
     });
-    this.rounds = this.listen();
+    this.rounds = this.consume();
   }
 
   private async attempt({ id, data }: Delivery<Waiting>): Promise<void> {
-    const hook = (await this.hooks.all()).find((of) => of.id === data.hook);
-    if (!hook) return; // removed meanwhile
-    await deliver(hook, `msg_${id}`, JSON.stringify(data.message), this.allowPrivate);
+    const hook = (await this.deps.hooks.all()).find((known) => known.id === data.hook);
+    if (!hook) return; // deleted since
+    await deliver(hook, `msg_${id}`, JSON.stringify(data.message), this.deps.allowPrivate);
   }
 
-  private async listen(): Promise<void> {
+  private async consume(): Promise<void> {
     while (!this.stopped) {
       try {
         if (!(await this.round())) await Bun.sleep(ROUND_MS);
       } catch (error) {
-        if (!this.stopped) this.log(`webhooks: ${messageOf(error)}`);
+        if (!this.stopped) this.deps.log(`webhooks: ${messageOf(error)}`);
         await Bun.sleep(ROUND_MS);
       }
     }
   }
 
-  /** Turns some entries into deliveries. False: there were none. */
+  /** Turns some entries into deliveries; false where there were none, or another API is doing so. */
   private async round(): Promise<boolean> {
-    const { redis } = this.jobs;
+    const { redis } = this.deps;
     if (!(await redis.set(keys.outboxLock, process.pid, "PX", LOCK_MS, "NX"))) return false;
     try {
-      const heard = await redis.get(keys.outboxHeard);
-      const entries = await redis.xrange(keys.outbox, heard ? `(${heard}` : "-", "+", "COUNT", 100);
+      const position = await redis.get(keys.outboxPosition);
+      const entries = await redis.xrange(keys.outbox, position ? `(${position}` : "-", "+", "COUNT", 100);
       for (const [entry, [, job = "", , status = ""]] of entries) await this.accept(entry, job, status);
       const last = entries.at(-1)?.[0];
-      if (last) await redis.set(keys.outboxHeard, last);
+      if (last) await redis.set(keys.outboxPosition, last);
       return entries.length > 0;
     } finally {
       await redis.del(keys.outboxLock);
     }
   }
 
-  /** Safe to repeat: a delivery is known by what it tells of. */
+  /** Adds the deliveries of one entry. Idempotent: the id of a delivery follows from its event. */
   private async accept(entry: string, id: string, status: string): Promise<void> {
-    const hooks = await this.hooks.all();
+    const { hooks: webhooks, records, pipelines } = this.deps;
+    const hooks = await webhooks.all();
     if (hooks.length === 0) return;
     const timestamp = new Date(Number(entry.split("-")[0])).toISOString();
-    const job = await this.jobs.record(id);
-    if (!job) return; // deleted meanwhile
+    const job = await records.read(id);
+    if (!job) return; // deleted since
     const { type, name, metadata, pipeline, error } = job;
     const event = events[status];
     if (event) {
-      const data = { ...{ id, type, name, status, metadata, pipeline }, error: status === "failed" ? error : null };
-      await this.enqueue(hooks, { type: event, timestamp, data }, entry);
+      const data = { id, type, name, status, metadata, pipeline, error: status === "failed" ? error : null };
+      await this.add(hooks, { type: event, timestamp, data }, entry);
     }
     if (!pipeline || !(status in finished)) return;
-    const whole = await this.pipelines.get(pipeline.id);
+    const whole = await pipelines.get(pipeline.id);
     if (!whole?.finishedAt) return;
     const { counts, results } = whole;
-    const of = { id: whole.id, name: whole.name, status: whole.status, metadata: whole.metadata, counts, results };
+    const data = { id: whole.id, name: whole.name, status: whole.status, metadata: whole.metadata, counts, results };
     const key = `${whole.id}_${Date.parse(whole.finishedAt)}`;
-    await this.enqueue(hooks, { type: "pipeline.finished", timestamp, data: of }, key);
+    await this.add(hooks, { type: "pipeline.finished", timestamp, data }, key);
   }
 
-  private async enqueue(hooks: readonly SecretWebhook[], message: Message, key: string): Promise<void> {
+  private async add(hooks: readonly SecretWebhook[], message: Message, key: string): Promise<void> {
     for (const { id } of hooks.filter((hook) => hook.events.includes(message.type))) {
       await this.queue.add(
         message.type,
