@@ -21,13 +21,21 @@ const tags = ["actions"];
 
 const actionRoute = <N extends ActionName>(name: N, summary: string) =>
   createRoute({
-    ...{ method: "post", path: `/v1/jobs/{id}/${name}`, operationId: `${name}Job`, summary, tags },
+    method: "post",
+    path: `/v1/jobs/{id}/${name}`,
+    operationId: `${name}Job`,
+    summary,
+    tags,
     request: { params },
     responses: { 200: json(schemas.job, done[name], examples.job), ...missing, ...conflict, ...guarded },
   });
 
 const extendRoute = createRoute({
-  ...{ method: "post", path: "/v1/jobs/{id}/extend", operationId: "extendJob", summary: "Train a run further", tags },
+  method: "post",
+  path: "/v1/jobs/{id}/extend",
+  operationId: "extendJob",
+  summary: "Train a run further",
+  tags,
   request: { params, body: { required: true, ...json(schemas.extension, "how far", { epochs: 40 }) } },
   responses: {
     200: json(schemas.job, "queued again, to be trained on", { ...examples.job, status: "queued" }),
@@ -38,7 +46,10 @@ const extendRoute = createRoute({
   },
 });
 const forkRoute = createRoute({
-  ...{ method: "post", path: "/v1/jobs/{id}/fork", operationId: "forkJob", tags },
+  method: "post",
+  path: "/v1/jobs/{id}/fork",
+  operationId: "forkJob",
+  tags,
   summary: "Start a run from another one's checkpoint",
   request: {
     params,
@@ -75,7 +86,12 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
   const forked: ForkSource = { from: { id: source.id, step: found.record.step }, keep };
   const { name = null, priority = source.priority, metadata = source.metadata } = body;
   return jobs.submissions.submit({
-    ...{ type: "pretrain", name, priority, metadata, spec, forked },
+    type: "pretrain",
+    name,
+    priority,
+    metadata,
+    spec,
+    forked,
     fill: async (own) => {
       await own.writeFile(START_FILE, found.bytes);
       await own.writeJson("start.json", { ...forked, sha256: sha256(found.bytes) } satisfies Start);

@@ -45,7 +45,9 @@ const start = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#docs", deepLink
 
 export function addDocument(app: OpenAPIHono): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", {
-    ...{ type: "http", scheme: "bearer", description: "a key, as `mocod keys create` prints it" },
+    type: "http",
+    scheme: "bearer",
+    description: "a key, as `mocod keys create` prints it",
   });
   app.doc31("/openapi.json", (c) => ({
     openapi: "3.1.0",

@@ -108,7 +108,10 @@ export function eventRoutes(records: Records, feed: Feed) {
   });
   // Registered apart: an SSE stream has no JSON body for the typed handlers to check.
   routes.openAPIRegistry.registerPath({
-    ...{ method: "get", path: "/v1/jobs/{id}/events", operationId: "followJob", tags: ["outputs"] },
+    method: "get",
+    path: "/v1/jobs/{id}/events",
+    operationId: "followJob",
+    tags: ["outputs"],
     summary: "Follow a job to its end (SSE)",
     description:
       "Events `status`, `progress`, `log` and `warnings`, each with an id. A connection that breaks goes on with " +

@@ -22,7 +22,11 @@ import * as schemas from "./schemas.ts";
 const tags = ["jobs"];
 
 const submitRoute = createRoute({
-  ...{ method: "post", path: "/v1/jobs", operationId: "submitJob", summary: "Submit a job", tags },
+  method: "post",
+  path: "/v1/jobs",
+  operationId: "submitJob",
+  summary: "Submit a job",
+  tags,
   request: {
     headers: idempotency,
     body: { required: true, ...json(schemas.submission, "the job", examples.submission) },
@@ -53,7 +57,11 @@ const query = z
     for (const name of unknown) context.addIssue({ code: "custom", path: [name], message });
   });
 const listRoute = createRoute({
-  ...{ method: "get", path: "/v1/jobs", operationId: "listJobs", summary: "List jobs", tags },
+  method: "get",
+  path: "/v1/jobs",
+  operationId: "listJobs",
+  summary: "List jobs",
+  tags,
   request: { query },
   responses: {
     200: json(z.object({ jobs: z.array(schemas.job), next: z.string().nullable() }), "a page; next: null on the last", {
@@ -66,13 +74,21 @@ const listRoute = createRoute({
 });
 
 const getRoute = createRoute({
-  ...{ method: "get", path: "/v1/jobs/{id}", operationId: "getJob", summary: "Look at a job", tags },
+  method: "get",
+  path: "/v1/jobs/{id}",
+  operationId: "getJob",
+  summary: "Look at a job",
+  tags,
   request: { params },
   responses: { 200: json(schemas.job, "the job", examples.job), ...missing, ...guarded },
 });
 
 const deleteRoute = createRoute({
-  ...{ method: "delete", path: "/v1/jobs/{id}", operationId: "deleteJob", summary: "Delete a job that is over", tags },
+  method: "delete",
+  path: "/v1/jobs/{id}",
+  operationId: "deleteJob",
+  summary: "Delete a job that is over",
+  tags,
   request: { params },
   responses: {
     204: { description: "gone, with everything that it left in the store" },
@@ -95,7 +111,11 @@ export const jobRoutes = (jobs: Jobs) =>
       const { name = null, priority = 0, metadata = {}, type } = body;
       const spec = parseSpec(type, body.spec);
       const job = await jobs.submissions.submit({
-        ...{ type, name, spec, priority, metadata },
+        type,
+        name,
+        spec,
+        priority,
+        metadata,
         idempotency: idempotencyOf(c.req.valid("header"), body),
         check: () => jobs.submissions.expectSource(spec),
       });

@@ -34,7 +34,11 @@ const answer = (c: Context, of: "json" | "csv", list: readonly object[]): Respon
   of === "csv" ? c.body(toCsv(list), 200, { "content-type": "text/csv; charset=utf-8" }) : c.json({ lines: list });
 
 const metricsRoute = createRoute({
-  ...{ method: "get", path: "/v1/jobs/{id}/metrics", operationId: "getMetrics", summary: "Figures by epoch", tags },
+  method: "get",
+  path: "/v1/jobs/{id}/metrics",
+  operationId: "getMetrics",
+  summary: "Figures by epoch",
+  tags,
   request: {
     params,
     query: z.object({
@@ -47,7 +51,11 @@ const metricsRoute = createRoute({
   responses: series("one line an epoch", { epoch: 3, step: 2718, loss: 5.213, knn: 0.71, seconds: 41.2 }),
 });
 const stepsRoute = createRoute({
-  ...{ method: "get", path: "/v1/jobs/{id}/steps", operationId: "getSteps", summary: "Figures by step", tags },
+  method: "get",
+  path: "/v1/jobs/{id}/steps",
+  operationId: "getSteps",
+  summary: "Figures by step",
+  tags,
   request: {
     params,
     query: z.object({
@@ -56,11 +64,21 @@ const stepsRoute = createRoute({
     }),
   },
   responses: series("one line a step of the epochs that have ended, or the means of some", {
-    ...{ epoch: 3, step: 2718, loss: 5.213, top1: 0.18, positive: 0.83, negative: 0.02, lr: 0.059 },
+    epoch: 3,
+    step: 2718,
+    loss: 5.213,
+    top1: 0.18,
+    positive: 0.83,
+    negative: 0.02,
+    lr: 0.059,
   }),
 });
 const logsRoute = createRoute({
-  ...{ method: "get", path: "/v1/jobs/{id}/logs", operationId: "getLogs", summary: "What was said of a job", tags },
+  method: "get",
+  path: "/v1/jobs/{id}/logs",
+  operationId: "getLogs",
+  summary: "What was said of a job",
+  tags,
   request: { params },
   responses: {
     200: json(
@@ -73,7 +91,10 @@ const logsRoute = createRoute({
   },
 });
 const checkpointsRoute = createRoute({
-  ...{ method: "get", path: "/v1/jobs/{id}/checkpoints", operationId: "listCheckpoints", tags },
+  method: "get",
+  path: "/v1/jobs/{id}/checkpoints",
+  operationId: "listCheckpoints",
+  tags,
   summary: "List a run's checkpoints",
   request: { params },
   responses: {
@@ -85,7 +106,11 @@ const checkpointsRoute = createRoute({
   },
 });
 const filesRoute = createRoute({
-  ...{ method: "get", path: "/v1/jobs/{id}/files", operationId: "listFiles", summary: "List what a job left", tags },
+  method: "get",
+  path: "/v1/jobs/{id}/files",
+  operationId: "listFiles",
+  summary: "List what a job left",
+  tags,
   request: { params },
   responses: {
     200: json(z.object({ files: z.array(z.string()) }), "names, to be downloaded below this", {
@@ -96,7 +121,11 @@ const filesRoute = createRoute({
   },
 });
 const workersRoute = createRoute({
-  ...{ method: "get", path: "/v1/workers", operationId: "listWorkers", summary: "List workers", tags: ["service"] },
+  method: "get",
+  path: "/v1/workers",
+  operationId: "listWorkers",
+  summary: "List workers",
+  tags: ["service"],
   responses: {
     200: json(z.object({ workers: z.array(schemas.worker) }), "those that are alive", { workers: [examples.worker] }),
     ...guarded,
@@ -209,7 +238,10 @@ export function outputRoutes(records: Records, fleet: Fleet) {
   // Registered apart: a name has slashes, and bytes are no JSON for the typed handlers to check.
   const bytes = { "application/octet-stream": { schema: z.string(), example: '{"epoch":1,"loss":5.9}' } };
   routes.openAPIRegistry.registerPath({
-    ...{ method: "get", path: "/v1/jobs/{id}/files/{name}", operationId: "downloadFile", tags },
+    method: "get",
+    path: "/v1/jobs/{id}/files/{name}",
+    operationId: "downloadFile",
+    tags,
     summary: "Download a file of a job",
     request: {
       params: params.extend({

@@ -30,7 +30,11 @@ const pipelineParams = z.object({
 const answered = (description: string) => json(schemas.pipeline, description, examples.seenPipeline);
 
 const submitRoute = createRoute({
-  ...{ method: "post", path: "/v1/pipelines", operationId: "submitPipeline", summary: "Submit a pipeline", tags },
+  method: "post",
+  path: "/v1/pipelines",
+  operationId: "submitPipeline",
+  summary: "Submit a pipeline",
+  tags,
   description:
     "Jobs by name; one with `from` runs when the pretrain job that it names has succeeded. A sweep runs all of it for " +
     "every point and seed; what no swept field touches runs once. A branch that fails leaves the others alone.",
@@ -41,7 +45,11 @@ const submitRoute = createRoute({
   responses: { 201: answered("accepted, with all its jobs"), ...invalid, ...guarded },
 });
 const listRoute = createRoute({
-  ...{ method: "get", path: "/v1/pipelines", operationId: "listPipelines", summary: "List pipelines", tags },
+  method: "get",
+  path: "/v1/pipelines",
+  operationId: "listPipelines",
+  summary: "List pipelines",
+  tags,
   request: {
     query: z.object({
       limit: z.coerce.number().int().min(1).max(100).default(20),
@@ -59,12 +67,19 @@ const listRoute = createRoute({
   },
 });
 const getRoute = createRoute({
-  ...{ method: "get", path: "/v1/pipelines/{id}", operationId: "getPipeline", summary: "Look at a pipeline", tags },
+  method: "get",
+  path: "/v1/pipelines/{id}",
+  operationId: "getPipeline",
+  summary: "Look at a pipeline",
+  tags,
   request: { params: pipelineParams },
   responses: { 200: answered("its jobs, and what they came to"), ...missingPipeline, ...guarded },
 });
 const resultsRoute = createRoute({
-  ...{ method: "get", path: "/v1/pipelines/{id}/results", operationId: "getResults", tags },
+  method: "get",
+  path: "/v1/pipelines/{id}/results",
+  operationId: "getResults",
+  tags,
   summary: "One table of what a pipeline came to",
   request: { params: pipelineParams, query: z.object({ format: z.enum(["json", "csv"]).default("json") }) },
   responses: {
@@ -85,12 +100,19 @@ const resultsRoute = createRoute({
 });
 const actionRoute = <N extends ActionName>(name: N, summary: string) =>
   createRoute({
-    ...{ method: "post", path: `/v1/pipelines/{id}/${name}`, operationId: `${name}Pipeline`, summary, tags },
+    method: "post",
+    path: `/v1/pipelines/{id}/${name}`,
+    operationId: `${name}Pipeline`,
+    summary,
+    tags,
     request: { params: pipelineParams },
     responses: { 200: answered("asked of every job whose status allows it"), ...missingPipeline, ...guarded },
   });
 const deleteRoute = createRoute({
-  ...{ method: "delete", path: "/v1/pipelines/{id}", operationId: "deletePipeline", tags },
+  method: "delete",
+  path: "/v1/pipelines/{id}",
+  operationId: "deletePipeline",
+  tags,
   summary: "Delete a pipeline that is over, its jobs with it",
   request: { params: pipelineParams },
   responses: { 204: { description: "gone" }, ...missingPipeline, ...conflict, ...guarded },

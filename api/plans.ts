@@ -9,7 +9,10 @@ import { guarded, invalid, json, newApp } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
 const planRoute = createRoute({
-  ...{ method: "post", path: "/v1/plan", operationId: "planRun", tags: ["service"] },
+  method: "post",
+  path: "/v1/plan",
+  operationId: "planRun",
+  tags: ["service"],
   summary: "Say what a pretraining run would take",
   description:
     "A worker trains for some seconds on the spec, so that the times are measured and not guessed; asked again within " +

@@ -14,7 +14,10 @@ const schemaOf = (type: JobType): Record<string, unknown> => ({
 });
 
 const schemaRoute = createRoute({
-  ...{ method: "get", path: "/v1/specs/{type}", operationId: "getSpecSchema", tags },
+  method: "get",
+  path: "/v1/specs/{type}",
+  operationId: "getSpecSchema",
+  tags,
   summary: "The JSON schema of a type of job's spec",
   request: {
     params: z.object({ type: schemas.type.openapi({ param: { name: "type", in: "path" }, example: "knn" }) }),
@@ -30,7 +33,11 @@ const schemaRoute = createRoute({
   },
 });
 const presetsRoute = createRoute({
-  ...{ method: "get", path: "/v1/presets", operationId: "listPresets", summary: "What the presets set", tags },
+  method: "get",
+  path: "/v1/presets",
+  operationId: "listPresets",
+  summary: "What the presets set",
+  tags,
   responses: {
     200: json(
       z.record(z.string(), z.record(z.string(), z.record(z.string(), z.unknown()))),

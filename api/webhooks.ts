@@ -12,7 +12,11 @@ import * as schemas from "./schemas.ts";
 const tags = ["webhooks"];
 
 const createWebhook = createRoute({
-  ...{ method: "post", path: "/v1/webhooks", operationId: "createWebhook", summary: "Have events sent to a URL", tags },
+  method: "post",
+  path: "/v1/webhooks",
+  operationId: "createWebhook",
+  summary: "Have events sent to a URL",
+  tags,
   description:
     "Requests are signed as Standard Webhooks has it (HMAC-SHA256; headers webhook-id, webhook-timestamp and " +
     "webhook-signature), and repeated for a day until they are answered with 2xx. The same webhook-id is the same event. " +
@@ -25,7 +29,11 @@ const createWebhook = createRoute({
   },
 });
 const listWebhooks = createRoute({
-  ...{ method: "get", path: "/v1/webhooks", operationId: "listWebhooks", summary: "List webhooks", tags },
+  method: "get",
+  path: "/v1/webhooks",
+  operationId: "listWebhooks",
+  summary: "List webhooks",
+  tags,
   responses: {
     200: json(z.object({ webhooks: z.array(schemas.webhook) }), "oldest first, without secrets", {
       webhooks: [examples.webhook],
@@ -34,7 +42,11 @@ const listWebhooks = createRoute({
   },
 });
 const deleteWebhook = createRoute({
-  ...{ method: "delete", path: "/v1/webhooks/{id}", operationId: "deleteWebhook", summary: "Delete a webhook", tags },
+  method: "delete",
+  path: "/v1/webhooks/{id}",
+  operationId: "deleteWebhook",
+  summary: "Delete a webhook",
+  tags,
   request: {
     params: z.object({
       id: params.shape.id.openapi({ param: { name: "id", in: "path" }, example: examples.webhookId }),

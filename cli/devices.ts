@@ -40,7 +40,10 @@ export async function listDevices(env: Env, options: { json?: boolean; test: boo
         });
       const { description } = found;
       reports.push({
-        ...{ kind: "webgpu", name: description.name, adapter: description, threads: null },
+        kind: "webgpu",
+        name: description.name,
+        adapter: description,
+        threads: null,
         test: options.test ? await test() : null,
       });
     }

@@ -26,7 +26,10 @@ export async function up(env: Env, count: number): Promise<void> {
     for (let delay = FIRST_MS; !over; ) {
       const startedAt = performance.now();
       const worker = spawnWorker({
-        ...{ REDIS_URL: redis.url, MOCOD_DATA_DIR: env.dataDir, MOCOD_STORE: env.storeUrl, MOCOD_DEVICE: env.device },
+        REDIS_URL: redis.url,
+        MOCOD_DATA_DIR: env.dataDir,
+        MOCOD_STORE: env.storeUrl,
+        MOCOD_DEVICE: env.device,
         MOCOD_THREADS: String(threads),
       });
       running.add(worker);

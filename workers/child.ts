@@ -58,7 +58,9 @@ async function run(start: StartMessage): Promise<Ending> {
     ? await evaluate(start.type as EvaluationType, start.spec as JobSpecs[EvaluationType], {
         pretrained: start.source.spec,
         source: new RunStore(blobs, start.source.runId),
-        ...{ own, computing: { threads, device }, report },
+        own,
+        computing: { threads, device },
+        report,
       })
     : await pretrain(start.spec as JobSpecs["pretrain"], own, { threads, device }, report);
   if ("stopped" in outcome) return { kind: "stopped", why: outcome.stopped };

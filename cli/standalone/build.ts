@@ -40,10 +40,7 @@ function installPackages(folder: string, target: Target): void {
   const [os, cpu] = target.replace("windows", "win32").split("-") as [string, string];
   for (const file of ["package.json", "bun.lock"]) cpSync(join(root, file), join(folder, file));
   const { exitCode, stderr } = Bun.spawnSync(
-    [
-      ...[process.execPath, "install", "--production", "--frozen-lockfile", "--ignore-scripts"],
-      ...["--os", os, "--cpu", cpu],
-    ],
+    [process.execPath, "install", "--production", "--frozen-lockfile", "--ignore-scripts", "--os", os, "--cpu", cpu],
     { cwd: folder, stderr: "pipe" },
   );
   if (exitCode !== 0) throw new UserError(`the packages could not be installed:\n${stderr.toString()}`);

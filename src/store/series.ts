@@ -22,7 +22,10 @@ export function downsample(lines: readonly Step[], points: number): Step[] {
     const { epoch, step } = last;
     return {
       ...(Object.fromEntries(means) as Step),
-      ...{ epoch, step, lowest: Math.min(...losses), highest: Math.max(...losses) },
+      epoch,
+      step,
+      lowest: Math.min(...losses),
+      highest: Math.max(...losses),
     };
   });
 }

@@ -256,7 +256,12 @@ test("a URL opens what it names, and a wrong one is refused", () => {
 
 describe("retention", () => {
   const record = (step: number, epoch: number | null, knn: number | null = null): CheckpointRecord => ({
-    ...{ step, epoch, knn, file: `step-${step}`, sha256: sha256(new Uint8Array()), bytes: 0 },
+    step,
+    epoch,
+    knn,
+    file: `step-${step}`,
+    sha256: sha256(new Uint8Array()),
+    bytes: 0,
   });
   const keep = { keepLast: 2, keepBest: true, keepEvery: 4 };
   const steps = (records: readonly CheckpointRecord[]) => records.map(({ step }) => step);
