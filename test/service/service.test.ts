@@ -287,8 +287,8 @@ describe("a GPU that fails", () => {
     // The first was lost in the middle of the run.
     expect(events.slice(0, events.indexOf("DeviceLostError"))).toContain('"step":3');
     expect(logs).toEqual([
-      expect.stringContaining("trying again from the last checkpoint"),
-      expect.stringContaining("going on from the last checkpoint on WASM"),
+      expect.stringContaining("retrying from the last checkpoint"),
+      expect.stringContaining("resuming from the last checkpoint on WASM"),
     ]);
     await service.stopWorker("SIGTERM");
     service.startWorker();
