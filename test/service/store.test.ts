@@ -88,7 +88,7 @@ describe.each(kinds)("%s", (_, open) => {
       bytes.map((byte, i) => (i === 7 ? byte ^ 16 : byte)),
     );
     expect((await run.goodCheckpoint("last", (m) => log.push(m)))?.record.step).toBe(2);
-    expect(log.join()).toContain("step-000000003.safetensors: wrong checksum, going back to the checkpoint before");
+    expect(log.join()).toContain("step-000000003.safetensors: wrong checksum, falling back to the previous checkpoint");
     await blobs.write(file, bytes.subarray(0, 20));
     expect((await run.goodCheckpoint("last"))?.record.step).toBe(2);
     expect((await checkStore(blobs)).damaged).toEqual([
