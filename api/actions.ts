@@ -1,4 +1,4 @@
-/** What can be asked of a job: pause, resume, cancel, retry, extend, fork. */
+/** Actions on jobs over HTTP: pause, resume, cancel, retry, extend, fork. */
 import { createRoute } from "@hono/zod-openapi";
 import type { z } from "zod";
 import type { Jobs } from "../src/queue/jobs.ts";
@@ -12,10 +12,10 @@ import { conflict, found, guarded, invalid, json, missing, newApp, params } from
 import * as schemas from "./schemas.ts";
 
 const done: Record<ActionName, string> = {
-  pause: "paused, or will be between two steps",
-  resume: "in the queue again, at its old place",
-  cancel: "cancelled, or will be between two steps",
-  retry: "in the queue again; it goes on from its last checkpoint",
+  pause: "paused, or about to be between two steps",
+  resume: "queued again, at its previous place",
+  cancel: "cancelled, or about to be between two steps",
+  retry: "queued again; it resumes from its last checkpoint",
 };
 const tags = ["actions"];
 
@@ -36,9 +36,12 @@ const extendRoute = createRoute({
   operationId: "extendJob",
   summary: "Train a run further",
   tags,
-  request: { params, body: { required: true, ...json(schemas.extension, "how far", { epochs: 40 }) } },
+  request: {
+    params,
+    body: { required: true, ...json(schemas.extension, "the total number of epochs", { epochs: 40 }) },
+  },
   responses: {
-    200: json(schemas.job, "queued again, to be trained on", { ...examples.job, status: "queued" }),
+    200: json(schemas.job, "queued again, to be trained further", { ...examples.job, status: "queued" }),
     ...missing,
     ...conflict,
     ...invalid,
@@ -50,12 +53,15 @@ const forkRoute = createRoute({
   path: "/v1/jobs/{id}/fork",
   operationId: "forkJob",
   tags,
-  summary: "Start a run from another one's checkpoint",
+  summary: "Start a run from a checkpoint of another one",
   request: {
     params,
     body: {
       required: true,
-      ...json(schemas.fork, "from where, and what differs", { step: 2718, spec: { optimizer: { lr: 0.01 } } }),
+      ...json(schemas.fork, "the checkpoint, and the changes to the spec", {
+        step: 2718,
+        spec: { optimizer: { lr: 0.01 } },
+      }),
     },
   },
   responses: {
@@ -69,6 +75,7 @@ const forkRoute = createRoute({
   },
 });
 
+/** The spec of a pretrain job; throws SpecError for any other. */
 function expectPretrain(job: Job, what: string): JobSpecs["pretrain"] {
   if (job.type === "pretrain") return parseSpec("pretrain", job.spec);
   throw new SpecError([{ field: "id", got: job.id, allowed: `a pretrain job: others cannot be ${what}` }]);
@@ -102,14 +109,14 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
 export function actionRoutes(jobs: Jobs) {
   const act = async (id: string, name: ActionName) => found(await jobs.life.act(id, name), id);
   return newApp()
-    .openapi(actionRoute("pause", "Stop a job, to be resumed"), async (c) =>
-      c.json(await act(c.req.valid("param").id, "pause"), 200),
-    )
-    .openapi(actionRoute("resume", "Let a paused job go on"), async (c) =>
+    .openapi(actionRoute("pause", "Pause a job"), async (c) => c.json(await act(c.req.valid("param").id, "pause"), 200))
+    .openapi(actionRoute("resume", "Resume a paused job"), async (c) =>
       c.json(await act(c.req.valid("param").id, "resume"), 200),
     )
-    .openapi(actionRoute("cancel", "End a job"), async (c) => c.json(await act(c.req.valid("param").id, "cancel"), 200))
-    .openapi(actionRoute("retry", "Let a failed or cancelled job go on"), async (c) =>
+    .openapi(actionRoute("cancel", "Cancel a job"), async (c) =>
+      c.json(await act(c.req.valid("param").id, "cancel"), 200),
+    )
+    .openapi(actionRoute("retry", "Retry a failed or cancelled job"), async (c) =>
       c.json(await act(c.req.valid("param").id, "retry"), 200),
     )
     .openapi(extendRoute, async (c) => {

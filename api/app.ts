@@ -1,4 +1,4 @@
-/** HTTP into queue entries. Loads no tensor library and opens no port. */
+/** The HTTP application. Loads no tensor library and opens no port. */
 
 import type { Feed } from "../src/queue/events/feed.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
@@ -40,7 +40,7 @@ export function createApp({ jobs, feed, plans, hooks, apiKeys, guard }: AppDeps)
   addDocument(app);
   addBoard(app, jobs);
   app.route("/", eventRoutes(jobs.records, feed));
-  // Chained, so that the client's types follow from the routes.
+  // Chained, so that the types of the client can be inferred from the routes.
   return app
     .route("/", jobRoutes(jobs))
     .route("/", actionRoutes(jobs))
@@ -51,5 +51,5 @@ export function createApp({ jobs, feed, plans, hooks, apiKeys, guard }: AppDeps)
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }
 
-/** Of the typed client: see client.ts. */
+/** The type that the client is derived from, see client.ts. */
 export type AppType = ReturnType<typeof createApp>;

@@ -1,4 +1,4 @@
-/** bull-board at /queues: BullMQ's own view of the queues, for whoever runs the service. It shows, and changes nothing. */
+/** bull-board at /queues: a read-only view of BullMQ's queues, for operators. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { Hono } from "hono";
 import { serveStatic } from "hono/bun";
@@ -9,7 +9,7 @@ import { DELIVERIES } from "../src/queue/webhooks/deliveries.ts";
 
 const PATH = "/queues";
 
-/** Loaded when it is first asked for: most APIs never are. */
+/** Loads bull-board, at the first request: most APIs never need it. */
 async function createBoard(jobs: Jobs): Promise<Hono> {
   const [{ createBullBoard }, { BullMQAdapter }, { HonoAdapter }] = await Promise.all([
     import("@bull-board/api"),

@@ -1,4 +1,4 @@
-/** Examples of the OpenAPI document. A test parses each by its own schema. */
+/** Examples of the OpenAPI document. A test parses each with its schema. */
 import { parseSpec } from "../src/schema/job.ts";
 
 export const id = "run_01kb1v7q2m8z0x4c6n9d5t3h7j";

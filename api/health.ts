@@ -1,4 +1,4 @@
-/** For whoever watches over the service: alive, ready, measured. */
+/** Endpoints for monitoring: liveness, readiness, metrics. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { createMetrics } from "./metrics.ts";
@@ -6,10 +6,10 @@ import { problem } from "./problem.ts";
 
 export function addHealth(app: OpenAPIHono, jobs: Jobs): void {
   const metrics = createMetrics(jobs);
-  // The process answers; nothing else is asked.
+  // Checks only that the process answers.
   for (const path of ["/livez", "/healthz"]) app.get(path, (c) => c.text("ok"));
 
-  /** Redis and the store can be used. Errors are answered as they are anywhere: 503, with what is away. */
+  /** Checks Redis and the store. Their errors become 503 in the same way as in any other route. */
   app.get("/readyz", async (c) => {
     const { evictionPolicy } = await jobs.check();
     if (evictionPolicy !== undefined && evictionPolicy !== "noeviction") {

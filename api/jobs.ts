@@ -1,4 +1,4 @@
-/** Jobs over HTTP: submit, look, delete. */
+/** Jobs over HTTP: submit, list, show, delete. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { jobStatuses, parseSpec } from "../src/schema/job.ts";
@@ -31,7 +31,7 @@ const submitRoute = createRoute({
     headers: idempotency,
     body: { required: true, ...json(schemas.submission, "the job", examples.submission) },
   },
-  responses: { 201: json(schemas.job, "accepted: it is in the store", examples.job), ...invalid, ...guarded },
+  responses: { 201: json(schemas.job, "accepted and stored", examples.job), ...invalid, ...guarded },
 });
 
 const metadataKey = (name: string): string | undefined => name.match(/^metadata\[(.+)\]$/)?.[1];
@@ -39,15 +39,15 @@ const metadataKey = (name: string): string | undefined => name.match(/^metadata\
 const query = z
   .object({
     limit: z.coerce.number().int().min(1).max(1000).default(100),
-    after: z.string().optional().describe("the `next` of the page before"),
+    after: z.string().optional().describe("cursor: the `next` of the previous page"),
     order: z.enum(["asc", "desc"]).default("desc").describe("by time of creation; desc: newest first"),
     type: schemas.type.optional(),
     status: z.enum(jobStatuses).optional(),
-    name: z.string().optional().describe("part of the name, in any case"),
-    from: z.string().optional().describe("id of the run that they work on"),
-    pipeline: z.string().optional().describe("id of the pipeline that they are part of"),
+    name: z.string().optional().describe("part of the name, case-insensitive"),
+    from: z.string().optional().describe("id of a run: only jobs on its encoder"),
+    pipeline: z.string().optional().describe("id of a pipeline: only its jobs"),
   })
-  .catchall(z.string().describe("metadata[key]=value: all that are given must fit"))
+  .catchall(z.string().describe("metadata[key]=value: a job must have every given pair"))
   .superRefine((given, context) => {
     const unknown = Object.keys(given).filter(
       (name) => !Object.hasOwn(query.shape, name) && metadataKey(name) === undefined,
@@ -77,7 +77,7 @@ const getRoute = createRoute({
   method: "get",
   path: "/v1/jobs/{id}",
   operationId: "getJob",
-  summary: "Look at a job",
+  summary: "Show a job",
   tags,
   request: { params },
   responses: { 200: json(schemas.job, "the job", examples.job), ...missing, ...guarded },
@@ -87,18 +87,18 @@ const deleteRoute = createRoute({
   method: "delete",
   path: "/v1/jobs/{id}",
   operationId: "deleteJob",
-  summary: "Delete a job that is over",
+  summary: "Delete a finished job",
   tags,
   request: { params },
   responses: {
-    204: { description: "gone, with everything that it left in the store" },
+    204: { description: "deleted, with all its files in the store" },
     ...missing,
     ...conflict,
     ...guarded,
   },
 });
 
-/** Of `metadata[key]=value`, which is all that is left of a query. */
+/** Collects the parameters `metadata[key]=value`. */
 function metadataOf(rest: Record<string, string>): Record<string, string> | undefined {
   const pairs = Object.entries(rest).map(([name, value]) => [metadataKey(name) as string, value] as const);
   return pairs.length > 0 ? Object.fromEntries(pairs) : undefined;

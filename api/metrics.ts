@@ -1,4 +1,4 @@
-/** Prometheus: what is measured when somebody looks, from Redis; so any number of APIs say the same. */
+/** Metrics for Prometheus, collected from Redis at each scrape, so that every API reports the same. */
 import { Gauge, Registry } from "prom-client";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { jobStatuses } from "../src/schema/life.ts";
@@ -10,23 +10,23 @@ export function createMetrics(jobs: Jobs): Registry {
     new Gauge({ name: `mocod_${name}`, help, labelNames, registers: [registry] });
   const info = gauge("info", "1, with the version", ["version"]);
   const count = gauge("jobs", "jobs by status", ["status"]);
-  const workers = gauge("workers", "workers that are alive", ["device"]);
-  const busy = gauge("workers_busy", "workers with a job in hand");
-  const threads = gauge("worker_threads", "threads of workers with a job in hand");
+  const workers = gauge("workers", "live workers", ["device"]);
+  const busy = gauge("workers_busy", "workers that run a job");
+  const threads = gauge("worker_threads", "threads of workers that run a job");
   const running = ["job", "name"] as ["job", "name"];
   const ofJobs = {
-    loss: gauge("job_loss", "of the last step, of each running job", running),
-    images: gauge("job_images_per_second", "of each running job", running),
+    loss: gauge("job_loss", "loss of the last step, of each running job", running),
+    images: gauge("job_images_per_second", "images per second, of each running job", running),
     step: gauge("job_step", "steps done, of each running job", running),
     steps: gauge("job_steps", "steps in all, of each running job", running),
-    eta: gauge("job_eta_seconds", "seconds left by the pace so far, of each running job", running),
-    seconds: gauge("job_seconds", "since the job began, of each running job", running),
+    eta: gauge("job_eta_seconds", "seconds left at the current pace, of each running job", running),
+    seconds: gauge("job_seconds", "seconds since the start, of each running job", running),
     dataWait: gauge("job_data_wait", "share of the time spent waiting for images, of each running job", running),
-    checkpoint: gauge("job_checkpoint_seconds", "of the newest checkpoint, snapshot to store", running),
+    checkpoint: gauge("job_checkpoint_seconds", "seconds from snapshot to store of the newest checkpoint", running),
     knn: gauge("job_knn", "kNN top-1 of the monitor, of each running job", running),
   };
 
-  /** A gauge that nobody has set says 0, which would be a lie. */
+  /** Sets a gauge only where there is a value: one that is set to nothing would report 0. */
   const set = (of: Gauge<"job" | "name">, labels: { job: string; name: string }, value: number | null | undefined) => {
     if (value !== null && value !== undefined) of.set(labels, value);
   };
@@ -39,9 +39,9 @@ export function createMetrics(jobs: Jobs): Registry {
     for (const device of ["webgpu", "wasm"]) {
       workers.set({ device }, alive.filter(({ webgpu }) => webgpu === (device === "webgpu")).length);
     }
-    const inHand = alive.filter(({ job }) => job !== null);
-    busy.set(inHand.length);
-    threads.set(inHand.reduce((sum, worker) => sum + worker.threads, 0));
+    const working = alive.filter(({ job }) => job !== null);
+    busy.set(working.length);
+    threads.set(working.reduce((sum, worker) => sum + worker.threads, 0));
     for (const one of Object.values(ofJobs)) one.reset();
     for (const job of (await jobs.records.list({ status: "running", limit: 1000 })).jobs) {
       const labels = { job: job.id, name: job.name ?? "" };

@@ -1,4 +1,4 @@
-/** What a run would take, asked before it is submitted. */
+/** Plans over HTTP: memory and time of a run before it is submitted. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Fleet } from "../src/queue/fleet.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
@@ -13,10 +13,10 @@ const planRoute = createRoute({
   path: "/v1/plan",
   operationId: "planRun",
   tags: ["service"],
-  summary: "Say what a pretraining run would take",
+  summary: "Estimate memory and time of a pretraining run",
   description:
-    "A worker trains for some seconds on the spec, so that the times are measured and not guessed; asked again within " +
-    "ten minutes the answer is the same. `busy`: it had a job in hand, and will be faster than that.",
+    "A worker trains for some seconds on the spec, so the times are measured; a repeated request gets the same answer for " +
+    "ten minutes. `busy`: the worker was running a job, so the run will be faster than estimated.",
   request: {
     body: {
       required: true,

@@ -1,3 +1,4 @@
+/** The API as a server: composes the application from Redis, the store and the settings. */
 import type { Logger } from "pino";
 import { Feed } from "../src/queue/events/feed.ts";
 import { Jobs } from "../src/queue/jobs.ts";
@@ -12,7 +13,7 @@ import { UserError } from "../src/util/errors.ts";
 import { createApp } from "./app.ts";
 
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1", "[::1]"]);
-/** Longer than anything that Redis is asked for takes. */
+/** Longer than any command of Redis takes. */
 const ANSWER_MS = 5000;
 
 export interface RunningApi {
@@ -20,13 +21,17 @@ export interface RunningApi {
   stop(): Promise<void>;
 }
 
-/** Opens the API on `env.host:env.port` (0: any free port). */
+/**
+ * Opens the API on `env.host:env.port` (0: any free port).
+ *
+ * @throws UserError where other machines can reach the address and there is no key.
+ */
 export async function startApi(redisUrl: string, env: Env, log: Logger): Promise<RunningApi> {
   const warn = (message: string) => log.warn(message);
   const patient = connect(redisUrl);
   await waitUntilReady(patient, warn);
   patient.disconnect();
-  // A request is answered with 503 rather than kept waiting while Redis is away.
+  // While Redis is unreachable, requests are answered with 503 instead of waiting.
   const redis = connect(redisUrl, { commandTimeout: ANSWER_MS });
   const blobs = openBlobs(env.storeUrl);
   const jobs = new Jobs(redis, blobs, warn, env.redisJobs);
@@ -57,7 +62,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
-    maxRequestBodySize: 2 ** 21, // the app's own limit is lower, and says so
+    maxRequestBodySize: 2 ** 21, // the limit of the app is lower, and answers with a problem
     fetch: (request, bun) => app.fetch(request, { server: bun }),
   });
   const url = `http://${env.host}:${server.port}`;

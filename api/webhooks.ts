@@ -1,4 +1,4 @@
-/** Webhooks over HTTP. Whoever makes one decides where the service sends requests to: that needs the admin scope. */
+/** Webhooks over HTTP. They make the service send requests to other systems, and need the admin scope. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { targetOf } from "../src/queue/webhooks/addresses.ts";
 import { SpecError } from "../src/schema/job.ts";
@@ -15,15 +15,17 @@ const createWebhook = createRoute({
   method: "post",
   path: "/v1/webhooks",
   operationId: "createWebhook",
-  summary: "Have events sent to a URL",
+  summary: "Create a webhook: events are sent to a URL",
   tags,
   description:
-    "Requests are signed as Standard Webhooks has it (HMAC-SHA256; headers webhook-id, webhook-timestamp and " +
-    "webhook-signature), and repeated for a day until they are answered with 2xx. The same webhook-id is the same event. " +
+    "Requests are signed as Standard Webhooks specifies (HMAC-SHA256; headers webhook-id, webhook-timestamp and " +
+    "webhook-signature), and repeated for a day until they are answered with 2xx. The webhook-id identifies the event. " +
     "Addresses that are not public are refused unless MOCOD_WEBHOOK_PRIVATE is 1.",
-  request: { body: { required: true, ...json(schemas.webhookSubmission, "where to, and what", examples.newWebhook) } },
+  request: {
+    body: { required: true, ...json(schemas.webhookSubmission, "the URL and the events", examples.newWebhook) },
+  },
   responses: {
-    201: json(schemas.secretWebhook, "made; the secret is told this once", examples.secretWebhook),
+    201: json(schemas.secretWebhook, "created; the secret is returned only here", examples.secretWebhook),
     ...invalid,
     ...guarded,
   },
@@ -52,7 +54,7 @@ const deleteWebhook = createRoute({
       id: params.shape.id.openapi({ param: { name: "id", in: "path" }, example: examples.webhookId }),
     }),
   },
-  responses: { 204: { description: "gone; nothing more is sent" }, ...missingWebhook, ...guarded },
+  responses: { 204: { description: "deleted; nothing more is sent" }, ...missingWebhook, ...guarded },
 });
 
 export const webhookRoutes = (hooks: Webhooks, allowPrivate: boolean) =>

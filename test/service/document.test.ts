@@ -95,7 +95,7 @@ test("a linter finds nothing in it", async () => {
       ({ ruleId, message, location }) => `${ruleId} ${location[0]?.pointer}: ${message}`,
     );
   expect(await lint(text)).toEqual([]);
-  expect(await lint(text.replace('"summary":"Look at a job",', ""))).toEqual([
+  expect(await lint(text.replace('"summary":"Show a job",', ""))).toEqual([
     expect.stringMatching(/^operation-summary /),
   ]);
 });
