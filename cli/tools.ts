@@ -1,4 +1,4 @@
-/** Commands that work on files alone, or put a run into the service: `views`, `data`, `export`, `import`. */
+/** Commands that work on files and on the store: `views`, `plan`, `data`, `export`, `import`, `store`. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { checkDataset, type PartReport } from "../src/data/check.ts";
@@ -31,7 +31,7 @@ function parseJson(text: string, what: string): unknown {
   }
 }
 
-/** "3", "3,5" or "3-6" as whole numbers. */
+/** Parses "3", "3,5" or "3-6". */
 export function wholeNumbers(text: string): number[] {
   return text.split(",").flatMap((part) => {
     const [, first, last = first] = part.match(/^(\d+)(?:-(\d+))?$/) ?? [];
@@ -41,6 +41,7 @@ export function wholeNumbers(text: string): number[] {
   });
 }
 
+/** Draws the views of a run into a PNG. */
 export async function views(
   env: Env,
   file: string,
@@ -58,7 +59,7 @@ export async function views(
   );
 }
 
-/** What a run will take on this machine. Trains for some seconds to find out. */
+/** Estimates memory and time of a run on this machine, by training for some seconds. */
 export async function planRun(env: Env, file: string, options: { json?: boolean }): Promise<void> {
   const spec = parseSpec("pretrain", await readSpecFile(file));
   const { threads, device } = env;
@@ -97,7 +98,7 @@ function duration(seconds: number): string {
   return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** A name, a folder, a tar or the JSON of a dataset spec. */
+/** Parses a dataset: a name, a folder, a tar or the JSON of a dataset spec. */
 export function datasetOf(source: string, test: string | undefined): DatasetSpec {
   const named = ["fashion-mnist", "cifar10", "cifar100"].includes(source);
   const given = source.startsWith("{")
@@ -128,7 +129,7 @@ function describePart(name: string, part: PartReport): string {
   ].join("\n");
 }
 
-/** Exits with 1 where a file is broken. */
+/** Checks a dataset. Exits with 1 where a file is broken. */
 export async function checkData(env: Env, source: string, options: { test?: string; json?: boolean }): Promise<void> {
   const report = await checkDataset(datasetOf(source, options.test), contextOf(env));
   const parts = [["train", report.train] as const, ...(report.test ? [["test", report.test] as const] : [])];
@@ -136,7 +137,7 @@ export async function checkData(env: Env, source: string, options: { test?: stri
   if (parts.some(([, { broken }]) => broken.length > 0)) process.exitCode = 1;
 }
 
-/** What can be trained on, and whether it is on this machine. */
+/** Lists the datasets that are known by name, and whether they are on this machine. */
 export function listData(env: Env, options: { json?: boolean }): void {
   const here = (...places: string[]) => places.find((place) => existsSync(place));
   const cache = join(env.dataDir, "datasets");
@@ -154,6 +155,7 @@ export function listData(env: Env, options: { json?: boolean }): void {
   console.log('folder, tar    any images, class = folder         {"kind":"folder","path":"…"}');
 }
 
+/** Exports the encoder of a checkpoint to a file. */
 export async function exportRun(
   env: Env,
   id: string,
@@ -175,7 +177,7 @@ export async function exportRun(
   console.log(`${out}: ${options.format}, ${options.encoder} encoder after step ${step}, ${bytes.length} bytes`);
 }
 
-/** Makes a finished run of a file of facebookresearch/moco, so that probes and the rest work on it. */
+/** Imports a file of facebookresearch/moco as a finished run, so that it can be evaluated and exported. */
 export async function importRun(
   env: Env,
   file: string,
@@ -193,6 +195,7 @@ export async function importRun(
   });
 }
 
+/** Runs `work` on the jobs of the configured Redis and store. */
 async function withJobs(env: Env, work: (jobs: Jobs) => Promise<void>): Promise<void> {
   const redis = connect(findRedis(env));
   const jobs = new Jobs(redis, openBlobs(env.storeUrl), (message) => console.error(message), env.redisJobs);
@@ -215,7 +218,7 @@ export async function checkRuns(env: Env, options: { json?: boolean }): Promise<
   if (report.damaged.length > 0) process.exitCode = 1;
 }
 
-/** Re-creates in Redis what only the store knows. */
+/** Restores in Redis the jobs that only the store has. */
 export async function rebuildJobs(env: Env, options: { json?: boolean }): Promise<void> {
   await withJobs(env, async (jobs) => {
     const count = await jobs.housekeeping.rebuild();
