@@ -14,7 +14,7 @@ export function createMetrics(jobs: Jobs): Registry {
   const busy = gauge("workers_busy", "workers that run a job");
   const threads = gauge("worker_threads", "threads of workers that run a job");
   const running = ["job", "name"] as ["job", "name"];
-  const ofJobs = {
+  const jobGauges = {
     loss: gauge("job_loss", "loss of the last step, of each running job", running),
     images: gauge("job_images_per_second", "images per second, of each running job", running),
     step: gauge("job_step", "steps done, of each running job", running),
@@ -27,8 +27,12 @@ export function createMetrics(jobs: Jobs): Registry {
   };
 
   /** Sets a gauge only where there is a value: one that is set to nothing would report 0. */
-  const set = (of: Gauge<"job" | "name">, labels: { job: string; name: string }, value: number | null | undefined) => {
-    if (value !== null && value !== undefined) of.set(labels, value);
+  const set = (
+    metric: Gauge<"job" | "name">,
+    labels: { job: string; name: string },
+    value: number | null | undefined,
+  ) => {
+    if (value !== null && value !== undefined) metric.set(labels, value);
   };
 
   const collect = async (): Promise<void> => {
@@ -42,19 +46,19 @@ export function createMetrics(jobs: Jobs): Registry {
     const working = alive.filter(({ job }) => job !== null);
     busy.set(working.length);
     threads.set(working.reduce((sum, worker) => sum + worker.threads, 0));
-    for (const one of Object.values(ofJobs)) one.reset();
+    for (const metric of Object.values(jobGauges)) metric.reset();
     for (const job of (await jobs.records.list({ status: "running", limit: 1000 })).jobs) {
       const labels = { job: job.id, name: job.name ?? "" };
       const { progress, startedAt } = job;
-      set(ofJobs.loss, labels, progress?.loss);
-      set(ofJobs.images, labels, progress?.imagesPerSecond);
-      set(ofJobs.step, labels, progress?.step);
-      set(ofJobs.steps, labels, progress?.steps);
-      set(ofJobs.eta, labels, progress?.eta);
-      set(ofJobs.seconds, labels, (startedAt && (Date.now() - Date.parse(startedAt)) / 1000) || null);
-      set(ofJobs.dataWait, labels, progress?.dataWait);
-      set(ofJobs.checkpoint, labels, progress?.checkpointSeconds);
-      set(ofJobs.knn, labels, progress?.knn);
+      set(jobGauges.loss, labels, progress?.loss);
+      set(jobGauges.images, labels, progress?.imagesPerSecond);
+      set(jobGauges.step, labels, progress?.step);
+      set(jobGauges.steps, labels, progress?.steps);
+      set(jobGauges.eta, labels, progress?.eta);
+      set(jobGauges.seconds, labels, (startedAt && (Date.now() - Date.parse(startedAt)) / 1000) || null);
+      set(jobGauges.dataWait, labels, progress?.dataWait);
+      set(jobGauges.checkpoint, labels, progress?.checkpointSeconds);
+      set(jobGauges.knn, labels, progress?.knn);
     }
   };
   const { metrics } = registry;

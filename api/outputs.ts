@@ -30,8 +30,8 @@ const series = (description: string, example: Record<string, number>) => ({
   ...badQuery,
   ...guarded,
 });
-const answer = (c: Context, of: "json" | "csv", list: readonly object[]): Response =>
-  of === "csv" ? c.body(toCsv(list), 200, { "content-type": "text/csv; charset=utf-8" }) : c.json({ lines: list });
+const answer = (c: Context, as: "json" | "csv", list: readonly object[]): Response =>
+  as === "csv" ? c.body(toCsv(list), 200, { "content-type": "text/csv; charset=utf-8" }) : c.json({ lines: list });
 
 const metricsRoute = createRoute({
   method: "get",
@@ -160,10 +160,10 @@ export function outputRoutes(records: Records, fleet: Fleet) {
   const routes = newApp()
     .openapi(metricsRoute, async (c) => {
       const run = await runOf(c.req.valid("param").id);
-      const { format: of, points } = c.req.valid("query");
+      const { format: as, points } = c.req.valid("query");
       // CSV or JSON, for which the typed client has no common type; it asks for JSON.
-      if (of === "csv" || points !== undefined) {
-        return answer(c, of, latest(await run.readLines<object>("metrics.jsonl"), points)) as never;
+      if (as === "csv" || points !== undefined) {
+        return answer(c, as, latest(await run.readLines<object>("metrics.jsonl"), points)) as never;
       }
       // The lines are JSON already: parsing and encoding those of a long run would take 2 ms.
       const text = `{"lines":[${(await run.readTexts("metrics.jsonl")).join(",")}]}`;
@@ -171,8 +171,8 @@ export function outputRoutes(records: Records, fleet: Fleet) {
     })
     .openapi(stepsRoute, async (c) => {
       const run = await runOf(c.req.valid("param").id);
-      const { format: of, points } = c.req.valid("query");
-      return answer(c, of, downsample(await stepsOf(run), points)) as never;
+      const { format: as, points } = c.req.valid("query");
+      return answer(c, as, downsample(await stepsOf(run), points)) as never;
     })
     .openapi(logsRoute, async (c) => {
       const { id } = c.req.valid("param");

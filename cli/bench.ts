@@ -28,8 +28,8 @@ export async function benchPresets(env: Env, presets: readonly string[], options
     try {
       const context = { cache: env.dataDir, log: (message: string) => console.error(message) };
       const { step, memory, device: used } = await estimate(spec, 3, { threads, device }, context);
-      const of = { ...row, device: used, threads: used === "wasm" ? threads : 1 };
-      rows.push({ ...of, secondsPerStep: step, imagesPerSecond: spec.batchSize / step, memory: memory.total });
+      const measured = { ...row, device: used, threads: used === "wasm" ? threads : 1 };
+      rows.push({ ...measured, secondsPerStep: step, imagesPerSecond: spec.batchSize / step, memory: memory.total });
     } catch (error) {
       // A preset that does not fit this machine is reported, and the others are measured.
       if (!(error instanceof UserError)) throw error;

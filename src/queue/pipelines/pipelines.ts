@@ -162,7 +162,7 @@ export class Pipelines {
     if (!stored) return undefined;
     const found = await this.jobsOf(stored);
     const able = found.filter((job) => job !== undefined && job.status in (actions[name].moves as Moves)) as Job[];
-    // Dependents stop before their sources, lest they fail with them, and resume after them.
+    // Dependents stop before their sources, so that they do not fail with them, and resume after them.
     for (const job of name === "cancel" || name === "pause" ? able.reverse() : able) {
       try {
         await this.life.act(job.id, name);
