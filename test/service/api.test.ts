@@ -1,4 +1,4 @@
-/** The API over jobs: found again, accepted once, deleted; and what a job leaves, as others want it. */
+/** The API over jobs: lists, idempotency, deletion; and the outputs of jobs in several formats. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -49,11 +49,11 @@ describe("lists", () => {
       const response = await post({ type: "pretrain", name: `Sweep ${i}`, metadata, spec: service.spec() });
       ids.push(((await response.json()) as Job).id);
     }
-    // Seven are over, so that some records have left Redis.
+    // Seven have finished, so some records are evicted from Redis.
     for (const id of ids.slice(0, 7)) await client.cancel(id);
   });
 
-  test("page by page, either way, each job once, though jobs come and change meanwhile", async () => {
+  test("page by page, either way, each job once, though jobs are added and changed concurrently", async () => {
     for (const order of ["asc", "desc"]) {
       const seen: string[] = [];
       let after = "";
@@ -123,7 +123,7 @@ describe("Idempotency-Key", () => {
 });
 
 describe("delete", () => {
-  test("a job that is over is gone from Redis and from the store; one that is not, or is needed, is 409", async () => {
+  test("a finished job is deleted from Redis and from the store; an unfinished or needed one is 409", async () => {
     const remove = (id: string) => fetch(`${url}/v1/jobs/${id}`, { method: "DELETE" });
     const job = await client.submit("pretrain", service.spec());
     expect((await remove(job.id)).status).toBe(409);
@@ -142,7 +142,7 @@ describe("delete", () => {
   });
 });
 
-test("a job that is deleted while somebody saves it stays deleted", async () => {
+test("a job that is deleted during a save stays deleted", async () => {
   const redis = connect(service.redisUrl);
   const archive = new Archive(redis, new LocalBlobs(service.dataDir), 500);
   const { id } = await client.submit("pretrain", service.spec());

@@ -194,8 +194,11 @@ test("a job by hand: submit, watch, jobs, show, logs, pull, pause, resume, rm; k
   // That there is none left the API knows within seconds.
   await eventually(async () => (await mocod("jobs")).code === 0);
 
-  const nobody = await mocod("jobs", "--port", "1");
-  expect([nobody.code, nobody.errors]).toEqual([1, expect.stringContaining("no API at http://127.0.0.1:1: start one")]);
+  const unreachable = await mocod("jobs", "--port", "1");
+  expect([unreachable.code, unreachable.errors]).toEqual([
+    1,
+    expect.stringContaining("no API at http://127.0.0.1:1: start one"),
+  ]);
 }, 120_000);
 
 test("flags make a spec, what differs from the preset is said; a sweep and a probe print their figures", async () => {

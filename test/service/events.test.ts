@@ -42,7 +42,7 @@ test("a client that is dropped again and again, and an API that is restarted: no
       if (some.length < 3) return ids;
     }
   })();
-  // Follows the API that is restarted meanwhile.
+  // Follows the API through its restart.
   const steps: number[] = [];
   const followed = new Client(`http://127.0.0.1:${port}`).follow(id, ({ step }) => steps.push(step));
   for (let i = 0; i < 2; i++) {
@@ -74,7 +74,7 @@ test("a client that is dropped again and again, and an API that is restarted: no
   await api.stop();
 }, 120_000);
 
-test("any number of listeners share one connection to Redis, and leave nothing behind", async () => {
+test("any number of listeners share one connection to Redis, and leave no connection open", async () => {
   const redis = connect(service.redisUrl);
   const clients = async () => Number((await redis.info("clients")).match(/connected_clients:(\d+)/)?.[1]);
   const before = await clients();
@@ -89,11 +89,11 @@ test("any number of listeners share one connection to Redis, and leave nothing b
   await service.client.cancel(one.id);
   const heard = await Promise.all(streams);
   const distinct = new Set(heard.map((ids) => ids.join()));
-  expect(distinct.size).toBe(2); // all listeners of a job have heard the same
+  expect(distinct.size).toBe(2); // all listeners of a job have received the same
   redis.disconnect();
 }, 60_000);
 
-test("a listener that leaves before the reader has begun is no error, and the next one hears", async () => {
+test("closing a listener before the reader has begun is no error, and the next one receives events", async () => {
   const redis = connect(service.redisUrl);
   const reader = connect(service.redisUrl);
   const said: string[] = [];
@@ -125,7 +125,7 @@ test("listeners of many take turns: each has one within a round, and no tenth of
     () => undefined,
   );
   const listeners = await Promise.all(Array.from({ length: 100 }, () => feed.follow("run_many")));
-  const ROUND = 1e6; // so long that the clock hardly moves meanwhile
+  const ROUND = 1e6; // so long that the clock hardly advances during the test
   const turns = listeners.map((listener) => listener.untilTurn(ROUND));
   expect(Math.min(...turns)).toBeGreaterThan(0);
   expect(Math.max(...turns)).toBeLessThanOrEqual(ROUND);

@@ -1,4 +1,4 @@
-/** The life of a job, with real processes: what can be asked of it, what becomes of it, and what that leaves. */
+/** The life of a job, with real processes: actions, outcomes, and the files that they leave. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
@@ -32,13 +32,13 @@ const ended = (id: string) =>
 const stepOf = (job: Job) => job.progress?.step ?? 0;
 /** Long enough that there is time to interfere. */
 const long = () => spec({ epochs: 6 });
-let calm: Job | undefined;
-/** A run of it that nobody interfered with, and what it left. */
+let uninterrupted: Job | undefined;
+/** An uninterrupted run of `long`, and its files. */
 async function undisturbed() {
-  calm ??= await client.submit("pretrain", long());
-  const { id } = calm;
-  calm = await until(id, (job) => job.status === "succeeded");
-  return { job: calm, files: files(id) };
+  uninterrupted ??= await client.submit("pretrain", long());
+  const { id } = uninterrupted;
+  uninterrupted = await until(id, (job) => job.status === "succeeded");
+  return { job: uninterrupted, files: files(id) };
 }
 const eventsOf = async (id: string): Promise<string> => {
   const response = await fetch(`${service.url}/v1/jobs/${id}/events`);
@@ -51,7 +51,7 @@ async function occupied(): Promise<Job> {
 }
 
 describe("pause and resume", () => {
-  test("a running job stops between two steps, stays paused, goes on, and ends in the bytes of one left in peace", async () => {
+  test("a paused job resumes, and its files are byte-identical to those of an uninterrupted run", async () => {
     const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     expect(["pausing", "paused"]).toContain((await client.act(job.id, "pause")).status);
@@ -60,7 +60,7 @@ describe("pause and resume", () => {
     const [newest] = await client.checkpoints(job.id);
     expect(newest?.step).toBeGreaterThanOrEqual(20);
     expect(paused.finishedAt).toBeNull();
-    // The worker is free meanwhile.
+    // The worker is free in the meantime.
     const other = await client.submit("pretrain", spec({ epochs: 1 }));
     await until(other.id, (j) => j.status === "succeeded");
     expect(await statusOf(job.id)).toBe("paused");
@@ -112,7 +112,7 @@ describe("pause and resume", () => {
 });
 
 describe("retry", () => {
-  test("a cancelled job goes on from its checkpoint and ends in the same bytes", async () => {
+  test("a cancelled job resumes from its checkpoint and ends in the same bytes", async () => {
     const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     await client.cancel(job.id);
@@ -227,7 +227,7 @@ describe("workers", () => {
     await until(alone.id, (j) => j.status === "succeeded");
   }, 120_000);
 
-  test("a child that makes no step is killed, and its job goes on from the checkpoint", async () => {
+  test("a child that makes no step is killed, and its job resumes from the checkpoint", async () => {
     const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     const [child] = service.children();
@@ -239,7 +239,7 @@ describe("workers", () => {
     expect(files(job.id)).toEqual((await undisturbed()).files);
   }, 120_000);
 
-  test("a child outlives its worker in no state: not even stopped", async () => {
+  test("a child never outlives its worker, not even a suspended child", async () => {
     const job = await client.submit("pretrain", spec({ epochs: 1000 }));
     await until(job.id, (j) => stepOf(j) >= 5);
     const children = service.children();
@@ -283,7 +283,7 @@ test("finished jobs beyond the newest few leave Redis, and are found in the stor
   redis.disconnect();
 }, 120_000);
 
-test("a record that is brought back to be changed is not trimmed meanwhile, nor one that is there still", async () => {
+test("a concurrent trim evicts no record that is being changed, whether it was brought back or had stayed", async () => {
   const redis = connect(service.redisUrl);
   const blobs = new LocalBlobs(service.dataDir);
   const jobs = new Jobs(redis, blobs, () => undefined, 0);
@@ -332,7 +332,7 @@ test("a job of a newer version is left to newer workers, in Redis and in the sto
   redis.disconnect();
 }, 120_000);
 
-test("Redis wiped under running and waiting jobs: they are back by themselves, and end as if nothing had happened", async () => {
+test("Redis wiped under running and waiting jobs: they are restored without help, and end with the same files", async () => {
   const redis = connect(service.redisUrl);
   const left = await undisturbed();
   const job = await client.submit("pretrain", long(), "wiped", 3);

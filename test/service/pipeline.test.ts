@@ -1,4 +1,4 @@
-/** Pipelines: how one is laid out, what it comes to, and that neither a failure nor a crash takes more than its own part. */
+/** Pipelines: expansion, results, and that a failure or a crash affects no other part. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -116,7 +116,7 @@ describe("layout", () => {
     expect(at(11)).toEqual(["jobs.knn.spec.checkpoint.epoch: at most 10, the epochs of the pretrain job"]);
   });
 
-  test("the table: mean and sample deviation over seeds, what failed beside it", () => {
+  test("the table: mean and sample deviation over seeds, with the failures", () => {
     const one = (seed: number, status: string, top1?: number) =>
       ({
         id: `run_${seed}`,
