@@ -1,4 +1,6 @@
-/** Events of a job as SSE. Their ids are those of the stream's entries, so `Last-Event-ID` resumes a broken connection. */
+/**
+ * Events of a job as SSE. Their ids are those of the stream's entries, so `Last-Event-ID` resumes a broken connection.
+ */
 import { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { getBunServer } from "hono/bun";
@@ -38,7 +40,8 @@ async function* eventsOf(
   from: string,
 ): AsyncGenerator<Uint8Array> {
   let last = from;
-  // Events that were trimmed from the stream, or evicted with the record, are read from the store, which has no progress.
+  // Events that were trimmed from the stream, or evicted with the record, are read from the store, which has no
+  // progress.
   const oldest = await listener.oldest();
   const complete = oldest !== undefined && !isBefore(last, oldest);
   for (const event of complete ? [] : await records.history(id)) {

@@ -1,4 +1,7 @@
-/** Detects the capabilities of this worker. A child looks for a GPU, so that a driver that crashes does not end the worker. */
+/**
+ * Detects the capabilities of this worker. A child looks for a GPU, so that a driver that crashes does not end the
+ * worker.
+ */
 import { hostname, totalmem } from "node:os";
 import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Env } from "../src/util/env.ts";

@@ -5,8 +5,8 @@ const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
 
 /**
- * Makes the kernel kill this process when its parent dies. Linux only: elsewhere the end of the IPC channel ends it, which a
- * suspended process notices only when it continues.
+ * Makes the kernel kill this process when its parent dies. Linux only: elsewhere the end of the IPC channel ends it,
+ * which a suspended process notices only when it continues.
  */
 export function dieWithParent(): void {
   if (process.platform !== "linux") return;

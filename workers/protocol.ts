@@ -58,7 +58,8 @@ export type Ending =
       message: string;
       /**
        * final: caused by the spec, its data or a diverging loss; a retry cannot help. device: a GPU was lost or out of
-       * memory; another device may work. store: unreachable or full. fenced: another worker has the job. other: transient.
+       * memory; another device may work. store: unreachable or full. fenced: another worker has the job. other:
+       * transient.
        */
       cause: "final" | "device" | "store" | "fenced" | "other";
     };

@@ -1,6 +1,6 @@
 /**
- * Takes jobs from the queue and has a child compute them. The worker holds BullMQ's lock and computes nothing itself, so
- * the lock is renewed in time; the death of a child fails the attempt and not the worker.
+ * Takes jobs from the queue and has a child compute them. The worker holds BullMQ's lock and computes nothing itself,
+ * so the lock is renewed in time; the death of a child fails the attempt and not the worker.
  */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";

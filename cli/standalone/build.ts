@@ -1,8 +1,8 @@
 /**
  * `npm run compile`: the service as one file, `dist/mocod`, for a machine that has neither Bun nor npm.
  *
- * A bundle by Bun would not work, because threads, children and native modules are opened by their paths. So the file is Bun,
- * a launcher, and the files of this repository, packed; see launcher.ts.
+ * A bundle by Bun would not work, because threads, children and native modules are opened by their paths. So the file
+ * is Bun, a launcher, and the files of this repository, packed; see launcher.ts.
  */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";

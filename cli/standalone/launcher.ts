@@ -1,6 +1,6 @@
 /**
- * The entry point of `dist/mocod`: unpacks the embedded app into the user's cache folder, once per version, and becomes Bun
- * running it. A deleted folder is unpacked again.
+ * The entry point of `dist/mocod`: unpacks the embedded app into the user's cache folder, once per version, and becomes
+ * Bun running it. A deleted folder is unpacked again.
  */
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, utimesSync } from "node:fs";
 import { homedir } from "node:os";

@@ -54,8 +54,8 @@ export class Fleet {
   }
 
   /**
-   * Releases the locks of dead workers of this machine, which would otherwise last for a minute or two; BullMQ then hands
-   * the jobs out again.
+   * Releases the locks of dead workers of this machine, which would otherwise last for a minute or two; BullMQ then
+   * hands the jobs out again.
    *
    * @returns The dead workers.
    */

@@ -1,6 +1,6 @@
 /**
- * The jobs of a service, over one connection to Redis and one store. Redis holds the record of each job (a hash), its events
- * (a capped stream) and BullMQ's queues; the store holds the record and the events permanently.
+ * The jobs of a service, over one connection to Redis and one store. Redis holds the record of each job (a hash), its
+ * events (a capped stream) and BullMQ's queues; the store holds the record and the events permanently.
  */
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";

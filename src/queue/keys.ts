@@ -37,7 +37,9 @@ export const keys = {
   dirty: "mocod:dirty",
   /** Tells processes that are saving a job that it was deleted. Expires after an hour. */
   deleted: (id: string) => `mocod:deleted:${id}`,
-  /** Identifies the store and the Redis instance that are in sync; it differs, or is missing, after a wipe or restart. */
+  /**
+   * Identifies the store and the Redis instance that are in sync; it differs, or is missing, after a wipe or restart.
+   */
   marker: "mocod:store",
   /** Lock of housekeeping. */
   housekeeping: "mocod:tending",

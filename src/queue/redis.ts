@@ -65,7 +65,8 @@ async function shutDown(url: string): Promise<void> {
 
 /**
  * Starts `redis-server` or `valkey-server` with its append-only file in the data folder, bound to loopback. One that
- * already serves this folder is reused: it belongs to a live mocod process, which will stop it, or a killed one left it.
+ * already serves this folder is reused: it belongs to a live mocod process, which will stop it, or a killed one left
+ * it.
  *
  * @throws UserError where neither is installed.
  */
@@ -124,7 +125,8 @@ function own(dataDir: string, url: string): EmbeddedRedis {
 }
 
 /**
- * Opens a connection that reconnects without limit. Commands wait while Redis is unreachable, as BullMQ's workers require.
+ * Opens a connection that reconnects without limit. Commands wait while Redis is unreachable, as BullMQ's workers
+ * require.
  *
  * @param options - `commandTimeout`: milliseconds after which a command fails; unset: never.
  */
@@ -153,7 +155,7 @@ export async function waitUntilReady(redis: Redis, log: (message: string) => voi
     try {
       await redis.ping();
     } catch (error) {
-      if (!/^(NOAUTH|WRONGPASS|NOPERM)\b/.test(messageOf(error))) throw error; // such as a connection that was closed here
+      if (!/^(NOAUTH|WRONGPASS|NOPERM)\b/.test(messageOf(error))) throw error; // or a closed connection
       throw new UserError(`Redis at ${host}:${port} refuses REDIS_URL's user and password: ${messageOf(error)}`);
     } finally {
       clearTimeout(timer);

@@ -1,6 +1,6 @@
 /**
- * API keys: `mocod_<id>_<secret>`. The store has a file for each, `keys/<id>.json`, with the secret's SHA-256 and never the
- * secret. Every API that shares the store accepts them, and rejects a revoked key within seconds.
+ * API keys: `mocod_<id>_<secret>`. The store has a file for each, `keys/<id>.json`, with the secret's SHA-256 and never
+ * the secret. Every API that shares the store accepts them, and rejects a revoked key within seconds.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { UserError } from "../util/errors.ts";

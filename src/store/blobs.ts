@@ -1,6 +1,6 @@
 /**
- * Where runs are stored: a folder or a bucket, behind the few operations that both can make atomic. Keys are relative paths
- * with `/`. To add a kind of store: one file, one line in `open_blobs.ts`.
+ * Where runs are stored: a folder or a bucket, behind the few operations that both can make atomic. Keys are relative
+ * paths with `/`. To add a kind of store: one file, one line in `open_blobs.ts`.
  */
 
 export interface Blobs {

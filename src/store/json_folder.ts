@@ -12,7 +12,9 @@ export class JsonFolder<T extends { readonly id: string }> {
     return this.blobs.write(this.keyOf(document.id), `${JSON.stringify(document, null, 2)}\n`);
   }
 
-  /** Reads a document; undefined where there is none. The caller validates the id, which becomes part of a file name. */
+  /**
+   * Reads a document; undefined where there is none. The caller validates the id, which becomes part of a file name.
+   */
   async read(id: string): Promise<T | undefined> {
     const bytes = await this.blobs.read(this.keyOf(id));
     return bytes && (JSON.parse(new TextDecoder().decode(bytes)) as T);

@@ -5,7 +5,8 @@ import { LocalBlobs } from "./local_blobs.ts";
 import { S3Blobs } from "./s3_blobs.ts";
 
 /**
- * Opens the store at `file:///folder` or `s3://bucket/prefix`, with credentials and endpoint from AWS_* or S3_* variables.
+ * Opens the store at `file:///folder` or `s3://bucket/prefix`, with credentials and endpoint from AWS_* or S3_*
+ * variables.
  *
  * @throws UserError for any other address.
  */

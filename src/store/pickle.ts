@@ -1,6 +1,6 @@
 /**
- * Reads Python's pickle as data, without running code. A pickle is a program for a stack machine; it may call only the few
- * names in `GLOBALS`, each of which builds a value here. Any other name or opcode rejects the file.
+ * Reads Python's pickle as data, without running code. A pickle is a program for a stack machine; it may call only the
+ * few names in `GLOBALS`, each of which builds a value here. Any other name or opcode rejects the file.
  */
 import { FileError } from "../util/errors.ts";
 

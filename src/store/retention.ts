@@ -44,8 +44,8 @@ export interface Retention {
 
 /**
  * Selects the checkpoints to delete; never the newest. A mid-epoch checkpoint is deleted once a later end-of-epoch one
- * exists, so the files of a run do not depend on when it was interrupted. While the newest one is mid-epoch, its predecessor
- * is kept as well.
+ * exists, so the files of a run do not depend on when it was interrupted. While the newest one is mid-epoch, its
+ * predecessor is kept as well.
  */
 export function expendable(records: readonly CheckpointRecord[], keep: Retention): CheckpointRecord[] {
   const newestFirst = [...records].sort((a, b) => b.step - a.step);

@@ -185,8 +185,8 @@ export class RunStore {
   }
 
   /**
-   * Prepares a run to be resumed: deletes what a killed writer has left (partially written files, tensors without a record,
-   * damaged checkpoints) and the checkpoints after `step`, which will be written again.
+   * Prepares a run to be resumed: deletes what a killed writer has left (partially written files, tensors without a
+   * record, damaged checkpoints) and the checkpoints after `step`, which will be written again.
    *
    * @throws FencedError where another worker has the run.
    */

@@ -6,8 +6,8 @@ import { hostname } from "node:os";
 let identity: string | undefined;
 
 /**
- * Identifies the machine by 12 hex digits. Two processes have the same id exactly if they can see each other's pids: the same
- * boot of the same machine and, on Linux, the same pid namespace, so two containers of one host differ.
+ * Identifies the machine by 12 hex digits. Two processes have the same id exactly if they can see each other's pids:
+ * the same boot of the same machine and, on Linux, the same pid namespace, so two containers of one host differ.
  */
 export function machineId(): string {
   if (identity === undefined) {

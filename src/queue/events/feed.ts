@@ -1,6 +1,6 @@
 /**
- * The live events of jobs, for any number of listeners over one connection: a reader blocks on the streams of all jobs that
- * have listeners, and keeps the latest entries of each.
+ * The live events of jobs, for any number of listeners over one connection: a reader blocks on the streams of all jobs
+ * that have listeners, and keeps the latest entries of each.
  */
 import type { Redis } from "ioredis";
 import { messageOf } from "../../util/errors.ts";

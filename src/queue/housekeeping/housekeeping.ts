@@ -84,8 +84,8 @@ export class Housekeeping {
   }
 
   /**
-   * Identifies this Redis instance and store: the store's address, and Redis's run id, which changes with every restart. A
-   * restart after a power failure may have lost the last second of changes.
+   * Identifies this Redis instance and store: the store's address, and Redis's run id, which changes with every
+   * restart. A restart after a power failure may have lost the last second of changes.
    */
   private async marker(): Promise<string> {
     const { redis, blobs } = this.deps;

@@ -16,8 +16,8 @@ export interface Repairable {
 }
 
 /**
- * Submits the remaining jobs of pipelines, saves unsaved records, gives queued and running jobs without an entry a new one,
- * and releases jobs whose source has finished. Idempotent; any process may run it at any time.
+ * Submits the remaining jobs of pipelines, saves unsaved records, gives queued and running jobs without an entry a new
+ * one, and releases jobs whose source has finished. Idempotent; any process may run it at any time.
  */
 export async function repair({ archive, records, entries, life, pipelines }: Repairable): Promise<void> {
   await pipelines.submitRemaining();

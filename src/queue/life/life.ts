@@ -1,6 +1,6 @@
 /**
- * The life of jobs: everything that changes one. BullMQ has no `cancelled` or `paused`, so the record's status is the truth
- * and an entry in BullMQ only hands the job to a worker.
+ * The life of jobs: everything that changes one. BullMQ has no `cancelled` or `paused`, so the record's status is the
+ * truth and an entry in BullMQ only hands the job to a worker.
  */
 import type { Redis } from "ioredis";
 import type { Job, JobSpecs } from "../../schema/job.ts";

@@ -56,7 +56,8 @@ export class Submissions {
   ) {}
 
   /**
-   * Accepts a job with a valid spec; it is in the store when this resolves. A job on an unfinished run waits for that run.
+   * Accepts a job with a valid spec; it is in the store when this resolves. A job on an unfinished run waits for that
+   * run.
    *
    * @throws KeyReusedError where the idempotency key was used for a different request.
    */

@@ -1,6 +1,6 @@
 /**
- * The Lua scripts, each with one function that turns named fields into its KEYS and ARGV. The header of a `.lua` file says
- * what each of them means; nothing else counts their positions.
+ * The Lua scripts, each with one function that turns named fields into its KEYS and ARGV. The header of a `.lua` file
+ * says what each of them means; nothing else counts their positions.
  */
 import type { Redis } from "ioredis";
 import { finalStatuses, type JobStatus, type Moves } from "../../schema/life.ts";

@@ -1,6 +1,6 @@
 /**
- * Pipelines. The store has a document for each, under `pipelines/`, written before the first of its jobs is submitted. The
- * jobs are ordinary ones that wait for their sources, so a pipeline needs no machinery of its own.
+ * Pipelines. The store has a document for each, under `pipelines/`, written before the first of its jobs is submitted.
+ * The jobs are ordinary ones that wait for their sources, so a pipeline needs no machinery of its own.
  */
 import type { Redis } from "ioredis";
 import type { Job } from "../../schema/job.ts";
@@ -156,7 +156,9 @@ export class Pipelines {
     return { pipelines, next };
   }
 
-  /** Pauses, resumes, cancels or retries every job whose status allows it. Undefined where there is no such pipeline. */
+  /**
+   * Pauses, resumes, cancels or retries every job whose status allows it. Undefined where there is no such pipeline.
+   */
   async act(id: string, name: ActionName): Promise<Pipeline | undefined> {
     const stored = await this.load(id);
     if (!stored) return undefined;

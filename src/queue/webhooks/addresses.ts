@@ -13,8 +13,8 @@ export interface Target {
 }
 
 /**
- * Resolves the host of a URL. The request must go to the returned address, not to the name, which could resolve to another
- * address the next time (DNS rebinding).
+ * Resolves the host of a URL. The request must go to the returned address, not to the name, which could resolve to
+ * another address the next time (DNS rebinding).
  *
  * @throws UserError where the address is not allowed.
  */

@@ -1,6 +1,6 @@
 /**
- * Turns changes of status into webhook deliveries. Every change writes an entry into the outbox in the same atomic step. One
- * API at a time turns entries into deliveries, and any API sends them: at least once each, with a stable id.
+ * Turns changes of status into webhook deliveries. Every change writes an entry into the outbox in the same atomic
+ * step. One API at a time turns entries into deliveries, and any API sends them: at least once each, with a stable id.
  */
 import { type Job as Delivery, type Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
