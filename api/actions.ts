@@ -1,8 +1,7 @@
-/** What can be asked of a job: pause, resume, cancel, retry, extend, fork. */
+/** Actions on jobs over HTTP: pause, resume, cancel, retry, extend, fork. */
 import { createRoute } from "@hono/zod-openapi";
 import type { z } from "zod";
 import type { Jobs } from "../src/queue/jobs.ts";
-import { submit } from "../src/queue/submit.ts";
 import { extendSpec, forkSpec } from "../src/schema/fork.ts";
 import { type ForkSource, type Job, type JobSpecs, parseSpec, SpecError } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
@@ -13,25 +12,36 @@ import { conflict, found, guarded, invalid, json, missing, newApp, params } from
 import * as schemas from "./schemas.ts";
 
 const done: Record<ActionName, string> = {
-  pause: "paused, or will be between two steps",
-  resume: "in the queue again, at its old place",
-  cancel: "cancelled, or will be between two steps",
-  retry: "in the queue again; it goes on from its last checkpoint",
+  pause: "paused, or about to be between two steps",
+  resume: "queued again, at its previous place",
+  cancel: "cancelled, or about to be between two steps",
+  retry: "queued again; it resumes from its last checkpoint",
 };
 const tags = ["actions"];
 
 const actionRoute = <N extends ActionName>(name: N, summary: string) =>
   createRoute({
-    ...{ method: "post", path: `/v1/jobs/{id}/${name}`, operationId: `${name}Job`, summary, tags },
+    method: "post",
+    path: `/v1/jobs/{id}/${name}`,
+    operationId: `${name}Job`,
+    summary,
+    tags,
     request: { params },
     responses: { 200: json(schemas.job, done[name], examples.job), ...missing, ...conflict, ...guarded },
   });
 
 const extendRoute = createRoute({
-  ...{ method: "post", path: "/v1/jobs/{id}/extend", operationId: "extendJob", summary: "Train a run further", tags },
-  request: { params, body: { required: true, ...json(schemas.extension, "how far", { epochs: 40 }) } },
+  method: "post",
+  path: "/v1/jobs/{id}/extend",
+  operationId: "extendJob",
+  summary: "Train a run further",
+  tags,
+  request: {
+    params,
+    body: { required: true, ...json(schemas.extension, "the total number of epochs", { epochs: 40 }) },
+  },
   responses: {
-    200: json(schemas.job, "queued again, to be trained on", { ...examples.job, status: "queued" }),
+    200: json(schemas.job, "queued again, to be trained further", { ...examples.job, status: "queued" }),
     ...missing,
     ...conflict,
     ...invalid,
@@ -39,13 +49,19 @@ const extendRoute = createRoute({
   },
 });
 const forkRoute = createRoute({
-  ...{ method: "post", path: "/v1/jobs/{id}/fork", operationId: "forkJob", tags },
-  summary: "Start a run from another one's checkpoint",
+  method: "post",
+  path: "/v1/jobs/{id}/fork",
+  operationId: "forkJob",
+  tags,
+  summary: "Start a run from a checkpoint of another one",
   request: {
     params,
     body: {
       required: true,
-      ...json(schemas.fork, "from where, and what differs", { step: 2718, spec: { optimizer: { lr: 0.01 } } }),
+      ...json(schemas.fork, "the checkpoint, and the changes to the spec", {
+        step: 2718,
+        spec: { optimizer: { lr: 0.01 } },
+      }),
     },
   },
   responses: {
@@ -59,6 +75,7 @@ const forkRoute = createRoute({
   },
 });
 
+/** The spec of a pretrain job; throws SpecError for any other. */
 function expectPretrain(job: Job, what: string): JobSpecs["pretrain"] {
   if (job.type === "pretrain") return parseSpec("pretrain", job.spec);
   throw new SpecError([{ field: "id", got: job.id, allowed: `a pretrain job: others cannot be ${what}` }]);
@@ -67,7 +84,7 @@ function expectPretrain(job: Job, what: string): JobSpecs["pretrain"] {
 async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>): Promise<Job> {
   const keep = body.keep as ForkSource["keep"];
   const spec = forkSpec(expectPretrain(source, "forked"), body.spec, keep);
-  const run = jobs.run(source.id);
+  const run = jobs.records.run(source.id);
   const found = await run.goodCheckpoint(body.step === undefined ? "last" : { step: body.step });
   if (!found) {
     const steps = (await run.checkpoints()).map(({ step }) => step).join(", ") || "none yet";
@@ -75,8 +92,13 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
   }
   const forked: ForkSource = { from: { id: source.id, step: found.record.step }, keep };
   const { name = null, priority = source.priority, metadata = source.metadata } = body;
-  return submit(jobs, {
-    ...{ type: "pretrain", name, priority, metadata, spec, forked },
+  return jobs.submissions.submit({
+    type: "pretrain",
+    name,
+    priority,
+    metadata,
+    spec,
+    forked,
     fill: async (own) => {
       await own.writeFile(START_FILE, found.bytes);
       await own.writeJson("start.json", { ...forked, sha256: sha256(found.bytes) } satisfies Start);
@@ -85,28 +107,28 @@ async function fork(jobs: Jobs, source: Job, body: z.infer<typeof schemas.fork>)
 }
 
 export function actionRoutes(jobs: Jobs) {
-  const act = async (id: string, name: ActionName) => found(await jobs.act(id, name), id);
+  const act = async (id: string, name: ActionName) => found(await jobs.life.act(id, name), id);
   return newApp()
-    .openapi(actionRoute("pause", "Stop a job, to be resumed"), async (c) =>
-      c.json(await act(c.req.valid("param").id, "pause"), 200),
-    )
-    .openapi(actionRoute("resume", "Let a paused job go on"), async (c) =>
+    .openapi(actionRoute("pause", "Pause a job"), async (c) => c.json(await act(c.req.valid("param").id, "pause"), 200))
+    .openapi(actionRoute("resume", "Resume a paused job"), async (c) =>
       c.json(await act(c.req.valid("param").id, "resume"), 200),
     )
-    .openapi(actionRoute("cancel", "End a job"), async (c) => c.json(await act(c.req.valid("param").id, "cancel"), 200))
-    .openapi(actionRoute("retry", "Let a failed or cancelled job go on"), async (c) =>
+    .openapi(actionRoute("cancel", "Cancel a job"), async (c) =>
+      c.json(await act(c.req.valid("param").id, "cancel"), 200),
+    )
+    .openapi(actionRoute("retry", "Retry a failed or cancelled job"), async (c) =>
       c.json(await act(c.req.valid("param").id, "retry"), 200),
     )
     .openapi(extendRoute, async (c) => {
       const { id } = c.req.valid("param");
-      const job = found(await jobs.get(id), id);
+      const job = found(await jobs.records.get(id), id);
       const { epochs } = c.req.valid("json");
       const spec = extendSpec(expectPretrain(job, "extended"), epochs);
-      return c.json(found(await jobs.extend(id, spec), id), 200);
+      return c.json(found(await jobs.life.extend(id, spec), id), 200);
     })
     .openapi(forkRoute, async (c) => {
       const { id } = c.req.valid("param");
-      const source = found(await jobs.get(id), id);
+      const source = found(await jobs.records.get(id), id);
       return c.json(await fork(jobs, source, c.req.valid("json")), 201);
     });
 }

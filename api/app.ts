@@ -1,7 +1,8 @@
-/** HTTP into queue entries. Loads no tensor library and opens no port. */
+/** The HTTP application. Loads no tensor library and opens no port. */
+
+import type { Feed } from "../src/queue/events/feed.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
-import type { Plans } from "../src/queue/plans.ts";
-import type { Tail } from "../src/queue/tail.ts";
+import type { Plans } from "../src/queue/pipelines/plans.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { actionRoutes } from "./actions.ts";
@@ -22,14 +23,14 @@ import { webhookRoutes } from "./webhooks.ts";
 
 export interface AppDeps {
   jobs: Jobs;
-  tail: Tail;
+  feed: Feed;
   plans: Plans;
   hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
 }
 
-export function createApp({ jobs, tail, plans, hooks, apiKeys, guard }: AppDeps) {
+export function createApp({ jobs, feed, plans, hooks, apiKeys, guard }: AppDeps) {
   const app = newApp();
   app.onError((error, c) => problemOf(c, error));
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
@@ -38,17 +39,17 @@ export function createApp({ jobs, tail, plans, hooks, apiKeys, guard }: AppDeps)
   addHealth(app, jobs);
   addDocument(app);
   addBoard(app, jobs);
-  app.route("/", eventRoutes(jobs, tail));
-  // Chained, so that the client's types follow from the routes.
+  app.route("/", eventRoutes(jobs.records, feed));
+  // Chained, so that the types of the client can be inferred from the routes.
   return app
     .route("/", jobRoutes(jobs))
     .route("/", actionRoutes(jobs))
-    .route("/", outputRoutes(jobs))
-    .route("/", pipelineRoutes(jobs))
-    .route("/", planRoutes(jobs, plans))
+    .route("/", outputRoutes(jobs.records, jobs.fleet))
+    .route("/", pipelineRoutes(jobs.pipelines))
+    .route("/", planRoutes(jobs.fleet, plans))
     .route("/", specRoutes())
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }
 
-/** Of the typed client: see client.ts. */
+/** The type that the client is derived from, see client.ts. */
 export type AppType = ReturnType<typeof createApp>;

@@ -1,4 +1,4 @@
-/** The page: built from its sources when it is first asked for, all of it served from here. */
+/** Serves the page, which is built from its sources at the first request. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { OpenAPIHono } from "@hono/zod-openapi";

@@ -1,16 +1,15 @@
-/** bull-board at /queues: BullMQ's own view of the queues, for whoever runs the service. It shows, and changes nothing. */
+/** bull-board at /queues: a read-only view of BullMQ's queues, for operators. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { Hono } from "hono";
 import { serveStatic } from "hono/bun";
-import { DELIVERIES } from "../src/queue/deliveries.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { QUEUES } from "../src/queue/keys.ts";
-import { openQueue } from "../src/queue/open_queue.ts";
-import { PLANS } from "../src/queue/plans.ts";
+import { PLANS } from "../src/queue/pipelines/plans.ts";
+import { DELIVERIES } from "../src/queue/webhooks/deliveries.ts";
 
 const PATH = "/queues";
 
-/** Loaded when it is first asked for: most APIs never are. */
+/** Loads bull-board, at the first request: most APIs never need it. */
 async function createBoard(jobs: Jobs): Promise<Hono> {
   const [{ createBullBoard }, { BullMQAdapter }, { HonoAdapter }] = await Promise.all([
     import("@bull-board/api"),
@@ -18,9 +17,7 @@ async function createBoard(jobs: Jobs): Promise<Hono> {
     import("@bull-board/hono"),
   ]);
   const names = [...Object.values(QUEUES), PLANS, DELIVERIES];
-  const queues = names.map((name) => {
-    return new BullMQAdapter(openQueue(name, jobs.redis), { readOnlyMode: true });
-  });
+  const queues = names.map((name) => new BullMQAdapter(jobs.openQueue(name), { readOnlyMode: true }));
   const adapter = new HonoAdapter(serveStatic);
   adapter.setBasePath(PATH);
   createBullBoard({ queues, serverAdapter: adapter, options: { uiConfig: { boardTitle: "mocod" } } });

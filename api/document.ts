@@ -1,4 +1,4 @@
-/** The OpenAPI document, and a page to read it. */
+/** The OpenAPI document, and Swagger UI to read it. */
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import type { OpenAPIHono } from "@hono/zod-openapi";
@@ -11,14 +11,14 @@ const info = {
   version: VERSION,
   description:
     "Self-supervised pretraining as a service: submit a job, follow it, judge its encoder. Every error is " +
-    "`application/problem+json` (RFC 9457) and names each bad field, what was got and what is allowed.",
+    "`application/problem+json` (RFC 9457) and names each invalid field, its value and what is allowed.",
   license: { name: "Apache 2.0", identifier: "Apache-2.0" },
 };
 const tags = [
-  { name: "jobs", description: "Submit, find, look at and delete jobs." },
+  { name: "jobs", description: "Submit, find, show and delete jobs." },
   { name: "actions", description: "Pause, resume, cancel, retry, extend and fork." },
-  { name: "outputs", description: "Events, figures, logs, checkpoints and files." },
-  { name: "pipelines", description: "Graphs of jobs and sweeps, and one table of what they came to." },
+  { name: "outputs", description: "Events, metrics, logs, checkpoints and files." },
+  { name: "pipelines", description: "Graphs of jobs and sweeps, and one table of their results." },
   { name: "webhooks", description: "Events that are sent to a URL." },
   { name: "service", description: "Workers and plans." },
 ];
@@ -45,14 +45,16 @@ const start = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#docs", deepLink
 
 export function addDocument(app: OpenAPIHono): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", {
-    ...{ type: "http", scheme: "bearer", description: "a key, as `mocod keys create` prints it" },
+    type: "http",
+    scheme: "bearer",
+    description: "a key, as `mocod keys create` prints it",
   });
   app.doc31("/openapi.json", (c) => ({
     openapi: "3.1.0",
     info,
     tags,
     servers: [{ url: new URL(c.req.url).origin }],
-    // The second: on loopback without keys none is asked for.
+    // The second alternative: an API on loopback without keys requires none.
     security: [{ key: [] }, {} as Record<string, string[]>],
   }));
   app.get("/docs", (c) => c.html(page));

@@ -1,4 +1,4 @@
-/** Examples of the OpenAPI document. A test parses each by its own schema. */
+/** Examples of the OpenAPI document. A test parses each with its schema. */
 import { parseSpec } from "../src/schema/job.ts";
 
 export const id = "run_01kb1v7q2m8z0x4c6n9d5t3h7j";
@@ -14,30 +14,62 @@ export const submission = {
 };
 
 const progress = {
-  ...{ epoch: 3, epochs: 20, step: 2718, steps: 18_120, loss: 5.213, imagesPerSecond: 4100, eta: 240, knn: 0.71 },
-  ...{
-    dataWait: 0.01,
-    checkpointSeconds: 0.12,
-    verdict: { state: "learning", message: "the loss falls and the keys are spread" },
-  },
+  epoch: 3,
+  epochs: 20,
+  step: 2718,
+  steps: 18_120,
+  loss: 5.213,
+  imagesPerSecond: 4100,
+  eta: 240,
+  knn: 0.71,
+  dataWait: 0.01,
+  checkpointSeconds: 0.12,
+  verdict: { state: "learning", message: "the loss falls and the keys are spread" },
 };
 
 export const job = {
-  ...{ id, type: "pretrain" as const, name: "first try", status: "running" as const, priority: 0, waitingFor: null },
-  ...{ position: null, metadata: { project: "cells" }, pipeline: null, forked: null, progress },
-  ...{ spec: parseSpec("pretrain", submission.spec), warnings: [], result: null, error: null },
-  ...{ createdAt: at, startedAt: at, finishedAt: null },
+  id,
+  type: "pretrain" as const,
+  name: "first try",
+  status: "running" as const,
+  priority: 0,
+  waitingFor: null,
+  position: null,
+  metadata: { project: "cells" },
+  pipeline: null,
+  forked: null,
+  progress,
+  spec: parseSpec("pretrain", submission.spec),
+  warnings: [],
+  result: null,
+  error: null,
+  createdAt: at,
+  startedAt: at,
+  finishedAt: null,
 };
 
 export const checkpoint = {
-  ...{ file: "step-000002718.safetensors", sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" },
-  ...{ bytes: 3_411_968, step: 2718, epoch: 3, knn: 0.71 },
+  file: "step-000002718.safetensors",
+  sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+  bytes: 3_411_968,
+  step: 2718,
+  epoch: 3,
+  knn: 0.71,
 };
 
 export const worker = {
-  ...{ id: "gpu-1-4711-m8x2k", host: "gpu-1", pid: 4711, machine: "b5f8…", version: "0.7.0" },
-  ...{ device: "WASM: no GPU was found", webgpu: false, threads: 8, memory: 33_554_432_000 },
-  ...{ startedAt: at, seenAt: at, job: id },
+  id: "gpu-1-4711-m8x2k",
+  host: "gpu-1",
+  pid: 4711,
+  machine: "b5f8…",
+  version: "0.7.0",
+  device: "WASM: no GPU was found",
+  webgpu: false,
+  threads: 8,
+  memory: 33_554_432_000,
+  startedAt: at,
+  seenAt: at,
+  job: id,
 };
 
 export const pipeline = {
@@ -56,39 +88,60 @@ export const pipeline = {
 const params = { "pretrain.temperature": 0.1 };
 export const results = [
   {
-    ...{ job: "whole", type: "linear-probe" as const, params },
+    job: "whole",
+    type: "linear-probe" as const,
+    params,
     figures: { top1: { mean: 0.838, std: 0.003, values: [0.835, 0.838, 0.841] } },
-    ...{ seeds: [0, 1, 2], succeeded: 3, failed: 0, unfinished: 0, ids: [id] },
+    seeds: [0, 1, 2],
+    succeeded: 3,
+    failed: 0,
+    unfinished: 0,
+    ids: [id],
   },
 ];
 export const seenPipeline = {
-  ...{
-    id: pipelineId,
-    name: "temperatures",
-    priority: 0,
-    metadata: {},
-    createdAt: at,
-    status: "running" as const,
-    finishedAt: null,
-  },
-  ...{ spec: { jobs: pipeline.jobs, sweep: pipeline.sweep }, counts: { succeeded: 3, running: 1, waiting: 14 } },
+  id: pipelineId,
+  name: "temperatures",
+  priority: 0,
+  metadata: {},
+  createdAt: at,
+  status: "running" as const,
+  finishedAt: null,
+  spec: { jobs: pipeline.jobs, sweep: pipeline.sweep },
+  counts: { succeeded: 3, running: 1, waiting: 14 },
   jobs: [
     {
-      ...{ id, node: "whole", type: "linear-probe" as const, params, seed: 0 },
-      ...{ status: "succeeded" as const, error: null },
+      id,
+      node: "whole",
+      type: "linear-probe" as const,
+      params,
+      seed: 0,
+      status: "succeeded" as const,
+      error: null,
     },
   ],
   results,
 };
 
 export const plan = {
-  ...{ device: "wasm", why: "WASM: no GPU was found", threads: 8, images: 58_000, passes: 1 },
+  device: "wasm",
+  why: "WASM: no GPU was found",
+  threads: 8,
+  images: 58_000,
+  passes: 1,
   memory: {
-    ...{ state: 8_400_000, thread: 41_000_000, checkpoint: 9_800_000, program: 505_000_000, images: 54_880_000 },
-    ...{ gpu: 0, total: 906_000_000 },
+    state: 8_400_000,
+    thread: 41_000_000,
+    checkpoint: 9_800_000,
+    program: 505_000_000,
+    images: 54_880_000,
+    gpu: 0,
+    total: 906_000_000,
   },
   time: { step: 0.021, stepsPerEpoch: 906, watch: 1.9, epoch: 19, total: 420 },
-  ...{ warnings: [], worker: worker.id, busy: false },
+  warnings: [],
+  worker: worker.id,
+  busy: false,
 };
 
 export const newWebhook = { url: "https://lab.example.org/hooks", events: ["job.failed" as const] };

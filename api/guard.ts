@@ -1,4 +1,4 @@
-/** What a request has to pass before anything looks at it: size, depth, rate, key. */
+/** Middleware that checks every request first: rate, key, size and depth of the body. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -9,23 +9,23 @@ import { type ApiKeys, covers, type Scope } from "../src/store/api_keys.ts";
 import { problem } from "./problem.ts";
 
 const BODY_BYTES = 2 ** 20;
-/** No spec is half as deep; a parser and whatever walks the value after it use the stack. */
+/** More than twice the depth of any spec. Parsers and validators recurse, so the depth must be bounded. */
 const DEPTH = 32;
 
-/** Open to anyone who can reach the port: they say nothing about jobs. */
-const harmless = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
+/** Paths that need no key: they reveal nothing about jobs. */
+const unprotected = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
 const isPage = (path: string): boolean => path === "/" || path.startsWith("/assets/");
 const isDocs = (path: string): boolean => path === "/docs" || path.startsWith("/docs/");
 const isBoard = (path: string): boolean => path === "/queues" || path.startsWith("/queues/");
-const isOpen = (path: string): boolean => harmless.has(path) || isPage(path) || isDocs(path);
+const isOpen = (path: string): boolean => unprotected.has(path) || isPage(path) || isDocs(path);
 
 function scopeOf({ req }: Context): Scope {
-  // What says something of other systems, or reaches into the queues.
+  // These reveal other systems, or the queues.
   if (isBoard(req.path) || req.path === "/v1/webhooks" || req.path.startsWith("/v1/webhooks/")) return "admin";
   return ["GET", "HEAD", "OPTIONS"].includes(req.method) ? "read" : "submit";
 }
 
-/** How deep arrays and objects of a JSON text nest, strings left out. */
+/** Measures how deep the arrays and objects of a JSON text nest, ignoring its strings. */
 export function depthOf(text: string): number {
   let [depth, deepest, quoted] = [0, 0, false];
   for (let i = 0; i < text.length; i++) {
@@ -40,15 +40,15 @@ export function depthOf(text: string): number {
   return deepest;
 }
 
-/** Whose requests are counted together: those of a key, else of an address. */
+/** Identifies a client for the rate limit: by its key, else by its address. */
 function clientOf(c: Context): string {
   const token = c.req.header("authorization")?.match(/^Bearer mocod_([0-9a-f]{16})_/)?.[1];
   if (token) return `key ${token}`;
-  // Without a server underneath, as in tests of the app alone, there is no address.
+  // Tests call the app without a server, and have no address.
   return c.env?.server ? `address ${getConnInfo(c).remote.address}` : "address unknown";
 }
 
-/** `perSecond`: requests of one client; bursts of ten times as many are fine. 0: no limit. */
+/** Limits the requests of a client, and allows bursts of ten times `perSecond`. 0: no limit. */
 function rateLimit(perSecond: number): MiddlewareHandler {
   const limiter = new RateLimiterMemory({ points: perSecond * 10, duration: 10 });
   return async (c, next) => {
@@ -69,7 +69,7 @@ function rateLimit(perSecond: number): MiddlewareHandler {
   };
 }
 
-/** A browser that opens the board has no other way to show a key than HTTP's own form. */
+/** Reads the key of a request. A browser that opens the board can only send it by basic authentication. */
 function tokenOf(c: Context): string | undefined {
   const header = c.req.header("authorization");
   const basic = isBoard(c.req.path) ? header?.match(/^Basic ([A-Za-z0-9+/=]+)$/)?.[1] : undefined;
@@ -80,7 +80,7 @@ function tokenOf(c: Context): string | undefined {
   return header?.match(/^Bearer (\S+)$/)?.[1];
 }
 
-/** On loopback none is asked for as long as there is none at all. Elsewhere, revoking the last one closes the API. */
+/** Requires a key, except on loopback while there are no keys. Elsewhere revoking the last key closes the API. */
 function authenticate(keys: ApiKeys, loopback: boolean): MiddlewareHandler {
   return async (c, next) => {
     if (isOpen(c.req.path) || (loopback && !(await keys.exist()))) return next();
@@ -89,7 +89,7 @@ function authenticate(keys: ApiKeys, loopback: boolean): MiddlewareHandler {
     if (!key) {
       const why = token === undefined ? "give a key: Authorization: Bearer mocod_…" : "the key is not valid";
       const response = problem(c, 401, `${why}; \`mocod keys create\` makes one`);
-      // A browser shows a form for the second: any name, the key as the password.
+      // With Basic a browser shows a form: any name, and the key as the password.
       response.headers.set("www-authenticate", isBoard(c.req.path) ? 'Basic realm="mocod"' : 'Bearer realm="mocod"');
       return response;
     }
@@ -100,11 +100,11 @@ function authenticate(keys: ApiKeys, loopback: boolean): MiddlewareHandler {
 }
 
 export interface GuardOptions {
-  /** Requests of one client; 0: no limit. */
+  /** Requests per second of one client; 0: no limit. */
   readonly requestsPerSecond: number;
-  /** Only this machine can reach the API. */
+  /** Whether only this machine can reach the API. */
   readonly loopback: boolean;
-  /** Webhooks may go to addresses that are not public. */
+  /** Whether webhooks may go to addresses that are not public. */
   readonly webhookPrivate: boolean;
 }
 
@@ -119,7 +119,7 @@ export function addGuard(app: OpenAPIHono, keys: ApiKeys, options: GuardOptions)
   };
   const forData = secureHeaders({ contentSecurityPolicy: nothing });
   const forPage = secureHeaders({ contentSecurityPolicy: { ...nothing, ...own } });
-  // Swagger UI and bull-board set styles of their own.
+  // Swagger UI and bull-board use inline styles.
   const styled = { ...nothing, ...own, styleSrc: ["'self'", "'unsafe-inline'"] };
   const forDocs = secureHeaders({ contentSecurityPolicy: styled });
   const forBoard = secureHeaders({ contentSecurityPolicy: { ...styled, baseUri: ["'self'"] } });

@@ -1,4 +1,4 @@
-/** For whoever watches over the service: alive, ready, measured. */
+/** Endpoints for monitoring: liveness, readiness, metrics. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { createMetrics } from "./metrics.ts";
@@ -6,16 +6,14 @@ import { problem } from "./problem.ts";
 
 export function addHealth(app: OpenAPIHono, jobs: Jobs): void {
   const metrics = createMetrics(jobs);
-  // The process answers; nothing else is asked.
+  // Checks only that the process answers.
   for (const path of ["/livez", "/healthz"]) app.get(path, (c) => c.text("ok"));
 
-  /** Redis and the store can be used. Errors are answered as they are anywhere: 503, with what is away. */
+  /** Checks Redis and the store. Their errors become 503 in the same way as in any other route. */
   app.get("/readyz", async (c) => {
-    await jobs.redis.ping();
-    await jobs.archive.blobs.folders("ready/");
-    const policy = (await jobs.redis.info("memory")).match(/maxmemory_policy:(\S+)/)?.[1];
-    if (policy !== undefined && policy !== "noeviction") {
-      return problem(c, 503, `Redis has maxmemory-policy ${policy} and may evict jobs; set it to noeviction`);
+    const { evictionPolicy } = await jobs.check();
+    if (evictionPolicy !== undefined && evictionPolicy !== "noeviction") {
+      return problem(c, 503, `Redis has maxmemory-policy ${evictionPolicy} and may evict jobs; set it to noeviction`);
     }
     return c.text("ok");
   });

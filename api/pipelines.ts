@@ -1,7 +1,7 @@
-/** Pipelines over HTTP: graphs of jobs and sweeps, and the table of what they came to. */
+/** Pipelines over HTTP: graphs of jobs and sweeps, and the table of their results. */
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Jobs } from "../src/queue/jobs.ts";
-import { type Pipeline, Pipelines } from "../src/queue/pipelines.ts";
+import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
+import type { Pipelines } from "../src/queue/pipelines/pipelines.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import { reportLines } from "../src/schema/report.ts";
 import { toCsv } from "../src/store/series.ts";
@@ -30,10 +30,14 @@ const pipelineParams = z.object({
 const answered = (description: string) => json(schemas.pipeline, description, examples.seenPipeline);
 
 const submitRoute = createRoute({
-  ...{ method: "post", path: "/v1/pipelines", operationId: "submitPipeline", summary: "Submit a pipeline", tags },
+  method: "post",
+  path: "/v1/pipelines",
+  operationId: "submitPipeline",
+  summary: "Submit a pipeline",
+  tags,
   description:
-    "Jobs by name; one with `from` runs when the pretrain job that it names has succeeded. A sweep runs all of it for " +
-    "every point and seed; what no swept field touches runs once. A branch that fails leaves the others alone.",
+    "Jobs by name; one with `from` runs when the pretrain job of that name has succeeded. A sweep runs the jobs for every " +
+    "point and seed; a job that no swept field affects runs once. The failure of a branch does not affect the others.",
   request: {
     headers: idempotency,
     body: { required: true, ...json(schemas.pipelineSubmission, "the pipeline", examples.pipeline) },
@@ -41,11 +45,15 @@ const submitRoute = createRoute({
   responses: { 201: answered("accepted, with all its jobs"), ...invalid, ...guarded },
 });
 const listRoute = createRoute({
-  ...{ method: "get", path: "/v1/pipelines", operationId: "listPipelines", summary: "List pipelines", tags },
+  method: "get",
+  path: "/v1/pipelines",
+  operationId: "listPipelines",
+  summary: "List pipelines",
+  tags,
   request: {
     query: z.object({
       limit: z.coerce.number().int().min(1).max(100).default(20),
-      after: z.string().optional().describe("the `next` of the page before"),
+      after: z.string().optional().describe("cursor: the `next` of the previous page"),
     }),
   },
   responses: {
@@ -59,17 +67,24 @@ const listRoute = createRoute({
   },
 });
 const getRoute = createRoute({
-  ...{ method: "get", path: "/v1/pipelines/{id}", operationId: "getPipeline", summary: "Look at a pipeline", tags },
+  method: "get",
+  path: "/v1/pipelines/{id}",
+  operationId: "getPipeline",
+  summary: "Show a pipeline",
+  tags,
   request: { params: pipelineParams },
-  responses: { 200: answered("its jobs, and what they came to"), ...missingPipeline, ...guarded },
+  responses: { 200: answered("its jobs and their results"), ...missingPipeline, ...guarded },
 });
 const resultsRoute = createRoute({
-  ...{ method: "get", path: "/v1/pipelines/{id}/results", operationId: "getResults", tags },
-  summary: "One table of what a pipeline came to",
+  method: "get",
+  path: "/v1/pipelines/{id}/results",
+  operationId: "getResults",
+  tags,
+  summary: "Show the results of a pipeline in one table",
   request: { params: pipelineParams, query: z.object({ format: z.enum(["json", "csv"]).default("json") }) },
   responses: {
     200: {
-      description: "a row for each job and point; mean and spread (sample standard deviation) over the seeds",
+      description: "a row per job and point; mean and sample standard deviation over the seeds",
       content: {
         "application/json": {
           schema: z.object({ results: z.array(schemas.resultRow) }),
@@ -85,19 +100,25 @@ const resultsRoute = createRoute({
 });
 const actionRoute = <N extends ActionName>(name: N, summary: string) =>
   createRoute({
-    ...{ method: "post", path: `/v1/pipelines/{id}/${name}`, operationId: `${name}Pipeline`, summary, tags },
+    method: "post",
+    path: `/v1/pipelines/{id}/${name}`,
+    operationId: `${name}Pipeline`,
+    summary,
+    tags,
     request: { params: pipelineParams },
-    responses: { 200: answered("asked of every job whose status allows it"), ...missingPipeline, ...guarded },
+    responses: { 200: answered("applied to every job whose status allows it"), ...missingPipeline, ...guarded },
   });
 const deleteRoute = createRoute({
-  ...{ method: "delete", path: "/v1/pipelines/{id}", operationId: "deletePipeline", tags },
-  summary: "Delete a pipeline that is over, its jobs with it",
+  method: "delete",
+  path: "/v1/pipelines/{id}",
+  operationId: "deletePipeline",
+  tags,
+  summary: "Delete a finished pipeline and its jobs",
   request: { params: pipelineParams },
-  responses: { 204: { description: "gone" }, ...missingPipeline, ...conflict, ...guarded },
+  responses: { 204: { description: "deleted" }, ...missingPipeline, ...conflict, ...guarded },
 });
 
-export function pipelineRoutes(jobs: Jobs) {
-  const pipelines = new Pipelines(jobs);
+export function pipelineRoutes(pipelines: Pipelines) {
   const known = (pipeline: Pipeline | undefined, id: string) => found(pipeline, id, "pipeline");
   const act = async (id: string, name: ActionName) => known(await pipelines.act(id, name), id);
   return newApp()
@@ -123,16 +144,16 @@ export function pipelineRoutes(jobs: Jobs) {
       if (c.req.valid("query").format === "csv") return c.body(toCsv(reportLines(results)), 200, headers) as never;
       return c.json({ results }, 200);
     })
-    .openapi(actionRoute("pause", "Stop what runs, to be resumed"), async (c) =>
+    .openapi(actionRoute("pause", "Pause a pipeline"), async (c) =>
       c.json(await act(c.req.valid("param").id, "pause"), 200),
     )
-    .openapi(actionRoute("resume", "Let paused jobs go on"), async (c) =>
+    .openapi(actionRoute("resume", "Resume a paused pipeline"), async (c) =>
       c.json(await act(c.req.valid("param").id, "resume"), 200),
     )
-    .openapi(actionRoute("cancel", "End what is not over"), async (c) =>
+    .openapi(actionRoute("cancel", "Cancel a pipeline"), async (c) =>
       c.json(await act(c.req.valid("param").id, "cancel"), 200),
     )
-    .openapi(actionRoute("retry", "Let failed and cancelled jobs go on"), async (c) =>
+    .openapi(actionRoute("retry", "Retry the failed and cancelled jobs of a pipeline"), async (c) =>
       c.json(await act(c.req.valid("param").id, "retry"), 200),
     )
     .openapi(deleteRoute, async (c) => {

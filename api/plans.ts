@@ -1,7 +1,7 @@
-/** What a run would take, asked before it is submitted. */
+/** Plans over HTTP: memory and time of a run before it is submitted. */
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Jobs } from "../src/queue/jobs.ts";
-import type { Plans } from "../src/queue/plans.ts";
+import type { Fleet } from "../src/queue/fleet.ts";
+import type { Plans } from "../src/queue/pipelines/plans.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { keepOpen } from "./events.ts";
 import * as examples from "./examples.ts";
@@ -9,11 +9,14 @@ import { guarded, invalid, json, newApp } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
 const planRoute = createRoute({
-  ...{ method: "post", path: "/v1/plan", operationId: "planRun", tags: ["service"] },
-  summary: "Say what a pretraining run would take",
+  method: "post",
+  path: "/v1/plan",
+  operationId: "planRun",
+  tags: ["service"],
+  summary: "Estimate memory and time of a pretraining run",
   description:
-    "A worker trains for some seconds on the spec, so that the times are measured and not guessed; asked again within " +
-    "ten minutes the answer is the same. `busy`: it had a job in hand, and will be faster than that.",
+    "A worker trains for some seconds on the spec, so the times are measured; a repeated request gets the same answer for " +
+    "ten minutes. `busy`: the worker was running a job, so the run will be faster than estimated.",
   request: {
     body: {
       required: true,
@@ -25,11 +28,11 @@ const planRoute = createRoute({
   responses: { 200: json(schemas.plan, "memory in bytes, time in seconds", examples.plan), ...invalid, ...guarded },
 });
 
-export const planRoutes = (jobs: Jobs, plans: Plans) =>
+export const planRoutes = (fleet: Fleet, plans: Plans) =>
   newApp().openapi(planRoute, async (c) => {
     keepOpen(c);
     const spec = parseSpec("pretrain", c.req.valid("json").spec);
-    const workers = await jobs.fleet.list();
+    const workers = await fleet.list();
     const { plan, worker, busy } = await plans.ask(spec, workers.length);
     return c.json({ ...plan, worker, busy }, 200);
   });

@@ -1,14 +1,14 @@
 /** Errors as RFC 9457 problem+json. */
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { ConflictError } from "../src/queue/jobs.ts";
-import { NoWorkerError } from "../src/queue/plans.ts";
-import { KeyReusedError } from "../src/queue/submit.ts";
+import { ConflictError } from "../src/queue/life/life.ts";
+import { KeyReusedError } from "../src/queue/life/submissions.ts";
+import { NoWorkerError } from "../src/queue/pipelines/plans.ts";
 import { SpecError } from "../src/schema/job.ts";
 import { StoreError } from "../src/store/errors.ts";
 import { UserError } from "../src/util/errors.ts";
 
-/** Answered with 404. */
+/** Something that was looked up by its id does not exist. Answered with 404. */
 export class UnknownError extends Error {
   override name = "UnknownError";
   constructor(what: string, id: string) {
@@ -16,13 +16,14 @@ export class UnknownError extends Error {
   }
 }
 
+/** Creates a problem response. */
 export function problem(c: Context, status: ContentfulStatusCode, title: string, more: object = {}): Response {
   const body = { type: "about:blank", title, status, ...more };
   const headers = { "content-type": "application/problem+json", ...(status === 503 && { "retry-after": "5" }) };
   return c.body(JSON.stringify(body), status, headers);
 }
 
-/** What is thrown anywhere, as an answer. */
+/** Converts an error into a response. */
 export function problemOf(c: Context, error: Error): Response {
   if ("getResponse" in error) return problem(c, (error as unknown as { status: 400 }).status, error.message);
   if (error instanceof UnknownError) return problem(c, 404, error.message);
@@ -32,9 +33,9 @@ export function problemOf(c: Context, error: Error): Response {
   if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);
   if (error instanceof NoWorkerError) return problem(c, 503, error.message);
   if (error instanceof UserError) return problem(c, 422, error.message);
-  // Whoever sent it has gone: nobody reads this.
-  if (error.name === "AbortError") return problem(c, 400, "the connection was closed before the request was whole");
-  // ioredis's own words for a command that had no answer in time.
+  // The client has disconnected, and does not read this.
+  if (error.name === "AbortError") return problem(c, 400, "the connection was closed before the request was complete");
+  // The message of ioredis for a command without an answer within commandTimeout.
   if (error.message === "Command timed out") return problem(c, 503, "Redis does not answer; try again");
   console.error(error);
   return problem(c, 500, "internal error");

@@ -1,4 +1,4 @@
-/** What route definitions share. */
+/** Helpers that route definitions share. */
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import { fieldErrors } from "../src/schema/job.ts";
 import { sha256 } from "../src/store/files.ts";
@@ -6,7 +6,7 @@ import * as examples from "./examples.ts";
 import { problem, UnknownError } from "./problem.ts";
 import * as schemas from "./schemas.ts";
 
-/** An app whose requests are answered by what was bad about them, each field named. */
+/** Creates an app that answers an invalid request with a problem that names every invalid field. */
 export const newApp = () =>
   new OpenAPIHono({
     defaultHook: (result, c) => {
@@ -16,12 +16,13 @@ export const newApp = () =>
     },
   });
 
-/** A body or an answer, with an example of it. */
+/** Describes a JSON body with an example. */
 export const json = <T extends z.ZodType>(schema: T, description: string, example: z.input<NoInfer<T>>) => ({
   description,
   content: { "application/json": { schema, example } },
 });
 
+/** Describes a problem response. */
 export const failure = <S extends number>(status: S, description: string, more: object = {}) =>
   ({
     [status]: {
@@ -37,12 +38,12 @@ export const failure = <S extends number>(status: S, description: string, more: 
     [K in S]: { description: string; content: { "application/problem+json": { schema: typeof schemas.problemBody } } };
   };
 
-/** What any operation may be answered with that a key is asked for. */
+/** Responses of every operation that needs a key. */
 export const guarded = {
-  ...failure(401, "a key is asked for: Authorization: Bearer mocod_…"),
-  ...failure(403, "the key's scope does not cover it"),
-  ...failure(429, "too many requests: the header retry-after says for how long to wait"),
-  ...failure(503, "Redis or the store is away, or has no room: try again"),
+  ...failure(401, "a key is required: Authorization: Bearer mocod_…"),
+  ...failure(403, "the scope of the key does not include this operation"),
+  ...failure(429, "too many requests: the header retry-after has the seconds to wait"),
+  ...failure(503, "Redis or the store is unreachable or full: try again"),
 };
 export const params = z.object({ id: z.string().openapi({ param: { name: "id", in: "path" }, example: examples.id }) });
 export const missing = failure(404, "there is no such job");
@@ -55,12 +56,12 @@ export const invalid = {
   }),
   ...failure(400, "the body is not JSON"),
   ...failure(413, "the body is too large"),
-  ...failure(415, "the body is of another type than application/json"),
+  ...failure(415, "the content type of the body is not application/json"),
 };
 export const badQuery = failure(422, "a parameter is not valid", {
   errors: [{ field: "limit", got: "0", allowed: "at least 1" }],
 });
-export const conflict = failure(409, "its status, or that of a job that needs it, does not allow it", {
+export const conflict = failure(409, "the status of the job, or of a job that needs it, does not allow this", {
   jobStatus: "running",
 });
 export const noSuchBytes = failure(416, "the file has fewer bytes");
@@ -71,9 +72,9 @@ export const idempotency = z.object({
     .min(1)
     .max(255)
     .optional()
-    .describe("sent again with the same body: the same answer, and nothing is done twice"),
+    .describe("a request that is repeated with the same key and body is executed once"),
 });
-/** Of a request that has a key. */
+/** Reads the Idempotency-Key of a request, and the checksum of its body. */
 export function idempotencyOf(
   { "idempotency-key": key }: z.infer<typeof idempotency>,
   body: unknown,
@@ -81,7 +82,7 @@ export function idempotencyOf(
   return key === undefined ? undefined : { key, request: sha256(Buffer.from(JSON.stringify(body))) };
 }
 
-/** What was looked up by an id. Throws UnknownError where that is nothing. */
+/** Returns what was looked up by an id; throws UnknownError where that is undefined. */
 export function found<T>(value: T | undefined, id: string, what = "job"): T {
   if (value === undefined) throw new UnknownError(what, id);
   return value;

@@ -1,17 +1,17 @@
-/** Wire schemas for the OpenAPI document; the meaning of a spec is validated by `parseSpec`. */
+/** Schemas of requests and responses, for the OpenAPI document. `parseSpec` validates the specs themselves. */
 import { z } from "@hono/zod-openapi";
-import { pipelineStatuses } from "../src/queue/pipelines.ts";
+import { pipelineStatuses } from "../src/queue/pipelines/pipeline.ts";
 import { jobStatuses, jobTypes } from "../src/schema/job.ts";
 import { pipelineSpec } from "../src/schema/pipeline.ts";
 import { webhookEvents } from "../src/store/webhooks.ts";
 
 export const type = z.enum(jobTypes);
 export const name = z.string().min(1).max(200);
-export const priority = z.int().min(-1000).max(1000).describe("the higher goes first; 0 unless given");
+export const priority = z.int().min(-1000).max(1000).describe("jobs of a higher priority run first; default 0");
 export const metadata = z
   .record(z.string().min(1).max(64), z.string().max(512))
   .refine((pairs) => Object.keys(pairs).length <= 16, "at most 16 pairs")
-  .describe("free, to find jobs by");
+  .describe("arbitrary pairs, to find jobs by");
 const keep = z.enum(["state", "weights"]);
 
 export const submission = z.strictObject({
@@ -23,16 +23,18 @@ export const submission = z.strictObject({
 });
 
 export const extension = z.strictObject({
-  epochs: z.int().min(1).max(100_000).describe("in all, those that are done included"),
+  epochs: z.int().min(1).max(100_000).describe("total number of epochs, including those already trained"),
 });
 
 export const fork = z.strictObject({
   name: name.optional(),
   priority: priority.optional(),
   metadata: metadata.optional(),
-  step: z.int().min(0).optional().describe("of the checkpoint; unset: the newest"),
-  keep: keep.default("state").describe("state: go on behind that step; weights: both encoders, all else is new"),
-  spec: z.record(z.string(), z.unknown()).default({}).describe("what differs from the run that is forked"),
+  step: z.int().min(0).optional().describe("step of the checkpoint; unset: the newest"),
+  keep: keep
+    .default("state")
+    .describe("state: resume after that step; weights: both encoders, with everything else new"),
+  spec: z.record(z.string(), z.unknown()).default({}).describe("changes to the spec of the forked run"),
 });
 
 const progress = z.object({
@@ -42,10 +44,10 @@ const progress = z.object({
   steps: z.int(),
   loss: z.number().nullable(),
   imagesPerSecond: z.number().nullable(),
-  eta: z.number().nullable().describe("seconds left, by the pace so far"),
-  knn: z.number().nullable().describe("top-1 of the monitor"),
+  eta: z.number().nullable().describe("seconds left at the current pace"),
+  knn: z.number().nullable().describe("top-1 accuracy of the monitor"),
   dataWait: z.number().describe("share of the time spent waiting for images"),
-  checkpointSeconds: z.number().nullable().describe("from the snapshot of the newest checkpoint to the store"),
+  checkpointSeconds: z.number().nullable().describe("seconds from the snapshot of the newest checkpoint to the store"),
   verdict: z.object({ state: z.string(), message: z.string() }).nullable(),
 });
 
@@ -56,10 +58,13 @@ export const job = z
     name: z.string().nullable(),
     status: z.enum(jobStatuses),
     priority,
-    waitingFor: z.string().nullable().describe("why it is not running, where that is not plain"),
-    position: z.int().nullable().describe("place in the queue, from 1; null: it is in none"),
+    waitingFor: z.string().nullable().describe("why it does not run yet, where the status alone does not say so"),
+    position: z.int().nullable().describe("position in the queue, from 1; null: not in a queue"),
     metadata: z.record(z.string(), z.string()),
-    pipeline: z.object({ id: z.string(), job: z.string() }).nullable().describe("that it is part of, and as what"),
+    pipeline: z
+      .object({ id: z.string(), job: z.string() })
+      .nullable()
+      .describe("the pipeline that it is part of, and its name there"),
     forked: z.object({ from: z.object({ id: z.string(), step: z.int() }), keep }).nullable(),
     progress: progress.nullable(),
     spec: z.record(z.string(), z.unknown()),
@@ -78,7 +83,7 @@ export const checkpoint = z
     sha256: z.string(),
     bytes: z.int(),
     step: z.int(),
-    epoch: z.int().nullable().describe("epochs done; null: written in between"),
+    epoch: z.int().nullable().describe("epochs completed; null: written within an epoch"),
     knn: z.number().nullable(),
   })
   .openapi("Checkpoint");
@@ -93,7 +98,7 @@ export const worker = z
     device: z.string(),
     webgpu: z.boolean().describe("whether it takes jobs that need a GPU"),
     threads: z.int(),
-    memory: z.number().describe("bytes of the machine"),
+    memory: z.number().describe("memory of the machine in bytes"),
     startedAt: z.string(),
     seenAt: z.string(),
     job: z.string().nullable(),
@@ -105,12 +110,12 @@ export const problemBody = z
     type: z.string(),
     title: z.string(),
     status: z.int(),
-    jobStatus: z.enum(jobStatuses).optional().describe("of the job, where that is what is in the way"),
+    jobStatus: z.enum(jobStatuses).optional().describe("status of the job, where that is the reason"),
     errors: z.array(z.object({ field: z.string(), got: z.unknown(), allowed: z.string() })).optional(),
   })
   .openapi("Problem");
 
-/** The graph is validated by `expand`, which names every bad field. */
+/** `expand` validates the graph, and names every invalid field. */
 export const pipelineSubmission = z
   .strictObject({
     name: name.optional(),
@@ -123,20 +128,20 @@ export const pipelineSubmission = z
 
 export const resultRow = z
   .object({
-    job: z.string().describe("its name in the pipeline"),
+    job: z.string().describe("name of the job in the pipeline"),
     type,
-    params: z.record(z.string(), z.unknown()).describe("the swept fields that it depends on"),
+    params: z.record(z.string(), z.unknown()).describe("the swept fields that the job depends on"),
     figures: z.record(
       z.string(),
       z.object({
         mean: z.number(),
-        std: z.number().nullable().describe("sample standard deviation over the seeds; null for one"),
+        std: z.number().nullable().describe("sample standard deviation over the seeds; null for a single seed"),
         values: z.array(z.number()).readonly(),
       }),
     ),
-    seeds: z.array(z.int().nullable()).readonly().describe("those that have succeeded"),
+    seeds: z.array(z.int().nullable()).readonly().describe("seeds that have succeeded"),
     succeeded: z.int(),
-    failed: z.int().describe("or cancelled"),
+    failed: z.int().describe("failed or cancelled jobs"),
     unfinished: z.int(),
     ids: z.array(z.string()).readonly(),
   })
@@ -150,7 +155,7 @@ export const pipeline = z
     metadata: z.record(z.string(), z.string()),
     createdAt: z.string(),
     finishedAt: z.string().nullable(),
-    status: z.enum(pipelineStatuses).describe("failed: all are over, and not all have succeeded"),
+    status: z.enum(pipelineStatuses).describe("failed: all jobs have finished, and not all have succeeded"),
     spec: z.object({ jobs: z.record(z.string(), z.unknown()), sweep: z.record(z.string(), z.unknown()).optional() }),
     counts: z.partialRecord(z.enum(jobStatuses), z.int()),
     jobs: z.array(
@@ -171,29 +176,29 @@ export const pipeline = z
 export const plan = z
   .object({
     device: z.string(),
-    why: z.string().describe("why it is that one"),
+    why: z.string().describe("reason for the choice of the device"),
     threads: z.int(),
-    images: z.int().describe("training images, without those held out"),
+    images: z.int().describe("training images, without the held-out ones"),
     memory: z.object({
       state: z.number().describe("parameters, momenta, gradients, queue"),
-      thread: z.number().describe("of each thread"),
-      checkpoint: z.number().describe("while one is written"),
+      thread: z.number().describe("per thread"),
+      checkpoint: z.number().describe("while a checkpoint is written"),
       program: z.number(),
       images: z.number(),
       gpu: z.number().describe("on the GPU"),
       total: z.number(),
     }),
-    passes: z.int().describe("in which a batch goes through the encoders"),
+    passes: z.int().describe("passes of a batch through the encoders"),
     time: z.object({
       step: z.number(),
       stepsPerEpoch: z.int(),
-      watch: z.number().describe("one vote of the monitor"),
+      watch: z.number().describe("one evaluation of the kNN monitor"),
       epoch: z.number(),
       total: z.number(),
     }),
     warnings: z.array(z.string()),
-    worker: z.string().describe("which has measured"),
-    busy: z.boolean().describe("it had a job in hand meanwhile"),
+    worker: z.string().describe("id of the worker that has measured"),
+    busy: z.boolean().describe("whether the worker was running a job meanwhile"),
   })
   .openapi("Plan");
 
@@ -216,5 +221,5 @@ export const webhook = z
   .openapi("Webhook");
 
 export const secretWebhook = webhook
-  .extend({ secret: z.string().describe("to verify signatures with: whsec_ and base64") })
+  .extend({ secret: z.string().describe("verifies signatures: whsec_ and base64") })
   .openapi("SecretWebhook");

@@ -1,10 +1,10 @@
+/** The API as a server: composes the application from Redis, the store and the settings. */
 import type { Logger } from "pino";
-import { Deliveries } from "../src/queue/deliveries.ts";
+import { Feed } from "../src/queue/events/feed.ts";
 import { Jobs } from "../src/queue/jobs.ts";
-import { Plans } from "../src/queue/plans.ts";
+import { Plans } from "../src/queue/pipelines/plans.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
-import { Tail } from "../src/queue/tail.ts";
-import { startTending } from "../src/queue/tend.ts";
+import { Deliveries } from "../src/queue/webhooks/deliveries.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { Webhooks } from "../src/store/webhooks.ts";
@@ -13,7 +13,7 @@ import { UserError } from "../src/util/errors.ts";
 import { createApp } from "./app.ts";
 
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1", "[::1]"]);
-/** Longer than anything that Redis is asked for takes. */
+/** Longer than any command of Redis takes. */
 const ANSWER_MS = 5000;
 
 export interface RunningApi {
@@ -21,17 +21,21 @@ export interface RunningApi {
   stop(): Promise<void>;
 }
 
-/** Opens the API on `env.host:env.port` (0: any free port). */
+/**
+ * Opens the API on `env.host:env.port` (0: any free port).
+ *
+ * @throws UserError where other machines can reach the address and there is no key.
+ */
 export async function startApi(redisUrl: string, env: Env, log: Logger): Promise<RunningApi> {
   const warn = (message: string) => log.warn(message);
   const patient = connect(redisUrl);
   await waitUntilReady(patient, warn);
   patient.disconnect();
-  // A request is answered with 503 rather than kept waiting while Redis is away.
+  // While Redis is unreachable, requests are answered with 503 instead of waiting.
   const redis = connect(redisUrl, { commandTimeout: ANSWER_MS });
   const blobs = openBlobs(env.storeUrl);
   const jobs = new Jobs(redis, blobs, warn, env.redisJobs);
-  const stopTending = startTending(jobs, warn);
+  const stopHousekeeping = jobs.housekeeping.start();
   const apiKeys = new ApiKeys(blobs);
   const loopback = LOOPBACK.has(env.host);
   if (!loopback && !(await apiKeys.exist())) {
@@ -41,15 +45,24 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   }
   const { requestsPerSecond, webhookPrivate } = env;
   const guard = { requestsPerSecond, loopback, webhookPrivate };
-  const tail = new Tail(redis, () => connect(redisUrl), warn);
+  const feed = new Feed(redis, () => connect(redisUrl), warn);
   const plans = new Plans(redis, () => connect(redisUrl));
   const hooks = new Webhooks(blobs);
-  const deliveries = new Deliveries(jobs, hooks, redisUrl, webhookPrivate, warn);
-  const app = createApp({ jobs, tail, plans, hooks, apiKeys, guard });
+  const { records, pipelines } = jobs;
+  const deliveries = new Deliveries({
+    redis,
+    redisUrl,
+    records,
+    pipelines,
+    hooks,
+    allowPrivate: webhookPrivate,
+    log: warn,
+  });
+  const app = createApp({ jobs, feed, plans, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
-    maxRequestBodySize: 2 ** 21, // the app's own limit is lower, and says so
+    maxRequestBodySize: 2 ** 21, // the limit of the app is lower, and answers with a problem
     fetch: (request, bun) => app.fetch(request, { server: bun }),
   });
   const url = `http://${env.host}:${server.port}`;
@@ -58,10 +71,10 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     url,
     async stop() {
       await server.stop(true);
-      tail.close();
+      feed.close();
       await plans.close();
       await deliveries.close();
-      await stopTending();
+      await stopHousekeeping();
       await jobs.close();
       redis.disconnect();
     },

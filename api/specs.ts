@@ -1,4 +1,4 @@
-/** What may stand in a spec: its JSON schema, and the presets that complete it. */
+/** The JSON schemas of specs, and the presets that complete them. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { schemas as specSchemas } from "../src/schema/job.ts";
 import { presets } from "../src/schema/presets.ts";
@@ -8,14 +8,17 @@ import * as schemas from "./schemas.ts";
 
 const tags = ["service"];
 
-/** What a request may leave out has a default; a pretrain spec's are those of its preset. */
+/** The schema of what a request gives: fields with a default are optional. */
 const schemaOf = (type: JobType): Record<string, unknown> => ({
   ...z.toJSONSchema(specSchemas[type], { io: "input" }),
 });
 
 const schemaRoute = createRoute({
-  ...{ method: "get", path: "/v1/specs/{type}", operationId: "getSpecSchema", tags },
-  summary: "The JSON schema of a type of job's spec",
+  method: "get",
+  path: "/v1/specs/{type}",
+  operationId: "getSpecSchema",
+  tags,
+  summary: "Get the JSON schema of the spec of a type of job",
   request: {
     params: z.object({ type: schemas.type.openapi({ param: { name: "type", in: "path" }, example: "knn" }) }),
   },
@@ -30,11 +33,15 @@ const schemaRoute = createRoute({
   },
 });
 const presetsRoute = createRoute({
-  ...{ method: "get", path: "/v1/presets", operationId: "listPresets", summary: "What the presets set", tags },
+  method: "get",
+  path: "/v1/presets",
+  operationId: "listPresets",
+  summary: "List the presets",
+  tags,
   responses: {
     200: json(
       z.record(z.string(), z.record(z.string(), z.record(z.string(), z.unknown()))),
-      "by preset and method; a pretrain spec sets what differs",
+      "fields by preset and method; a pretrain spec sets those that differ",
       { small: { "moco-v2": { epochs: 10, temperature: 0.1 } } },
     ),
     ...guarded,

@@ -1,6 +1,6 @@
-/** Webhooks over HTTP. Whoever makes one decides where the service sends requests to: that needs the admin scope. */
+/** Webhooks over HTTP. They make the service send requests to other systems, and need the admin scope. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { targetOf } from "../src/queue/addresses.ts";
+import { targetOf } from "../src/queue/webhooks/addresses.ts";
 import { SpecError } from "../src/schema/job.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { messageOf } from "../src/util/errors.ts";
@@ -12,20 +12,30 @@ import * as schemas from "./schemas.ts";
 const tags = ["webhooks"];
 
 const createWebhook = createRoute({
-  ...{ method: "post", path: "/v1/webhooks", operationId: "createWebhook", summary: "Have events sent to a URL", tags },
+  method: "post",
+  path: "/v1/webhooks",
+  operationId: "createWebhook",
+  summary: "Create a webhook: events are sent to a URL",
+  tags,
   description:
-    "Requests are signed as Standard Webhooks has it (HMAC-SHA256; headers webhook-id, webhook-timestamp and " +
-    "webhook-signature), and repeated for a day until they are answered with 2xx. The same webhook-id is the same event. " +
+    "Requests are signed as Standard Webhooks specifies (HMAC-SHA256; headers webhook-id, webhook-timestamp and " +
+    "webhook-signature), and repeated for a day until they are answered with 2xx. The webhook-id identifies the event. " +
     "Addresses that are not public are refused unless MOCOD_WEBHOOK_PRIVATE is 1.",
-  request: { body: { required: true, ...json(schemas.webhookSubmission, "where to, and what", examples.newWebhook) } },
+  request: {
+    body: { required: true, ...json(schemas.webhookSubmission, "the URL and the events", examples.newWebhook) },
+  },
   responses: {
-    201: json(schemas.secretWebhook, "made; the secret is told this once", examples.secretWebhook),
+    201: json(schemas.secretWebhook, "created; the secret is returned only here", examples.secretWebhook),
     ...invalid,
     ...guarded,
   },
 });
 const listWebhooks = createRoute({
-  ...{ method: "get", path: "/v1/webhooks", operationId: "listWebhooks", summary: "List webhooks", tags },
+  method: "get",
+  path: "/v1/webhooks",
+  operationId: "listWebhooks",
+  summary: "List webhooks",
+  tags,
   responses: {
     200: json(z.object({ webhooks: z.array(schemas.webhook) }), "oldest first, without secrets", {
       webhooks: [examples.webhook],
@@ -34,13 +44,17 @@ const listWebhooks = createRoute({
   },
 });
 const deleteWebhook = createRoute({
-  ...{ method: "delete", path: "/v1/webhooks/{id}", operationId: "deleteWebhook", summary: "Delete a webhook", tags },
+  method: "delete",
+  path: "/v1/webhooks/{id}",
+  operationId: "deleteWebhook",
+  summary: "Delete a webhook",
+  tags,
   request: {
     params: z.object({
       id: params.shape.id.openapi({ param: { name: "id", in: "path" }, example: examples.webhookId }),
     }),
   },
-  responses: { 204: { description: "gone; nothing more is sent" }, ...missingWebhook, ...guarded },
+  responses: { 204: { description: "deleted; nothing more is sent" }, ...missingWebhook, ...guarded },
 });
 
 export const webhookRoutes = (hooks: Webhooks, allowPrivate: boolean) =>

@@ -7,7 +7,6 @@ import { parseArgs } from "node:util";
 import { Jobs } from "../src/queue/jobs.ts";
 import { keys } from "../src/queue/keys.ts";
 import { connect } from "../src/queue/redis.ts";
-import { submit } from "../src/queue/submit.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { startService } from "../test/support/service.ts";
@@ -32,7 +31,9 @@ try {
   const startedAt = performance.now();
   const ids: string[] = [];
   for (let i = 0; i < count; i += 100) {
-    const some = Array.from({ length: Math.min(100, count - i) }, () => submit(jobs, { type: "pretrain", spec }));
+    const some = Array.from({ length: Math.min(100, count - i) }, () =>
+      jobs.submissions.submit({ type: "pretrain", spec }),
+    );
     for (const { id } of await Promise.all(some)) ids.push(id);
   }
   row(`${count} jobs submitted, each in the store`, `${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
@@ -64,7 +65,7 @@ try {
     const [half, p99] = [percentile(list, 0.5), percentile(list, 0.99)].map((ms) => ms.toFixed(1));
     row(`${name} (${list.length} times), two workers training`, `${half} ms median, ${p99} ms p99`);
   }
-  row("jobs that the two have finished meanwhile", String(await jobs.count("succeeded")));
+  row("jobs that the two have finished meanwhile", String(await jobs.records.count("succeeded")));
   second.kill("SIGTERM");
   await second.exited;
   await service.stopWorker("SIGTERM");

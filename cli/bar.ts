@@ -1,4 +1,4 @@
-/** Progress on a terminal: a bar, and the loss as a sparkline; in a pipe, a line for each epoch. */
+/** Progress on a terminal: a bar, and the loss as a sparkline; in a pipe, one line per epoch. */
 import { Presets, SingleBar } from "cli-progress";
 import type { Progress } from "../src/schema/job.ts";
 
@@ -8,7 +8,7 @@ const clock = (seconds: number | null) =>
 const LEVELS = "▁▂▃▄▅▆▇█";
 const WIDTH = 24;
 
-/** At most `width` characters, each the mean of as many values as it takes. */
+/** Draws a sparkline of at most `width` characters, each the mean of consecutive values. */
 export function sparkline(values: readonly number[], width = WIDTH): string {
   if (values.length === 0) return "";
   const step = Math.ceil(values.length / width);
@@ -21,16 +21,17 @@ export function sparkline(values: readonly number[], width = WIDTH): string {
   return means.map((value) => LEVELS[level(value)]).join("");
 }
 
+/** Starts a progress display on stderr. */
 export function progressBar(): { update(p: Progress): void; stop(): void } {
   const losses: number[] = [];
-  const hear = (p: Progress) => {
+  const addLoss = (p: Progress) => {
     if (p.loss !== null) losses.push(p.loss);
   };
   if (!process.stderr.isTTY) {
     let epoch = 0;
     return {
       update(p) {
-        hear(p);
+        addLoss(p);
         if (p.epoch === epoch && p.step < p.steps) return;
         epoch = p.epoch;
         console.error(`epoch ${p.epoch}/${p.epochs} step ${p.step}/${p.steps} ${details(p)}`);
@@ -45,7 +46,7 @@ export function progressBar(): { update(p: Progress): void; stop(): void } {
   let started = false;
   return {
     update(p) {
-      hear(p);
+      addLoss(p);
       const payload = { epoch: `${p.epoch}/${p.epochs}`, details: details(p), spark: sparkline(losses) };
       if (!started) bar.start(p.steps, p.step, payload);
       else bar.update(p.step, payload);

@@ -1,5 +1,4 @@
-/** `mocod bench`: how fast this machine trains the presets that it can. */
-
+/** `mocod bench`: how fast this machine trains the presets. */
 import { estimate } from "../src/plan/plan.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import type { PresetName } from "../src/schema/presets.ts";
@@ -18,7 +17,7 @@ interface Row {
   memory: number;
 }
 
-/** One preset after the other, of noise of its own size: no dataset is needed. */
+/** Measures the presets in turn, on random images: no dataset is needed. */
 export async function benchPresets(env: Env, presets: readonly string[], options: { json?: boolean }): Promise<void> {
   const { threads, device } = env;
   const rows: Row[] = [];
@@ -29,10 +28,10 @@ export async function benchPresets(env: Env, presets: readonly string[], options
     try {
       const context = { cache: env.dataDir, log: (message: string) => console.error(message) };
       const { step, memory, device: used } = await estimate(spec, 3, { threads, device }, context);
-      const of = { ...row, device: used, threads: used === "wasm" ? threads : 1 };
-      rows.push({ ...of, secondsPerStep: step, imagesPerSecond: spec.batchSize / step, memory: memory.total });
+      const measured = { ...row, device: used, threads: used === "wasm" ? threads : 1 };
+      rows.push({ ...measured, secondsPerStep: step, imagesPerSecond: spec.batchSize / step, memory: memory.total });
     } catch (error) {
-      // What this machine has no memory for is said, and the others are measured.
+      // A preset that does not fit this machine is reported, and the others are measured.
       if (!(error instanceof UserError)) throw error;
       console.error(`${preset}: ${messageOf(error)}`);
     }

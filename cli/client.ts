@@ -1,6 +1,6 @@
 /** A client of the REST API. */
 import type { WorkerInfo } from "../src/queue/fleet.ts";
-import type { Pipeline } from "../src/queue/pipelines.ts";
+import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
 import type { Job, JobType, Progress } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";
@@ -12,13 +12,13 @@ interface Problem {
   errors?: { field: string; got: unknown; allowed: string }[];
 }
 
-/** The API's own no: asking again is of no use. */
+/** The API has refused the request: a retry is useless. */
 class RefusedError extends UserError {}
 
-/** An API that is away for longer is given up. */
-const PATIENCE_MS = 60_000;
+/** Longest outage of the API that `follow` waits for. */
+const OUTAGE_MS = 60_000;
 
-/** Throws UserError where nobody listens. */
+/** Sends a request; throws UserError where there is no API at the address. */
 async function reach(url: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(url, init);
@@ -76,7 +76,12 @@ export class Client {
     return (await this.call<{ files: string[] }>("GET", `/v1/jobs/${id}/files`)).files;
   }
 
-  /** The body of a file of a run, as it comes. Throws UserError where there is none. */
+  /**
+   * Requests a file of a run.
+   *
+   * @returns The response, whose body is streamed.
+   * @throws UserError where there is no such file.
+   */
   async download(id: string, name: string): Promise<Response> {
     const response = await reach(`${this.url}/v1/jobs/${id}/files/${name}`, { headers: this.authorization });
     return response.ok ? response : this.refuse(response);
@@ -110,7 +115,12 @@ export class Client {
     return (await this.call<{ workers: WorkerInfo[] }>("GET", "/v1/workers")).workers;
   }
 
-  /** Follows a job to its end by SSE, reconnecting where the connection breaks. */
+  /**
+   * Follows a job to its end by SSE, and reconnects where the connection breaks.
+   *
+   * @returns The finished job.
+   * @throws UserError where the API refuses, or is unreachable for a minute.
+   */
   async follow(
     id: string,
     onProgress: (progress: Progress) => void,
@@ -133,9 +143,9 @@ export class Client {
         const job = await this.job(id);
         if (job.finishedAt) return job;
       } catch (error) {
-        // An API that is restarted is back soon; a job that there is not never will be.
+        // An API that restarts is reachable again soon; a job that does not exist stays missing.
         lost ??= performance.now();
-        if (error instanceof RefusedError || performance.now() - lost > PATIENCE_MS) throw error;
+        if (error instanceof RefusedError || performance.now() - lost > OUTAGE_MS) throw error;
         await Bun.sleep(500);
       }
     }
@@ -152,7 +162,7 @@ export class Client {
     return (await response.json()) as T;
   }
 
-  /** Throws what a refusal says. */
+  /** Throws the problem in a response. */
   private async refuse(response: Response): Promise<never> {
     const answer = (await response.json()) as Problem;
     const details = (answer.errors ?? []).map(

@@ -1,4 +1,4 @@
-/** What every command has: settings, `--json`, examples. */
+/** What every command shares: settings, `--json`, examples. */
 import { type Command, Option } from "commander";
 import type { Env } from "../src/util/env.ts";
 import { Client } from "./client.ts";
@@ -11,6 +11,7 @@ export interface Described {
   readonly examples: readonly string[];
 }
 
+/** Adds a command, with its examples, `--json` and the settings. */
 export function addCommand(to: Command, { name, does, examples }: Described): Command {
   const prefix = to.parent ? `mocod ${to.name()}` : "mocod";
   const lines = examples.map((example) => `  ${prefix} ${example}`);
@@ -18,12 +19,12 @@ export function addCommand(to: Command, { name, does, examples }: Described): Co
     .command(name)
     .description(does)
     .addHelpText("after", `\nExample${lines.length === 1 ? "" : "s"}:\n${lines.join("\n")}`);
-  // First, so that help has the command's own options before the settings.
+  // Before the settings, so that help lists the command's own options first.
   command.addOption(new Option("--json", "results as JSON"));
   return addSettings(command);
 }
 
 export const clientOf = (env: Env): Client => new Client(`http://${env.host}:${env.port}`, env.apiKey);
 
-/** Of an option that may be given again and again. */
+/** Collects the values of an option that can be repeated. */
 export const several = (value: string, before: string[]): string[] => [...before, value];

@@ -1,4 +1,4 @@
-/** The whole path, on real images: HTTP -> BullMQ on Redis -> worker -> WASM -> checkpoint -> linear probe. */
+/** The demo: the whole path on real images, HTTP -> BullMQ on Redis -> worker -> WASM -> checkpoint -> linear probe. */
 import { startApi } from "../api/server.ts";
 import type { ProbeJobResult } from "../src/judge/probe.ts";
 import type { Job, JobType } from "../src/schema/job.ts";
@@ -10,13 +10,14 @@ import { progressBar } from "./bar.ts";
 import { Client } from "./client.ts";
 import { openRedis, spawnWorker, untilStopped } from "./services.ts";
 
-/** Chosen on images held out of the training set, never on the test images: docs/decisions.md has the search. */
+/** Chosen on held-out training images, never on the test images; docs/decisions.md describes the search. */
 const augmentation = { cropScale: [0.4, 1], flip: 0, blur: 0.5 };
 const recipes = {
   full: { preset: "small", dataset: { kind: "fashion-mnist", images: 20_000 }, epochs: 7, augmentation },
   fast: { preset: "small", dataset: { kind: "fashion-mnist", images: 4_000 }, epochs: 2, augmentation },
 };
 
+/** Runs the demo; `fast` takes about a minute. */
 export async function demo(env: Env, fast: boolean): Promise<void> {
   const startedAt = performance.now();
   const log = createLogger("demo");
@@ -32,16 +33,16 @@ export async function demo(env: Env, fast: boolean): Promise<void> {
     const outcome = await Promise.race([finished, stopped, worker.exited.then(() => "worker died" as const)]);
     if (outcome === "worker died") throw new UserError("the worker ended unexpectedly, see above");
     if (outcome !== "stopped") {
-      console.log(howToGoOn(api.url));
+      console.log(nextSteps(api.url));
       if (process.stdout.isTTY) {
-        console.log("The API and the worker go on until Ctrl-C.");
+        console.log("The API and the worker run until Ctrl-C.");
         await stopped;
       }
     }
   } finally {
     worker.kill("SIGTERM");
     await worker.exited;
-    // A demo that was stopped is over: the next one must not begin with finishing it.
+    // The jobs of a stopped demo are cancelled, so that the next one does not start with them.
     for (const job of submitted) if (!(await client.job(job.id)).finishedAt) await client.cancel(job.id);
     await api.stop();
     await redis.stop();
@@ -87,7 +88,7 @@ async function story(client: Client, submitted: Job[], recipe: object, startedAt
   );
 }
 
-function howToGoOn(url: string): string {
+function nextSteps(url: string): string {
   const spec = '{"type":"pretrain","spec":{"dataset":{"kind":"folder","path":"/your/images","size":32}}}';
   return [
     "A job of your own (start the service again with `npm run mocod serve`):",

@@ -1,4 +1,4 @@
-/** `mocod devices`: what this machine can compute on, and whether it does so rightly. */
+/** `mocod devices`: the devices of this machine, each with a self-test. */
 import * as tf from "@tensorflow/tfjs-core";
 import { type AdapterDescription, findAdapters, missingHint } from "../src/backend/adapters.ts";
 import { chooseDevice } from "../src/backend/choose.ts";
@@ -13,7 +13,7 @@ interface Report {
   kind: "webgpu" | "wasm";
   name: string;
   adapter: AdapterDescription | null;
-  /** Of WASM. */
+  /** Threads of WASM; null for a GPU. */
   threads: number | null;
   test: SelfTest | { failed: string } | null;
 }
@@ -26,6 +26,7 @@ async function tested(run: () => Promise<SelfTest>): Promise<Report["test"]> {
   }
 }
 
+/** Lists and tests the devices. Exits with 1 where a self-test fails. */
 export async function listDevices(env: Env, options: { json?: boolean; test: boolean }): Promise<void> {
   await openDevice();
   const reports: Report[] = [];
@@ -40,7 +41,10 @@ export async function listDevices(env: Env, options: { json?: boolean; test: boo
         });
       const { description } = found;
       reports.push({
-        ...{ kind: "webgpu", name: description.name, adapter: description, threads: null },
+        kind: "webgpu",
+        name: description.name,
+        adapter: description,
+        threads: null,
         test: options.test ? await test() : null,
       });
     }

@@ -10,11 +10,11 @@ import { printJson } from "./json.ts";
 import { envOf } from "./settings.ts";
 import { probeRun, submitJob, submitSweep } from "./submit.ts";
 
-const asked: Record<ActionName, string> = {
-  pause: "stop a job between two steps, to be resumed",
-  resume: "let a paused job go on",
-  cancel: "end a job between two steps",
-  retry: "let a failed or cancelled job go on from its last checkpoint",
+const actionHelp: Record<ActionName, string> = {
+  pause: "pause a job between two steps",
+  resume: "resume a paused job",
+  cancel: "cancel a job between two steps",
+  retry: "resume a failed or cancelled job from its last checkpoint",
 };
 
 export function addJobCommands(program: Command): void {
@@ -30,12 +30,12 @@ export function addJobCommands(program: Command): void {
   })
     .argument("<type>", jobTypes.join(", "))
     .argument("[spec]", "YAML or JSON; - for stdin")
-    .option("--set <field=value>", "a field of the spec, again and again", several, [])
+    .option("--set <field=value>", "a field of the spec (repeatable)", several, [])
     .addOption(new Option("--preset <name>", "of a pretrain job").choices(Object.keys(presets)))
     .option("--dataset <source>", "fashion-mnist, cifar10, cifar100, a folder or a tar")
     .option("--name <name>", "to find it by")
-    .option("--priority <n>", "-1000 to 1000; the higher goes first")
-    .option("--metadata <key=value>", "to find it by, again and again", several, [])
+    .option("--priority <n>", "-1000 to 1000; higher runs first")
+    .option("--metadata <key=value>", "to find it by (repeatable)", several, [])
     .option("--watch", "follow it to its end")
     .action(async (type: string, file: string | undefined, options) =>
       submitJob(clientOf(envOf(options)), type as JobType, file, options),
@@ -43,28 +43,28 @@ export function addJobCommands(program: Command): void {
 
   addCommand(program, {
     name: "probe",
-    does: "judge the encoder of a run: submits the job, waits for it, and prints the figures",
+    does: "evaluate the encoder of a run: submits the job, waits for it, and prints the accuracy",
     examples: ["probe run_…", "probe run_… --type knn --checkpoint best", "probe run_… --set epochs=100 --set lr=0.3"],
   })
     .argument("<id>", "a pretrain job")
     .addOption(new Option("--type <type>", "how").choices(["linear-probe", "knn", "fine-tune"]).default("linear-probe"))
     .option("--checkpoint <which>", "last, best, or the number of an epoch", "last")
-    .option("--set <field=value>", "a field of the spec, again and again", several, [])
+    .option("--set <field=value>", "a field of the spec (repeatable)", several, [])
     .action(async (id: string, options) => probeRun(clientOf(envOf(options)), id, options));
 
   addCommand(program, {
     name: "sweep",
-    does: "run a spec for every combination of values and every seed, judge each, and print one table",
+    does: "run a spec for every combination of values and every seed, evaluate each, and print one table",
     examples: [
       "sweep spec.yaml --grid temperature=0.1,0.2 --grid optimizer.lr=0.03,0.06 --seeds 0,1,2",
       "sweep pipeline.yaml --watch",
     ],
   })
     .argument("<spec>", "a pretrain spec, or a pipeline (with `jobs`), as YAML or JSON; - for stdin")
-    .option("--grid <field=values>", "a field of the pretrain spec and its values, again and again", several, [])
+    .option("--grid <field=values>", "a field of the pretrain spec and its values (repeatable)", several, [])
     .option("--seeds <list>", "0,1,2")
     .addOption(
-      new Option("--judge <type>", "how every run is judged")
+      new Option("--judge <type>", "how every run is evaluated")
         .choices(["linear-probe", "knn", "fine-tune", "nothing"])
         .default("linear-probe"),
     )
@@ -72,8 +72,8 @@ export function addJobCommands(program: Command): void {
     .option("--watch", "wait for it, and print the table")
     .action(async (file: string, options) => submitSweep(clientOf(envOf(options)), file, options));
 
-  for (const name of Object.keys(asked) as ActionName[]) {
-    addCommand(program, { name, does: asked[name], examples: [`${name} run_…`] })
+  for (const name of Object.keys(actionHelp) as ActionName[]) {
+    addCommand(program, { name, does: actionHelp[name], examples: [`${name} run_…`] })
       .argument("<id>")
       .action(async (id: string, options) => {
         const job = await clientOf(envOf(options)).act(id, name);
@@ -90,17 +90,17 @@ export function addJobCommands(program: Command): void {
     .addOption(new Option("--status <status>").choices(jobStatuses))
     .addOption(new Option("--type <type>").choices(jobTypes))
     .option("--name <text>", "part of the name")
-    .option("--pipeline <id>", "those of a pipeline")
-    .option("--limit <n>", "at most so many", "20")
+    .option("--pipeline <id>", "only jobs of a pipeline")
+    .option("--limit <n>", "maximum number", "20")
     .action(async (options) => listJobs(clientOf(envOf(options)), options));
 
-  addCommand(program, { name: "show", does: "everything about a job, as JSON", examples: ["show run_…"] })
+  addCommand(program, { name: "show", does: "show a job as JSON", examples: ["show run_…"] })
     .argument("<id>")
     .action(async (id: string, options) => printJson(await clientOf(envOf(options)).job(id)));
 
   addCommand(program, {
     name: "logs",
-    does: "what was said of a job, and how its status changed",
+    does: "show the log of a job and the changes of its status",
     examples: ["logs run_…"],
   })
     .argument("<id>")
@@ -108,7 +108,7 @@ export function addJobCommands(program: Command): void {
 
   addCommand(program, {
     name: "watch",
-    does: "follow a job to its end: a bar on a terminal, a line for each epoch in a pipe; prints its result",
+    does: "follow a job to its end: a bar on a terminal, one line per epoch in a pipe; prints its result",
     examples: ["watch run_…", "watch run_… 2> progress.txt > result.json"],
   })
     .argument("<id>")
@@ -116,7 +116,7 @@ export function addJobCommands(program: Command): void {
 
   addCommand(program, {
     name: "pull",
-    does: "download what a run has left: all of it, or the files named",
+    does: "download the files of a run: all, or those named",
     examples: ["pull run_…", "pull run_… metrics.jsonl result.json --out figures"],
   })
     .argument("<id>")
@@ -126,7 +126,7 @@ export function addJobCommands(program: Command): void {
 
   addCommand(program, {
     name: "rm",
-    does: "delete a job that is over, and everything that it left",
+    does: "delete a finished job and all its files",
     examples: ["rm run_…"],
   })
     .argument("<id>")

@@ -1,4 +1,4 @@
-/** Commands that look at the jobs of a running service, and fetch what they leave. */
+/** Commands that show the jobs of a running service, and download their files. */
 import { mkdirSync, renameSync } from "node:fs";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Job } from "../src/schema/job.ts";
@@ -46,7 +46,7 @@ export async function listWorkers(client: Client, options: { json?: boolean }): 
   }
 }
 
-/** Follows a job to its end and prints what it came to. Exits with 1 where that is no success. */
+/** Follows a job to its end and prints its result. Exits with 1 where it does not succeed. */
 export async function watchJob(client: Client, id: string): Promise<void> {
   const bar = progressBar();
   const job = await client.follow(id, (p) => bar.update(p));
@@ -55,7 +55,7 @@ export async function watchJob(client: Client, id: string): Promise<void> {
   if (job.status !== "succeeded") process.exitCode = 1;
 }
 
-/** Writes the files below `out`. A file appears when it is whole. */
+/** Downloads files into `out`. Each is renamed to its name when it is complete. */
 export async function pull(
   client: Client,
   id: string,
@@ -63,14 +63,14 @@ export async function pull(
   options: { out?: string; json?: boolean },
 ): Promise<void> {
   const out = options.out ?? id;
-  const there = await client.files(id);
-  const unknown = wanted.filter((name) => !there.includes(name));
-  if (unknown.length > 0) throw new UserError(`run ${id} has no ${unknown.join(", ")}; it has ${there.join(", ")}`);
+  const available = await client.files(id);
+  const unknown = wanted.filter((name) => !available.includes(name));
+  if (unknown.length > 0) throw new UserError(`run ${id} has no ${unknown.join(", ")}; it has ${available.join(", ")}`);
   const root = resolve(out);
   const files: string[] = [];
-  for (const name of wanted.length > 0 ? wanted : there) {
+  for (const name of wanted.length > 0 ? wanted : available) {
     const file = join(root, name);
-    // The names come from a server, which need not be a friend.
+    // The names come from a server that is not necessarily trustworthy.
     if (!file.startsWith(root + sep)) throw new UserError(`the server named a file outside of ${out}: ${name}`);
     mkdirSync(dirname(file), { recursive: true });
     await Bun.write(`${file}.part`, await client.download(id, name));

@@ -1,2 +1,2 @@
-/** What `--json` prints. */
+/** Prints a value for `--json`. */
 export const printJson = (value: unknown): void => console.log(JSON.stringify(value, null, 2));

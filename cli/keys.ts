@@ -1,4 +1,4 @@
-/** `mocod keys`: works on the store alone, so the first key can be made before there is an API. */
+/** `mocod keys`: works on the store alone, so the first key can be created before an API runs. */
 import { ApiKeys, type Scope } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";

@@ -1,4 +1,4 @@
-/** The command line, whole. */
+/** The command line. */
 import tab from "@bomb.sh/tab/commander";
 import { Command } from "commander";
 import { VERSION } from "../src/util/version.ts";
@@ -13,13 +13,13 @@ export function createProgram(): Command {
     .addHelpText(
       "after",
       "\nSettings: flags, then environment variables (--data-dir is MOCOD_DATA_DIR), then mocod.yaml (data-dir)." +
-        "\nExit codes: 0 done; 1 what was asked for is not possible, or the job did not succeed; 130 stopped." +
+        "\nExit codes: 0 success; 1 the request was invalid, or the job did not succeed; 130 interrupted." +
         "\nExample: mocod demo --fast",
     );
   addServiceCommands(program);
   addJobCommands(program);
   addToolCommands(program);
-  // `mocod complete zsh` prints what the shell needs.
+  // `mocod complete zsh` prints the completion script.
   tab(program);
   return program;
 }

@@ -1,4 +1,4 @@
-/** Commands that run the service, or look after it. */
+/** Commands that run and maintain the service. */
 import { type Command, Option } from "commander";
 import { startApi } from "../api/server.ts";
 import { scopes } from "../src/store/api_keys.ts";
@@ -52,15 +52,15 @@ export function addServiceCommands(program: Command): void {
 
   addCommand(program, {
     name: "up",
-    does: "all of it on one machine: the API and several workers, each started again when it ends",
+    does: "the whole service on one machine: the API and several workers, which are restarted when they end",
     examples: ["up", "up --workers 2", "up --workers 2 --threads 8"],
   })
-    .option("--workers <n>", "how many; the threads are shared among them", "1")
+    .option("--workers <n>", "number of workers, which share the threads", "1")
     .action(async (options) => up(envOf(options), Number(options.workers)));
 
   addCommand(program, {
     name: "demo",
-    does: "pretrain and probe on Fashion-MNIST, from nothing to the table",
+    does: "pretrain and probe on Fashion-MNIST, and print a table of the results",
     examples: ["demo", "demo --fast"],
   })
     .option("--fast", "about a minute")
@@ -68,31 +68,31 @@ export function addServiceCommands(program: Command): void {
 
   addCommand(program, {
     name: "workers",
-    does: "the workers that are alive, and what they do",
+    does: "list the live workers and their jobs",
     examples: ["workers", "workers --json"],
   }).action(async (options) => listWorkers(clientOf(envOf(options)), options));
 
-  const keys = program.command("keys").description("keys to the API; as soon as there is one, the API asks for it");
+  const keys = program.command("keys").description("API keys; as soon as there is one, the API requires it");
   addCommand(keys, {
     name: "create",
-    does: "make a key; prints it once",
+    does: "create a key; prints it once",
     examples: ["create ci", "create dashboard --scope read"],
   })
-    .argument("<name>", "for whom or what")
-    .addOption(new Option("--scope <scope>", "each may do what those before it may").choices(scopes).default("submit"))
+    .argument("<name>", "name of the user or the purpose")
+    .addOption(new Option("--scope <scope>", "each includes those before it").choices(scopes).default("submit"))
     .action(async (name: string, options) => createKey(envOf(options), name, options));
-  addCommand(keys, { name: "list", does: "all keys, without their secrets", examples: ["list"] }).action(
+  addCommand(keys, { name: "list", does: "list the keys, without their secrets", examples: ["list"] }).action(
     async (options) => listKeys(envOf(options), options),
   );
   addCommand(keys, {
     name: "revoke",
-    does: "a key opens nothing any more, within seconds",
+    does: "revoke a key, within seconds",
     examples: ["revoke 3f9a61c2d8b04e57"],
   })
     .argument("<id>")
     .action(async (id: string, options) => revokeKey(envOf(options), id, options));
 
-  const store = program.command("store").description("the store: every run that there is");
+  const store = program.command("store").description("the store, which has every run");
   addCommand(store, {
     name: "check",
     does: "verify every file of every run",
@@ -100,7 +100,7 @@ export function addServiceCommands(program: Command): void {
   }).action(async (options) => checkRuns(envOf(options), options));
   addCommand(store, {
     name: "rebuild",
-    does: "re-create in Redis the jobs that only the store knows",
+    does: "restore in Redis the jobs that only the store has",
     examples: ["rebuild"],
   }).action(async (options) => rebuildJobs(envOf(options), options));
 }

@@ -1,4 +1,4 @@
-/** The configuration of a command: flags, then environment variables, then a file, all with the same names. */
+/** The settings of a command: flags, then environment variables, then a file, all with the same names. */
 import { existsSync, readFileSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { parse } from "yaml";
@@ -12,7 +12,7 @@ const nameOf = (variable: string): string =>
     .toLowerCase()
     .replaceAll("_", "-");
 
-/** Those that are flags as well; the rest are for the file and the environment. */
+/** Settings that are also flags; the others are only for the file and the environment. */
 const flags: [flag: string, variable: string, help: string][] = [
   ["--redis-url <url>", "REDIS_URL", "Redis to use; without it an embedded one"],
   ["--data-dir <folder>", "MOCOD_DATA_DIR", "runs, datasets and the embedded Redis (.mocod)"],
@@ -25,6 +25,7 @@ const flags: [flag: string, variable: string, help: string][] = [
 ];
 const CONFIG = "mocod.yaml";
 
+/** Adds the flags of the settings to a command. */
 export function addSettings(to: Command): Command {
   for (const [flag, , help] of flags) to.addOption(new Option(flag, help).helpGroup("Settings:"));
   return to.addOption(
@@ -34,7 +35,11 @@ export function addSettings(to: Command): Command {
   );
 }
 
-/** Variables of a file. Throws UserError that names what it does not know. */
+/**
+ * Reads the variables of a configuration file.
+ *
+ * @throws UserError that names an unknown setting or an invalid value.
+ */
 export function readConfig(file: string): Record<string, string> {
   let given: unknown;
   try {
@@ -57,6 +62,7 @@ export function readConfig(file: string): Record<string, string> {
   return Object.fromEntries(pairs);
 }
 
+/** Combines flags, environment and file. */
 export function envOf(options: Record<string, unknown>): Env {
   const { config } = options;
   const file = typeof config === "string" ? config : existsSync(CONFIG) ? CONFIG : undefined;

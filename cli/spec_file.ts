@@ -1,4 +1,4 @@
-/** Specs as a person gives them: a file in YAML or JSON, and flags that set single fields. */
+/** Specs from the command line: a file in YAML or JSON, and flags that set single fields. */
 import { existsSync, readFileSync } from "node:fs";
 import { parse } from "yaml";
 import { fromPreset } from "../src/schema/difference.ts";
@@ -6,7 +6,7 @@ import type { Job, JobSpecs } from "../src/schema/job.ts";
 import { merge } from "../src/schema/merge.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 
-/** A value as YAML reads it: 0.1, true, [1, 2], text. Throws UserError that names `what`. */
+/** Parses YAML: 0.1, true, [1, 2], text. Throws UserError that names `what`. */
 function yamlOf(text: string, what: string): unknown {
   try {
     return parse(text);
@@ -15,7 +15,7 @@ function yamlOf(text: string, what: string): unknown {
   }
 }
 
-/** A spec from a file of YAML or JSON, or - for stdin. */
+/** Reads a spec from a file of YAML or JSON, or from stdin for `-`. */
 export async function readSpecFile(file: string): Promise<Record<string, unknown>> {
   if (file !== "-" && !existsSync(file)) throw new UserError(`${file}: is not there`);
   const value = yamlOf(file === "-" ? await Bun.stdin.text() : readFileSync(file, "utf8"), file);
@@ -25,14 +25,14 @@ export async function readSpecFile(file: string): Promise<Record<string, unknown
   return value as Record<string, unknown>;
 }
 
-/** `optimizer.lr=0.1` */
+/** Splits an assignment such as `optimizer.lr=0.1`. */
 export function assignment(text: string): [path: string, value: string] {
   const at = text.indexOf("=");
   if (at < 1) throw new UserError(`got "${text}", allowed: field=value`);
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** `spec` with every `field=value` of the list set in it. */
+/** Copies `spec` with every `field=value` of the list applied. */
 export function withAssignments(spec: unknown, assignments: readonly string[]): Record<string, unknown> {
   return assignments.reduce<Record<string, unknown>>(
     (whole, text) => {
@@ -45,7 +45,7 @@ export function withAssignments(spec: unknown, assignments: readonly string[]): 
   );
 }
 
-/** What of a pretraining job differs from the preset that is nearest, a line for each field. */
+/** Lists the differences between a pretraining job and the nearest preset, one line per field. */
 export function describeSpec({ type, spec }: Pick<Job, "type" | "spec">): string[] {
   if (type !== "pretrain") return [];
   const { preset, differences } = fromPreset(spec as JobSpecs["pretrain"]);

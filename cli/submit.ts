@@ -1,5 +1,5 @@
-/** `submit`, `probe`, `sweep`: from files and flags to jobs. */
-import type { Pipeline } from "../src/queue/pipelines.ts";
+/** `submit`, `probe`, `sweep`: submit jobs from files and flags. */
+import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
 import type { JobType } from "../src/schema/job.ts";
 import { jobTypes } from "../src/schema/job.ts";
 import type { ReportRow } from "../src/schema/report.ts";
@@ -53,7 +53,7 @@ interface ProbeOptions {
   json?: boolean;
 }
 
-/** Exits with 1 where the job does not succeed. */
+/** Evaluates a run. Exits with 1 where the job does not succeed. */
 export async function probeRun(client: Client, from: string, options: ProbeOptions): Promise<void> {
   const { checkpoint } = options;
   const which = /^\d+$/.test(checkpoint) ? { epoch: Number(checkpoint) } : checkpoint;
@@ -86,7 +86,7 @@ interface SweepOptions {
   json?: boolean;
 }
 
-/** A pipeline of one pretrain job and its judge; `--grid temperature=0.1,0.2` is about the former. */
+/** Builds a pipeline of a pretrain job and its evaluation; `--grid temperature=0.1,0.2` applies to the former. */
 function pipelineOf(spec: object, { grid, seeds, judge }: SweepOptions): object {
   const values = grid.map((text) => {
     const [field, list] = assignment(text);
@@ -117,7 +117,7 @@ export async function submitSweep(client: Client, file: string, options: SweepOp
     else console.log(id);
     return;
   }
-  const pipeline = await untilOver(client, id);
+  const pipeline = await untilFinished(client, id);
   if (options.json) printJson(pipeline);
   else console.log(tableOf(pipeline.results));
   for (const { id: job, node, error } of pipeline.jobs) if (error) console.error(`${node} ${job}: ${error}`);
@@ -126,19 +126,19 @@ export async function submitSweep(client: Client, file: string, options: SweepOp
 
 const POLL_MS = 1000;
 
-async function untilOver(client: Client, id: string): Promise<Pipeline> {
-  for (let told = ""; ; await Bun.sleep(POLL_MS)) {
+async function untilFinished(client: Client, id: string): Promise<Pipeline> {
+  for (let printed = ""; ; await Bun.sleep(POLL_MS)) {
     const pipeline = await client.pipeline(id);
     const counts = Object.entries(pipeline.counts)
       .map(([status, count]) => `${count} ${status}`)
       .join(", ");
-    if (counts !== told) console.error(counts);
-    told = counts;
+    if (counts !== printed) console.error(counts);
+    printed = counts;
     if (pipeline.finishedAt !== null) return pipeline;
   }
 }
 
-/** A line for each job and point: mean ± spread of each figure over the seeds. */
+/** Formats results: one line per job and point, mean ± sample standard deviation of each metric over the seeds. */
 export function tableOf(rows: readonly ReportRow[]): string {
   const names = [...new Set(rows.flatMap(({ figures }) => Object.keys(figures)))];
   const fields = [...new Set(rows.flatMap(({ params }) => Object.keys(params)))];

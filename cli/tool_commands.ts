@@ -22,7 +22,7 @@ export function addToolCommands(program: Command): void {
 
   addCommand(program, {
     name: "plan",
-    does: "what a run will take on this machine, memory and time; trains for some seconds to find out",
+    does: "estimate memory and time of a run on this machine; trains for some seconds to measure",
     examples: ["plan spec.yaml", "plan spec.yaml --threads 8 --json"],
   })
     .argument("<spec>", "a pretrain spec, YAML or JSON; - for stdin")
@@ -30,7 +30,7 @@ export function addToolCommands(program: Command): void {
 
   addCommand(program, {
     name: "devices",
-    does: "what this machine can compute on, each with a self-test of some seconds",
+    does: "list the devices of this machine, each with a self-test of some seconds",
     examples: ["devices", "devices --no-test --json"],
   })
     .option("--no-test", "only list them")
@@ -44,7 +44,7 @@ export function addToolCommands(program: Command): void {
     .addArgument(new Argument("[presets...]", "which").choices(Object.keys(presets)).default(["small"]))
     .action(async (names: string[], options) => benchPresets(envOf(options), names, options));
 
-  const data = program.command("data").description("datasets: what there is, and what is in one");
+  const data = program.command("data").description("datasets: which are known, and what one contains");
   addCommand(data, { name: "list", does: "datasets known by name", examples: ["list"] }).action((options) =>
     listData(envOf(options), options),
   );
@@ -66,22 +66,24 @@ export function addToolCommands(program: Command): void {
     .addOption(
       new Option("--format <name>", "torchvision, moco: safetensors").choices(exportFormats).default("torchvision"),
     )
-    .addOption(new Option("--encoder <name>", "the trained network or its moving average; query and key are MoCo's names")
+    .addOption(
+      new Option("--encoder <name>", "the trained network or its moving average; query and key are MoCo's names")
         .choices(encoderNames)
-        .default("trained"))
-    .option("--step <n>", "of the checkpoint; unset: the newest")
+        .default("trained"),
+    )
+    .option("--step <n>", "step of the checkpoint; unset: the newest")
     .option("--out <file>", "unset: named after the run")
     .action((id: string, options) => exportRun(envOf(options), id, options));
 
   addCommand(program, {
     name: "import",
-    does: "make a finished run of a checkpoint of facebookresearch/moco; prints its id",
+    does: "import a checkpoint of facebookresearch/moco as a finished run; prints its id",
     examples: ["import moco_v2_800ep_pretrain.pth.tar --dataset photos/train --test photos/test"],
   })
     .argument("<file>", "checkpoint_*.pth.tar, moco_v*_pretrain.pth.tar, or their names in safetensors")
-    .requiredOption("--dataset <source>", "images to judge it on: as for `data check`")
+    .requiredOption("--dataset <source>", "images to evaluate it on: as for `data check`")
     .option("--test <path>", "test images of a folder or tar")
-    .option("--size <pixels>", "side of the views that it is given", "224")
+    .option("--size <pixels>", "side of its input images", "224")
     .option("--name <name>", "unset: the file's")
     .action(async (file: string, options) => importRun(envOf(options), file, options));
 }

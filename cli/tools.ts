@@ -1,4 +1,4 @@
-/** Commands that work on files alone, or put a run into the service: `views`, `data`, `export`, `import`. */
+/** Commands that work on files and on the store: `views`, `plan`, `data`, `export`, `import`, `store`. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { checkDataset, type PartReport } from "../src/data/check.ts";
@@ -8,9 +8,7 @@ import { importMoco } from "../src/exchange/import.ts";
 import { gigabytes } from "../src/plan/footprint.ts";
 import { plan } from "../src/plan/plan.ts";
 import { Jobs } from "../src/queue/jobs.ts";
-import { rebuild } from "../src/queue/mend.ts";
 import { connect } from "../src/queue/redis.ts";
-import { adopt } from "../src/queue/submit.ts";
 import { type DatasetSpec, datasetSpec } from "../src/schema/dataset.ts";
 import { type ExportFormat, type encoderNames, whichEncoder } from "../src/schema/evaluation.ts";
 import { fieldErrors, type Job, parseSpec, SpecError } from "../src/schema/job.ts";
@@ -34,7 +32,7 @@ function parseJson(text: string, what: string): unknown {
   }
 }
 
-/** "3", "3,5" or "3-6" as whole numbers. */
+/** Parses "3", "3,5" or "3-6". */
 export function wholeNumbers(text: string): number[] {
   return text.split(",").flatMap((part) => {
     const [, first, last = first] = part.match(/^(\d+)(?:-(\d+))?$/) ?? [];
@@ -44,6 +42,7 @@ export function wholeNumbers(text: string): number[] {
   });
 }
 
+/** Draws the views of a run into a PNG. */
 export async function views(
   env: Env,
   file: string,
@@ -61,7 +60,7 @@ export async function views(
   );
 }
 
-/** What a run will take on this machine. Trains for some seconds to find out. */
+/** Estimates memory and time of a run on this machine, by training for some seconds. */
 export async function planRun(env: Env, file: string, options: { json?: boolean }): Promise<void> {
   const spec = parseSpec("pretrain", await readSpecFile(file));
   const { threads, device } = env;
@@ -100,7 +99,7 @@ function duration(seconds: number): string {
   return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** A name, a folder, a tar or the JSON of a dataset spec. */
+/** Parses a dataset: a name, a folder, a tar or the JSON of a dataset spec. */
 export function datasetOf(source: string, test: string | undefined): DatasetSpec {
   const named = ["fashion-mnist", "cifar10", "cifar100"].includes(source);
   const given = source.startsWith("{")
@@ -131,7 +130,7 @@ function describePart(name: string, part: PartReport): string {
   ].join("\n");
 }
 
-/** Exits with 1 where a file is broken. */
+/** Checks a dataset. Exits with 1 where a file is broken. */
 export async function checkData(env: Env, source: string, options: { test?: string; json?: boolean }): Promise<void> {
   const report = await checkDataset(datasetOf(source, options.test), contextOf(env));
   const parts = [["train", report.train] as const, ...(report.test ? [["test", report.test] as const] : [])];
@@ -139,7 +138,7 @@ export async function checkData(env: Env, source: string, options: { test?: stri
   if (parts.some(([, { broken }]) => broken.length > 0)) process.exitCode = 1;
 }
 
-/** What can be trained on, and whether it is on this machine. */
+/** Lists the datasets that are known by name, and whether they are on this machine. */
 export function listData(env: Env, options: { json?: boolean }): void {
   const here = (...places: string[]) => places.find((place) => existsSync(place));
   const cache = join(env.dataDir, "datasets");
@@ -157,10 +156,17 @@ export function listData(env: Env, options: { json?: boolean }): void {
   console.log('folder, tar    any images, class = folder         {"kind":"folder","path":"…"}');
 }
 
+/** Exports the encoder of a checkpoint to a file. */
 export async function exportRun(
   env: Env,
   id: string,
-  options: { format: ExportFormat; encoder: (typeof encoderNames)[number]; step?: string; out?: string; json?: boolean },
+  options: {
+    format: ExportFormat;
+    encoder: (typeof encoderNames)[number];
+    step?: string;
+    out?: string;
+    json?: boolean;
+  },
 ): Promise<void> {
   const run = new RunStore(openBlobs(env.storeUrl), id);
   const job = await run.readJson<Job>("job.json");
@@ -179,7 +185,7 @@ export async function exportRun(
   console.log(`${out}: ${options.format}, ${encoder} encoder after step ${step}, ${bytes.length} bytes`);
 }
 
-/** Makes a finished run of a file of facebookresearch/moco, so that probes and the rest work on it. */
+/** Imports a file of facebookresearch/moco as a finished run, so that it can be evaluated and exported. */
 export async function importRun(
   env: Env,
   file: string,
@@ -189,7 +195,7 @@ export async function importRun(
   const given = { dataset: datasetOf(options.dataset, options.test), augmentation: { size: Number(options.size) } };
   const { spec, epochs, checkpoint } = importMoco(new Uint8Array(readFileSync(file)), file, given);
   await withJobs(env, async (jobs) => {
-    const job = await adopt(jobs, options.name ?? basename(file), spec, epochs, (run) =>
+    const job = await jobs.submissions.adopt(options.name ?? basename(file), spec, epochs, (run) =>
       run.writeCheckpoint({ step: 0, epoch: null, knn: null }, checkpoint, spec.checkpoint),
     );
     if (options.json) printJson(job);
@@ -197,6 +203,7 @@ export async function importRun(
   });
 }
 
+/** Runs `work` on the jobs of the configured Redis and store. */
 async function withJobs(env: Env, work: (jobs: Jobs) => Promise<void>): Promise<void> {
   const redis = connect(findRedis(env));
   const jobs = new Jobs(redis, openBlobs(env.storeUrl), (message) => console.error(message), env.redisJobs);
@@ -219,10 +226,10 @@ export async function checkRuns(env: Env, options: { json?: boolean }): Promise<
   if (report.damaged.length > 0) process.exitCode = 1;
 }
 
-/** Re-creates in Redis what only the store knows. */
+/** Restores in Redis the jobs that only the store has. */
 export async function rebuildJobs(env: Env, options: { json?: boolean }): Promise<void> {
   await withJobs(env, async (jobs) => {
-    const count = await rebuild(jobs, (m) => console.error(m));
+    const count = await jobs.housekeeping.rebuild();
     if (options.json) printJson({ jobs: count });
     else console.log(`${count} jobs of ${env.storeUrl} are in Redis again`);
   });

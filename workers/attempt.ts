@@ -1,57 +1,62 @@
-/** One child process computing one job: spawn, listen, stop, watch that it moves, and how it ended. */
+/** One attempt at a job: spawns the child process, relays its messages, detects a stall, and reports how it ended. */
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Progress } from "../src/schema/job.ts";
 import type { StopReason } from "../src/train/reporter.ts";
 import type { Ending, FromChild, StartMessage, ToChild } from "./protocol.ts";
 
-/** What a child says, passed on. */
+/** Receives the messages of a child. */
 export interface Listener {
   progress(progress: Progress): void;
   log(message: string): void;
   warnings(warnings: string[]): void;
-  /** Whether the job is still ours. */
+  /** Checks that this worker still owns the job. */
   permit(): Promise<boolean>;
 }
 
 export interface Attempt {
+  /** Never rejects. */
   readonly ended: Promise<Ending>;
   stop(why: StopReason): void;
   kill(): void;
 }
 
-/** The limit on silence is counted in so many turns of a timer: a worker that was stopped meanwhile has counted one. */
+/** Turns of the timer that counts the limit on silence. A worker that was suspended for longer has counted one turn. */
 const TURNS = 20;
-/** Until the first sign of work a dataset may be downloaded and decoded. */
+/** Factor of the limit before the first step, when a dataset may be downloaded and decoded. */
 const LOADING_FACTOR = 10;
 
 type ChildProcess = Bun.Subprocess<"ignore", "ignore", "inherit">;
 
-export function spawnChild(heard: (message: FromChild, child: ChildProcess) => void): ChildProcess {
+/** Spawns a child; it sends `ready` when it accepts a message. */
+export function spawnChild(onMessage: (message: FromChild, child: ChildProcess) => void): ChildProcess {
   const child: ChildProcess = Bun.spawn([process.execPath, join(import.meta.dir, "child.ts")], {
     stdin: "ignore",
     stdout: "ignore",
     stderr: "inherit",
-    // The native msgpackr is of no use to us and has crashed Bun.
-    // Without a runtime folder Mesa's Vulkan drivers complain on stderr each time that a GPU is looked for.
+    // The native msgpackr has crashed Bun, and nothing here needs it.
+    // Without a runtime folder Mesa's Vulkan drivers write a warning to stderr whenever adapters are listed.
     env: { XDG_RUNTIME_DIR: tmpdir(), ...process.env, MSGPACKR_NATIVE_ACCELERATION_DISABLED: "true" },
-    ipc: (message: FromChild) => heard(message, child),
+    ipc: (message: FromChild) => onMessage(message, child),
   });
   return child;
 }
 
 /**
- * Asks a child one question, and ends it with the answer. Throws, saying how it ended, where there is none; `limitMs`: after
- * which it is killed.
+ * Sends one request to a new child, and kills the child when it has answered.
+ *
+ * @param answerOf - Extracts the answer; undefined for other messages.
+ * @param limitMs - Milliseconds after which the child is killed.
+ * @throws Error that says how the child ended, where it gave no answer.
  */
 export async function askChild<T extends object>(
-  question: ToChild,
+  request: ToChild,
   answerOf: (message: FromChild) => T | undefined,
   limitMs?: number,
 ): Promise<T> {
   let answer: T | undefined;
   const child = spawnChild((message, from) => {
-    if (message.kind === "ready") from.send(question);
+    if (message.kind === "ready") from.send(request);
     else {
       answer ??= answerOf(message);
       if (answer) from.kill("SIGKILL");
@@ -64,7 +69,11 @@ export async function askChild<T extends object>(
   return answer;
 }
 
-/** `stallMinutes`: a child that makes no step for so long is killed. */
+/**
+ * Spawns a child and has it compute a job.
+ *
+ * @param stallMinutes - Time without a step after which the child is killed.
+ */
 export function startAttempt(start: StartMessage, listener: Listener, stallMinutes: number): Attempt {
   let ending: Ending | undefined;
   let silent = 0;
@@ -77,7 +86,7 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
       case "ready":
         return say(from, start);
       case "permit":
-        // No answer (the worker is closing its connections) is no leave.
+        // No answer, as when the worker closes its connections, denies the permission.
         return void listener.permit().then(
           (granted) => say(from, { kind: "permit", granted }),
           () => say(from, { kind: "permit", granted: false }),
@@ -97,7 +106,7 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
         return;
       default:
         ending = message;
-        from.kill("SIGKILL"); // its threads need no farewell, everything is in the store
+        from.kill("SIGKILL"); // everything is in the store, and its threads have no work left
     }
   });
   const watch = setInterval(

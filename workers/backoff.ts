@@ -1,28 +1,30 @@
-/** What becomes of a job whose attempt failed. */
-import type { Attempts } from "../src/queue/records.ts";
+/** Decides whether, and when, a job whose attempt failed is attempted again. */
+import type { Attempts } from "../src/queue/records/record.ts";
 import type { Ending } from "./protocol.ts";
 
 type Failure = Extract<Ending, { kind: "failed" }>;
 
-/** Failures one after another without a step forward before the job is failed. */
+/** Consecutive failures without progress after which the job fails. */
 const FUTILE_ATTEMPTS = 5;
-/** Times that a GPU may fail a job before the job goes on on WASM, where its spec leaves the device to us. */
+/** Failures of a GPU after which the job continues on WASM, if its spec allows any device. */
 const DEVICE_FAILURES = 2;
 const FIRST_MS = 1000;
 const LONGEST_MS = 300_000;
 
 export interface Verdict {
   readonly attempts: Attempts;
-  /** Milliseconds until the next attempt; undefined: there is none. */
+  /** Milliseconds until the next attempt; undefined: the job fails. */
   readonly delay: number | undefined;
 }
 
-/** 1 s, doubling up to 5 minutes. */
+/** Exponential backoff: 1 s, doubling up to 5 minutes. */
 const delayAfter = (failures: number): number => Math.min(LONGEST_MS, FIRST_MS * 2 ** failures);
 
 /**
- * `reached`: the step that this attempt came to. A store that is full or away is nothing that the job can help, so such
- * failures are waited out however many they are.
+ * Judges a failed attempt. Failures of the store are retried without limit, because the job is not their cause.
+ *
+ * @param before - Failures before this one.
+ * @param reached - Last step of the attempt; -1: it made none.
  */
 export function judgeFailure({ cause }: Failure, before: Attempts, reached: number): Verdict {
   if (cause === "final") return { attempts: before, delay: undefined };
@@ -38,4 +40,5 @@ export function judgeFailure({ cause }: Failure, before: Attempts, reached: numb
   return { attempts, delay: futile >= FUTILE_ATTEMPTS ? undefined : delayAfter(futile) };
 }
 
+/** Whether GPUs have failed a job often enough. */
 export const prefersWasm = ({ device }: Attempts): boolean => device >= DEVICE_FAILURES;

@@ -1,4 +1,7 @@
-/** What this worker can compute on. A child looks: a driver that crashes must not take the worker with it. */
+/**
+ * Detects the capabilities of this worker. A child looks for a GPU, so that a driver that crashes does not end the
+ * worker.
+ */
 import { hostname, totalmem } from "node:os";
 import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Env } from "../src/util/env.ts";
@@ -18,6 +21,7 @@ async function device(env: Env): Promise<{ webgpu: boolean; name: string }> {
   }
 }
 
+/** Describes this worker for its heartbeats. */
 export async function capabilities(env: Env): Promise<Omit<WorkerInfo, "seenAt" | "job">> {
   const { webgpu, name } = await device(env);
   const startedAt = new Date().toISOString();

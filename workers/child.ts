@@ -14,28 +14,29 @@ import { messageOf, UserError } from "../src/util/errors.ts";
 import { dieWithParent } from "./orphan.ts";
 import type { Ending, FromChild, PlanMessage, StartMessage, ToChild } from "./protocol.ts";
 
-/** Signs of life that are told: at most one in so many milliseconds. */
+/** Minimum interval between two `alive` messages. */
 const ALIVE_MS = 1000;
 
 const send = (message: FromChild) => process.send?.(message);
 
 let stop: StopReason | undefined;
 const stopping = Promise.withResolvers<void>();
-const questions: ((granted: boolean) => void)[] = [];
+const requests: ((granted: boolean) => void)[] = [];
 
+/** Asks the worker for permission to publish; throws FencedError where another worker has the job. */
 async function permit(): Promise<void> {
   const granted = await new Promise<boolean>((resolve) => {
-    questions.push(resolve);
+    requests.push(resolve);
     send({ kind: "permit" });
   });
-  if (!granted) throw new FencedError("the job is another worker's by now");
+  if (!granted) throw new FencedError("another worker has taken over the job");
 }
 
-let toldAlive = 0;
+let lastAlive = 0;
 function alive(): void {
   const now = performance.now();
-  if (now - toldAlive < ALIVE_MS) return;
-  toldAlive = now;
+  if (now - lastAlive < ALIVE_MS) return;
+  lastAlive = now;
   send({ kind: "alive" });
 }
 
@@ -58,7 +59,9 @@ async function run(start: StartMessage): Promise<Ending> {
     ? await evaluate(start.type as EvaluationType, start.spec as JobSpecs[EvaluationType], {
         pretrained: start.source.spec,
         source: new RunStore(blobs, start.source.runId),
-        ...{ own, computing: { threads, device }, report },
+        own,
+        computing: { threads, device },
+        report,
       })
     : await pretrain(start.spec as JobSpecs["pretrain"], own, { threads, device }, report);
   if ("stopped" in outcome) return { kind: "stopped", why: outcome.stopped };
@@ -93,7 +96,7 @@ async function planRun({ spec, dataDir, datasetRoots, threads, device }: PlanMes
 }
 
 process.on("message", (message: ToChild) => {
-  if (message.kind === "permit") questions.shift()?.(message.granted);
+  if (message.kind === "permit") requests.shift()?.(message.granted);
   else if (message.kind === "probe") probe(message.device);
   else if (message.kind === "plan") planRun(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "start") run(message).then(send, (error: unknown) => send(failure(error)));
@@ -103,10 +106,10 @@ process.on("message", (message: ToChild) => {
   }
 });
 
-// Ctrl-C and a service manager's SIGTERM reach the whole process group; the worker is the one that decides.
+// Ctrl-C and a service manager's SIGTERM reach the whole process group; the worker decides what the child does.
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => undefined);
-// The worker is gone, perhaps killed: the job will be resumed elsewhere, so nothing more may be written here.
+// The worker has died: another one will resume the job, so nothing more may be written here.
 process.on("disconnect", () => process.exit(1));
 dieWithParent();
 send({ kind: "ready" });

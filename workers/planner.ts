@@ -1,7 +1,7 @@
-/** Answers what a run would take, in a child of its own, beside the job in hand. */
+/** Measures what a run will need, in a child of its own, concurrently with the current job. */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
-import { PLANS, type Planned } from "../src/queue/plans.ts";
+import { PLANS, type Planned } from "../src/queue/pipelines/plans.ts";
 import { connect } from "../src/queue/redis.ts";
 import { telemetry } from "../src/queue/telemetry.ts";
 import type { Plan } from "../src/schema/plan.ts";
@@ -10,7 +10,7 @@ import type { Env } from "../src/util/env.ts";
 import { askChild } from "./attempt.ts";
 import type { FromChild } from "./protocol.ts";
 
-/** Measuring takes some seconds; a dataset may have to be downloaded before. */
+/** A measurement takes some seconds, and may have to download a dataset first. */
 const LIMIT_MS = 90_000;
 
 type Answer = { plan: Plan } | { refused: string } | { failed: string };
@@ -25,21 +25,26 @@ export interface Planner {
   close(): Promise<void>;
 }
 
-/** `busy`: whether a job is in hand, so that what is measured is slower than it will be. */
+/**
+ * Starts to answer requests for plans.
+ *
+ * @param id - Of the worker.
+ * @param busy - Whether a job is running, which makes the measurement slower.
+ */
 export function startPlanner(redisUrl: string, env: Env, id: string, busy: () => boolean, log: Logger): Planner {
   const worker = new Worker<{ spec: PretrainSpec }, Planned>(
     PLANS,
     async ({ data }) => {
       const before = busy();
       const { dataDir, datasetRoots, threads, device } = env;
-      const question = { kind: "plan", spec: data.spec, dataDir, datasetRoots, threads, device } as const;
-      const answer = await askChild(question, answerOf, LIMIT_MS);
+      const request = { kind: "plan", spec: data.spec, dataDir, datasetRoots, threads, device } as const;
+      const answer = await askChild(request, answerOf, LIMIT_MS);
       if ("failed" in answer) throw new Error(answer.failed);
       return "refused" in answer ? answer : { ...answer, worker: id, busy: before || busy() };
     },
     { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
   );
   worker.on("error", (error) => log.warn({ error: error.message }, "plans"));
-  // A question is not worth waiting for: whoever asked asks again.
+  // Requests are not awaited: clients repeat them.
   return { close: () => worker.close(true) };
 }

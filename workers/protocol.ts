@@ -1,4 +1,4 @@
-/** What a worker and the child that computes for it say to each other over IPC. */
+/** Messages between a worker and its child, over IPC. */
 import type { DeviceWish } from "../src/backend/choose.ts";
 import type { JobSpecs, JobType, Progress } from "../src/schema/job.ts";
 import type { Plan } from "../src/schema/plan.ts";
@@ -9,7 +9,7 @@ export interface StartMessage {
   runId: string;
   type: JobType;
   spec: JobSpecs[JobType];
-  /** Of a job on an encoder: the run that pretrained it. */
+  /** For a job on an encoder: the run that pretrained it. */
   source?: { runId: string; spec: JobSpecs["pretrain"] } | undefined;
   storeUrl: string;
   dataDir: string;
@@ -30,21 +30,21 @@ export interface PlanMessage {
 export type ToChild =
   | StartMessage
   | { kind: "stop"; why: StopReason }
-  /** The answer to the oldest question that has none yet. */
+  /** Answers the oldest open request for permission. */
   | { kind: "permit"; granted: boolean }
-  /** What is there to compute on? */
+  /** Asks for the device that would be chosen. */
   | { kind: "probe"; device: DeviceWish }
-  /** What would such a run take? */
+  /** Asks what a run will need. */
   | PlanMessage;
 
 export type FromChild =
   | { kind: "ready" }
-  /** Work goes on. */
+  /** Work is progressing. */
   | { kind: "alive" }
   | { kind: "progress"; progress: Progress }
   | { kind: "log"; message: string }
   | { kind: "warnings"; warnings: string[] }
-  /** May what is written now be published in the run's name? */
+  /** Asks for permission to publish in the name of the run. */
   | { kind: "permit" }
   | { kind: "device"; webgpu: boolean; name: string }
   | { kind: "planned"; plan: Plan }
@@ -57,8 +57,9 @@ export type Ending =
       kind: "failed";
       message: string;
       /**
-       * final: the user's doing (a bad file, say) or the training's, so trying again is of no use. device: a GPU was lost
-       * or had no room, so another device may do. store: away or full. fenced: the job is another worker's. other: may pass.
+       * final: caused by the spec, its data or a diverging loss; a retry cannot help. device: a GPU was lost or out of
+       * memory; another device may work. store: unreachable or full. fenced: another worker has the job. other:
+       * transient.
        */
       cause: "final" | "device" | "store" | "fenced" | "other";
     };

@@ -1,6 +1,6 @@
 /**
- * Takes jobs from the queue and has a child compute them. The worker holds BullMQ's lock and does nothing heavy,
- * so the lock is renewed in time; a child that dies is a failed attempt, never a dead worker.
+ * Takes jobs from the queue and has a child compute them. The worker holds BullMQ's lock and computes nothing itself,
+ * so the lock is renewed in time; the death of a child fails the attempt and not the worker.
  */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
@@ -9,34 +9,34 @@ import { Jobs } from "../src/queue/jobs.ts";
 import { CONTROL_CHANNEL, QUEUES, type QueueName } from "../src/queue/keys.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { telemetry } from "../src/queue/telemetry.ts";
-import { startTending } from "../src/queue/tend.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import type { Env } from "../src/util/env.ts";
 import { capabilities } from "./capabilities.ts";
 import { startPlanner } from "./planner.ts";
 import { type QueueEntry, Supervisor } from "./supervisor.ts";
 
-/** From SIGTERM to the end, whatever Redis and the child do. */
+/** Longest shutdown, even if Redis or the child does not respond. */
 const STOP_MS = 9_500;
-/** Locks are renewed so often within their time that nearly all of it is left when Redis goes away. */
+/** Renewals of a lock within its duration: nearly all of that is left when Redis becomes unreachable. */
 const RENEWALS = 9;
 
 export interface RunningWorker {
-  /** Lets the job in hand write a checkpoint and go back to the queue, then closes. Takes at most ten seconds. */
+  /** Lets the current job write a checkpoint and return to the queue, then closes. Takes at most ten seconds. */
   stop(): Promise<void>;
 }
 
+/** Starts a worker; resolves when it takes jobs. */
 export async function startWorker(redisUrl: string, env: Env, log: Logger): Promise<RunningWorker> {
   const redis = connect(redisUrl);
   const warn = (message: string) => log.warn(message);
   await waitUntilReady(redis, warn);
   const jobs = new Jobs(redis, openBlobs(env.storeUrl), warn, env.redisJobs);
   const supervisor = new Supervisor(jobs, env, log);
-  const told = (work: Promise<unknown>) => void work.catch((error: Error) => log.warn(error.message));
+  const logFailure = (work: Promise<unknown>) => void work.catch((error: Error) => log.warn(error.message));
 
   const control = connect(redisUrl);
   control.on("message", (_channel: string, text: string) =>
-    told(supervisor.look((JSON.parse(text) as { id: string }).id)),
+    logFailure(supervisor.checkRequests((JSON.parse(text) as { id: string }).id)),
   );
   await control.subscribe(CONTROL_CHANNEL);
 
@@ -46,18 +46,18 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
     return jobs.fleet.beat({ ...info, seenAt: new Date().toISOString(), job: held?.id ?? null, held });
   };
   await beat();
-  const stopTending = startTending(jobs, warn);
+  const stopHousekeeping = jobs.housekeeping.start();
 
   const workers: Worker<{ runId: string }>[] = [];
   const lockMs = env.lockSeconds * 1000;
   const handle = async (own: Worker, entry: QueueEntry, token: string, signal: AbortSignal) => {
     const others = workers.filter((worker) => worker !== own);
-    for (const other of others) told(other.pause(true));
+    for (const other of others) logFailure(other.pause(true));
     try {
-      told(beat());
+      logFailure(beat());
       await supervisor.process(entry, token, signal);
     } finally {
-      told(beat());
+      logFailure(beat());
       for (const other of others) if (!stopped) await other.resume();
     }
   };
@@ -71,10 +71,10 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
         concurrency: 1,
         telemetry,
         lockDuration: lockMs,
-        // Whole milliseconds: Redis refuses others, and nothing would ever be found stalled.
+        // Rounded: Redis refuses fractions, and no job would ever be found stalled.
         lockRenewTime: Math.round(lockMs / RENEWALS),
         stalledInterval: Math.round(Math.min(5000, Math.max(500, lockMs / 3))),
-        // BullMQ counts stalls over a job's whole life and never resets them; a long job may see many crashes.
+        // BullMQ never resets its count of stalls, and a long job may survive many crashes.
         maxStalledCount: 1_000_000,
       },
     );
@@ -89,8 +89,8 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
   if (info.webgpu) open("webgpu");
   const planner = startPlanner(redisUrl, env, info.id, () => supervisor.held !== null, log);
   const heart = setInterval(() => {
-    told(beat());
-    told(supervisor.look());
+    logFailure(beat());
+    logFailure(supervisor.checkRequests());
   }, HEARTBEAT_MS);
   log.info({ id: info.id, threads: env.threads, device: info.device, store: env.storeUrl }, "worker ready");
 
@@ -101,13 +101,13 @@ export async function startWorker(redisUrl: string, env: Env, log: Logger): Prom
       const closed = (async () => {
         await Promise.all([planner.close(), ...workers.map((worker) => worker.close())]);
         clearInterval(heart);
-        await stopTending();
+        await stopHousekeeping();
         await jobs.fleet.leave(info.id);
         await jobs.close();
         return true;
       })();
       const inTime = await Promise.race([closed, Bun.sleep(STOP_MS).then(() => false)]);
-      if (!inTime) log.warn("Redis does not answer: leaving without a word, the job goes on when its lock has run out");
+      if (!inTime) log.warn("Redis does not answer: exiting at once; the job resumes when its lock expires");
       control.disconnect();
       redis.disconnect();
     },

@@ -1,6 +1,6 @@
 /** The API as the page uses it. */
 import type { WorkerInfo } from "../../src/queue/fleet.ts";
-import type { Pipeline } from "../../src/queue/pipelines.ts";
+import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
 import type { FieldError, Job, JobType, Progress } from "../../src/schema/job.ts";
 import type { ActionName } from "../../src/schema/life.ts";
 import type { Plan } from "../../src/schema/plan.ts";
@@ -8,7 +8,7 @@ import type { CheckpointRecord } from "../../src/store/retention.ts";
 import type { Step } from "../../src/store/series.ts";
 import { serverEvents } from "../../src/util/sse.ts";
 
-export type { Pipeline } from "../../src/queue/pipelines.ts";
+export type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
 
 /** Of JSON Schema, what the specs' schemas use. */
 export interface Schema {

@@ -1,8 +1,8 @@
 /**
  * `npm run compile`: the service as one file, `dist/mocod`, for a machine that has neither Bun nor npm.
  *
- * Bun's own bundle of it could not work: threads, children and native modules are files that others open by their path. So
- * the file is Bun, a launcher, and the app as it stands in this repository, packed; see launcher.ts.
+ * A bundle by Bun would not work, because threads, children and native modules are opened by their paths. So the file
+ * is Bun, a launcher, and the files of this repository, packed; see launcher.ts.
  */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,9 +13,9 @@ import { messageOf, UserError } from "../../src/util/errors.ts";
 
 const root = join(import.meta.dir, "../..");
 const FOLDERS = ["src", "api", "workers", "cli"];
-/** Only builds need them: the compiler of the WASM kernels, types. */
+/** Packages that only builds need: the compiler of the WASM kernels, types. */
 const BUILD_ONLY = /^(\.bin|assemblyscript|binaryen|long|typescript|@typescript|@types|bun-types)(\/|$)/;
-/** Dawn brings a library for every platform, each in a folder of `webgpu/dist`. */
+/** Platform -> folder of `webgpu/dist` with its library of Dawn. */
 const DAWN = {
   "linux-x64": "linux-x64",
   "linux-arm64": "linux-arm64",
@@ -28,34 +28,31 @@ const targets = Object.keys(DAWN) as Target[];
 
 const here = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
 
-/** Whether a machine of the target has any use for it. `path` is below node_modules. */
+/** Whether the target needs a file. `path` is relative to node_modules. */
 function isNeeded(path: string, target: Target): boolean {
   if (BUILD_ONLY.test(path) || /\.(map|d\.[cm]?ts)$/.test(path)) return false;
   const [, platform] = path.match(/^webgpu\/dist\/([^/]+)/) ?? [];
   return platform === undefined || !/^(linux|darwin|win32)-/.test(platform) || platform === DAWN[target];
 }
 
-/** Installs the packages of the target into `folder`, by the lock. */
+/** Installs the packages of the target into `folder`, as the lock file pins them. */
 function installPackages(folder: string, target: Target): void {
   const [os, cpu] = target.replace("windows", "win32").split("-") as [string, string];
   for (const file of ["package.json", "bun.lock"]) cpSync(join(root, file), join(folder, file));
   const { exitCode, stderr } = Bun.spawnSync(
-    [
-      ...[process.execPath, "install", "--production", "--frozen-lockfile", "--ignore-scripts"],
-      ...["--os", os, "--cpu", cpu],
-    ],
+    [process.execPath, "install", "--production", "--frozen-lockfile", "--ignore-scripts", "--os", os, "--cpu", cpu],
     { cwd: folder, stderr: "pipe" },
   );
   if (exitCode !== 0) throw new UserError(`the packages could not be installed:\n${stderr.toString()}`);
 }
 
-/** Names below `folder`, with `/` between. */
+/** Lists the files in `folder`, as relative paths with `/`. */
 const filesOf = (folder: string): string[] =>
   readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll("\\", "/"));
 
-/** The app as a compressed tar. */
+/** Packs the app into a compressed tar. */
 async function pack(folder: string, target: Target): Promise<Uint8Array> {
   await buildKernels();
   installPackages(folder, target);
@@ -65,7 +62,7 @@ async function pack(folder: string, target: Target): Promise<Uint8Array> {
   const add = async (name: string, from: string) => {
     files[name] = await Bun.file(join(from, name)).bytes();
   };
-  // The page is built where it runs, and tsconfig.json says how.
+  // The page is built on the target, with the settings of tsconfig.json.
   for (const name of ["package.json", "tsconfig.json", "LICENSE", ...app]) await add(name, root);
   for (const name of modules) await add(`node_modules/${name}`, folder);
   return Bun.zstdCompressSync(await new Bun.Archive(files).bytes(), { level: 12 });

@@ -1,6 +1,6 @@
 /**
- * What `dist/mocod` starts with: unpacks the app that it carries, once for each version of it, and becomes Bun running that.
- * The app lies in the user's cache folder afterwards; removing it there costs the seconds of unpacking it again.
+ * The entry point of `dist/mocod`: unpacks the embedded app into the user's cache folder, once per version, and becomes
+ * Bun running it. A deleted folder is unpacked again.
  */
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, utimesSync } from "node:fs";
 import { homedir } from "node:os";
@@ -17,7 +17,7 @@ function cacheFolder(): string {
   return join(homedir(), process.platform === "darwin" ? "Library/Caches" : ".cache", "mocod");
 }
 
-/** The folder of the app, whole or not at all, however many processes start at once. */
+/** Unpacks the app atomically, even where several processes start at once. */
 async function unpacked(): Promise<string> {
   const bytes = await Bun.file(packed).bytes();
   const name = new Bun.CryptoHasher("sha256").update(bytes).digest("hex").slice(0, 16);
@@ -28,7 +28,7 @@ async function unpacked(): Promise<string> {
   const partial = mkdtempSync(join(cache, ".unpacking-"));
   try {
     await new Bun.Archive(Bun.zstdDecompressSync(bytes)).extract(partial);
-    // Newer than what they were compiled from, or they would be compiled again.
+    // Newer than their sources, or they would be compiled again.
     const soon = new Date(Date.now() + 1000);
     utimesSync(join(partial, KERNELS), soon, soon);
     renameSync(partial, folder);
@@ -54,7 +54,7 @@ const env = { ...process.env, BUN_BE_BUN: "1" };
 if (process.platform !== "win32") {
   process.execve?.(self, [self, ...args], env as Record<string, string>);
 }
-// Windows replaces no process by another: this one waits, and Ctrl-C reaches both.
+// Windows cannot replace a process: this one waits, and Ctrl-C reaches both.
 process.on("SIGINT", () => undefined);
 const child = Bun.spawn([self, ...args], { env, stdio: ["inherit", "inherit", "inherit"] });
 process.exit(await child.exited);

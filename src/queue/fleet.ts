@@ -1,10 +1,10 @@
-/** The workers there are: each says every few seconds what it can and what it does. */
+/** The live workers. Each sends a heartbeat every few seconds, with its capabilities and its current job. */
 import type { Redis } from "ioredis";
 import { isAlive, machineId } from "../util/machine.ts";
 import { keys, type QueueName } from "./keys.ts";
 
 export const HEARTBEAT_MS = 3000;
-/** Silent for so long, a worker is not listed any more. Its job is another matter: that is BullMQ's lock. */
+/** A worker without a heartbeat for this long is not listed. Its job is kept by BullMQ's lock, not by this. */
 const LISTED_MS = 15_000;
 
 export interface WorkerInfo {
@@ -19,15 +19,16 @@ export interface WorkerInfo {
   /** Whether it takes jobs that need a GPU. */
   webgpu: boolean;
   threads: number;
-  /** Bytes of the machine. */
+  /** Memory of the machine in bytes. */
   memory: number;
   startedAt: string;
   seenAt: string;
-  /** The job that it has in hand. */
+  /** The job that it is working on. */
   job: string | null;
 }
 
 interface Heartbeat extends WorkerInfo {
+  /** The lock on its current entry. */
   held: { queue: QueueName; entry: string; token: string } | null;
 }
 
@@ -42,19 +43,23 @@ export class Fleet {
       .exec();
   }
 
+  /** Removes a worker that shuts down. */
   async leave(id: string): Promise<void> {
     await this.redis.multi().srem(keys.workers, id).del(keys.worker(id)).exec();
   }
 
+  /** Lists the live workers. */
   async list(): Promise<WorkerInfo[]> {
     return (await this.heartbeats()).map(({ held, ...info }) => info);
   }
 
   /**
-   * Lets go of what workers of this machine held whose processes are gone: their locks would last for a minute or two.
-   * BullMQ then finds the jobs without a lock.
+   * Releases the locks of dead workers of this machine, which would otherwise last for a minute or two; BullMQ then
+   * hands the jobs out again.
+   *
+   * @returns The dead workers.
    */
-  async bury(): Promise<WorkerInfo[]> {
+  async releaseDead(): Promise<WorkerInfo[]> {
     const dead = (await this.heartbeats()).filter(({ machine, pid }) => machine === machineId() && !isAlive(pid));
     for (const { id, held } of dead) {
       if (held) {

@@ -1,4 +1,4 @@
-/** Names in Redis, all of them. */
+/** Every name in Redis. */
 import type { JobStatus } from "../schema/life.ts";
 
 /** BullMQ's queues: one for any worker, one for those with a GPU. */
@@ -10,46 +10,54 @@ const STATUS = "mocod:status:";
 export const keys = {
   /** The record of a job, a hash. */
   run: (id: string) => `mocod:run:${id}`,
-  /** Everything that is said of it, a capped stream. */
+  /** Every event of a job, a capped stream. */
   events: (id: string) => `mocod:run:${id}:events`,
-  /** What of it is kept in the store: all but progress, a list. */
+  /** The events that the store keeps, all but progress, a list. */
   history: (id: string) => `mocod:run:${id}:history`,
-  /** Jobs that wait for it, a set. */
+  /** Jobs that wait for this one, a set. */
   dependents: (id: string) => `mocod:run:${id}:dependents`,
-  /** Jobs on its encoder, whatever their status, a set. */
+  /** Jobs of any status on the encoder of this one, a set. */
   users: (id: string) => `mocod:run:${id}:users`,
-  /** Job -> what lists are filtered by, a hash. */
+  /** Job -> the fields that lists filter by (`Brief`), a hash. */
   briefs: "mocod:briefs",
-  /** Held while a request with an Idempotency-Key is being accepted. */
+  /** Lock: held while a request with an Idempotency-Key is being accepted. */
   accepting: (id: string) => `mocod:accepting:${id}`,
-  /** Pipelines by their time of creation; those of which not every job is submitted yet. */
+  /** Pipelines by time of creation, a sorted set. */
   pipelines: "mocod:pipelines",
+  /** Pipelines whose jobs are not all submitted yet, a set. */
   unsubmitted: "mocod:pipelines:unsubmitted",
-  /** All jobs by their time of creation, and those of a status. */
+  /** All jobs by time of creation, a sorted set. */
   index: "mocod:runs",
+  /** Jobs of one status by time of creation, a sorted set. */
   statusPrefix: STATUS,
   status: (status: JobStatus) => `${STATUS}${status}`,
-  /** Finished jobs whose records are still here, by their end. */
+  /** Finished jobs whose records are in Redis, by time of their end, a sorted set. */
   finished: "mocod:finished",
-  /** Jobs whose file in the store is older than the record. */
+  /** Jobs whose record is newer than their file in the store, a set. */
   dirty: "mocod:dirty",
-  /** That a job was deleted, to whoever is saving it just then; for an hour. */
+  /** Tells processes that are saving a job that it was deleted. Expires after an hour. */
   deleted: (id: string) => `mocod:deleted:${id}`,
-  /** Says that this Redis knows what the store holds: without it all has been lost. */
+  /**
+   * Identifies the store and the Redis instance that are in sync; it differs, or is missing, after a wipe or restart.
+   */
   marker: "mocod:store",
-  /** Who does the housekeeping just now. */
-  tending: "mocod:tending",
-  /** Every change of a status, a capped stream; how far webhooks have heard it, and who tells them just now. */
+  /** Lock of housekeeping. */
+  housekeeping: "mocod:tending",
+  /** Every change of a status, a capped stream. */
   outbox: "mocod:outbox",
-  outboxHeard: "mocod:outbox:heard",
+  /** Id of the last entry of the outbox that was turned into deliveries. */
+  outboxPosition: "mocod:outbox:heard",
+  /** Lock of the process that turns entries into deliveries. */
   outboxLock: "mocod:outbox:lock",
+  /** Ids of workers, a set. */
   workers: "mocod:workers",
+  /** The last heartbeat of a worker, JSON that expires. */
   worker: (id: string) => `mocod:worker:${id}`,
-  /** BullMQ's own: the lock on an entry, its hash, and the queue by priority. */
+  /** BullMQ's own: the lock on an entry, the hash of an entry, and the entries by priority. */
   lock: (queue: QueueName, entry: string) => `bull:${QUEUES[queue]}:${entry}:lock`,
   entry: (queue: QueueName, entry: string) => `bull:${QUEUES[queue]}:${entry}`,
   prioritized: (queue: QueueName) => `bull:${QUEUES[queue]}:prioritized`,
 } as const;
 
-/** Nudges workers; the record's status is what counts, so a lost message only delays. */
+/** Channel that notifies workers of requests. They read the record as well, so a lost message only delays. */
 export const CONTROL_CHANNEL = "mocod:control";

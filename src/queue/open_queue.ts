@@ -1,4 +1,4 @@
-/** A queue of BullMQ as all of ours are opened: traced, and quiet while Redis is away. */
+/** Opens a queue of BullMQ: traced, and without error messages while Redis is unreachable. */
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { telemetry } from "./telemetry.ts";

@@ -1,4 +1,4 @@
-/** Connections to Redis: the user's, or an embedded one that lives in the data folder. */
+/** Connections to Redis: to the user's, or to an embedded one whose data is in the data folder. */
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { isAlive } from "../util/machine.ts";
 
 export interface EmbeddedRedis {
   readonly url: string;
-  /** Ends the server; its data stays in the folder. */
+  /** Stops the server; its data stays in the folder. */
   stop(): Promise<void>;
 }
 
@@ -28,7 +28,7 @@ function freePort(): Promise<number> {
 
 interface Running {
   url: string;
-  /** The process that started it and will stop it. */
+  /** Pid of the process that started it and will stop it. */
   owner: number;
 }
 
@@ -39,12 +39,12 @@ function readRunning(dataDir: string): Running | undefined {
   return existsSync(file) ? readJson<Running>(file) : undefined;
 }
 
-/** The address of the embedded Redis that some process of ours runs for this data folder, if any. */
+/** Finds the address of the embedded Redis that a mocod process runs for this data folder. */
 export const embeddedRedisUrl = (dataDir: string): string | undefined => readRunning(dataDir)?.url;
 
 async function answers(url: string): Promise<boolean> {
   const redis = new Redis(url, { lazyConnect: true, retryStrategy: null, maxRetriesPerRequest: 0 });
-  redis.on("error", () => undefined); // reported by connect() below
+  redis.on("error", () => undefined); // connect() below reports it
   try {
     await redis.connect();
     return (await redis.ping()) === "PONG";
@@ -65,8 +65,10 @@ async function shutDown(url: string): Promise<void> {
 
 /**
  * Starts `redis-server` or `valkey-server` with its append-only file in the data folder, bound to loopback. One that
- * already serves this folder is used: of a living process of ours, which will stop it, or left by one that was killed.
- * Throws UserError when neither is installed.
+ * already serves this folder is reused: it belongs to a live mocod process, which will stop it, or a killed one left
+ * it.
+ *
+ * @throws UserError where neither is installed.
  */
 export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis> {
   const found = readRunning(dataDir);
@@ -92,7 +94,7 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const child = Bun.spawn([binary, ...args], {
     stdio: ["ignore", "ignore", "ignore"],
-    // A Ctrl-C at the terminal must not reach it before the worker has said its last words.
+    // Ctrl-C at the terminal must not stop it before the worker has put its job to rest.
     detached: true,
   });
   const url = `redis://127.0.0.1:${port}`;
@@ -123,20 +125,23 @@ function own(dataDir: string, url: string): EmbeddedRedis {
 }
 
 /**
- * A connection that retries for ever. Commands wait while Redis is away, as BullMQ's workers need it, or for
- * `commandTimeout` milliseconds.
+ * Opens a connection that reconnects without limit. Commands wait while Redis is unreachable, as BullMQ's workers
+ * require.
+ *
+ * @param options - `commandTimeout`: milliseconds after which a command fails; unset: never.
  */
 export function connect(url: string, options: { commandTimeout?: number } = {}): Redis {
   const retryStrategy = (times: number) => Math.min(times * 100, 2000);
   const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy, ...options });
-  // ioredis throws an 'error' event that nobody hears; every failed attempt is one, and retrying is the answer.
+  // Every failed attempt is an 'error' event, which ioredis throws where it has no listener.
   redis.on("error", () => undefined);
   return redis;
 }
 
 /**
- * Waits for Redis, saying so once, and why; then warns where its eviction policy could lose jobs. Throws UserError where
- * Redis is there and wants another password.
+ * Waits for Redis, and logs once that and why it waits. Warns where the eviction policy could lose jobs.
+ *
+ * @throws UserError where Redis refuses the user or the password.
  */
 export async function waitUntilReady(redis: Redis, log: (message: string) => void): Promise<void> {
   const { host, port } = redis.options;
@@ -150,7 +155,7 @@ export async function waitUntilReady(redis: Redis, log: (message: string) => voi
     try {
       await redis.ping();
     } catch (error) {
-      if (!/^(NOAUTH|WRONGPASS|NOPERM)\b/.test(messageOf(error))) throw error; // our own connection was closed, say
+      if (!/^(NOAUTH|WRONGPASS|NOPERM)\b/.test(messageOf(error))) throw error; // or a closed connection
       throw new UserError(`Redis at ${host}:${port} refuses REDIS_URL's user and password: ${messageOf(error)}`);
     } finally {
       clearTimeout(timer);

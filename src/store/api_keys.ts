@@ -1,13 +1,13 @@
 /**
- * Keys to the API: `mocod_<id>_<secret>`. The store has a file for each, `keys/<id>.json`, with the secret's SHA-256 and never
- * the secret; so any API that shares the store knows them, and one that is revoked is gone everywhere within seconds.
+ * API keys: `mocod_<id>_<secret>`. The store has a file for each, `keys/<id>.json`, with the secret's SHA-256 and never
+ * the secret. Every API that shares the store accepts them, and rejects a revoked key within seconds.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { UserError } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { JsonFolder } from "./json_folder.ts";
 
-/** Each may do what those before it may. */
+/** Each scope includes those before it. */
 export const scopes = ["read", "submit", "admin"] as const;
 export type Scope = (typeof scopes)[number];
 
@@ -22,11 +22,12 @@ interface StoredKey extends ApiKey {
 }
 
 const TOKEN = /^mocod_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/;
-/** So long after it was revoked a key may still open. */
+/** Time for which an API may still accept a revoked key. */
 const CACHE_MS = 2000;
 
 const digest = (secret: string): Buffer => createHash("sha256").update(secret).digest();
 
+/** Whether a scope includes another one. */
 export const covers = (has: Scope, needed: Scope): boolean => scopes.indexOf(has) >= scopes.indexOf(needed);
 
 export class ApiKeys {
@@ -39,7 +40,7 @@ export class ApiKeys {
     this.stored = new JsonFolder(blobs, "keys");
   }
 
-  /** The token is told once, here. */
+  /** Creates a key. The token is returned once, here, and cannot be read again. */
   async create(name: string, scope: Scope): Promise<{ key: ApiKey; token: string }> {
     const id = randomBytes(8).toString("hex");
     const secret = randomBytes(32).toString("base64url");
@@ -48,18 +49,23 @@ export class ApiKeys {
     return { key, token: `mocod_${id}_${secret}` };
   }
 
+  /** Lists the keys, oldest first. */
   async list(): Promise<ApiKey[]> {
     const all = await this.stored.all();
     return all.map(({ sha256, ...key }) => key).sort((a, b) => a.createdAt.localeCompare(b.createdAt));
   }
 
-  /** Throws UserError where there is no such key. */
+  /**
+   * Revokes a key.
+   *
+   * @throws UserError where there is no such key.
+   */
   async revoke(id: string): Promise<void> {
     if (!/^[0-9a-f]{16}$/.test(id) || !(await this.stored.read(id))) throw new UserError(`there is no key ${id}`);
     await this.stored.remove(id);
   }
 
-  /** Whether there is any key: then the API asks for one. */
+  /** Whether there is any key: the API requires one then. */
   async exist(): Promise<boolean> {
     if (!this.any || this.any.until < performance.now()) {
       this.any = { answer: (await this.stored.ids()).length > 0, until: performance.now() + CACHE_MS };
@@ -67,14 +73,14 @@ export class ApiKeys {
     return this.any.answer;
   }
 
-  /** The key that a token is of, or undefined. The comparison takes the same time wherever the two differ. */
+  /** Finds the key of a valid token; undefined for an invalid one. The comparison takes constant time. */
   async verify(token: string): Promise<ApiKey | undefined> {
     const [, id, secret] = token.match(TOKEN) ?? [];
     if (id === undefined || secret === undefined) return undefined;
     let found = this.cache.get(id);
     if (!found || found.until < performance.now()) {
       found = { key: await this.stored.read(id), until: performance.now() + CACHE_MS };
-      if (this.cache.size > 10_000) this.cache.clear(); // guesses must not fill the memory
+      if (this.cache.size > 10_000) this.cache.clear(); // guesses must not exhaust the memory
       this.cache.set(id, found);
     }
     const { key } = found;

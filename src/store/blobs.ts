@@ -1,22 +1,22 @@
 /**
- * Where runs live: a folder or a bucket, behind the few verbs that both can keep whole. Keys are relative paths with `/`.
- * To add a kind of store: one file, one line in `open_blobs.ts`.
+ * Where runs are stored: a folder or a bucket, behind the few operations that both can make atomic. Keys are relative
+ * paths with `/`. To add a kind of store: one file, one line in `open_blobs.ts`.
  */
 
 export interface Blobs {
   readonly url: string;
-  /** Undefined where there is nothing by that key. */
+  /** Reads a blob; undefined where there is none. */
   read(key: string): Promise<Uint8Array | undefined>;
-  /** The same without its bytes: for ranges of it, streamed. */
+  /** Opens a blob without reading it, to stream it or ranges of it. */
   open(key: string): Promise<{ body: Blob; size: number } | undefined>;
-  /** Whole or not at all, and durable when it resolves. */
+  /** Writes a blob atomically; it is durable when this resolves. */
   write(key: string, bytes: Uint8Array | string): Promise<void>;
-  /** Keys that begin with `prefix`, sorted; never one that is half-written. */
+  /** Lists the keys that begin with `prefix`, sorted; never a partially written blob. */
   list(prefix: string): Promise<string[]>;
-  /** Names directly below the folder `prefix` (which ends with `/`), sorted: of folders. */
+  /** Lists the names of the folders directly below the folder `prefix`, which ends with `/`, sorted. */
   folders(prefix: string): Promise<string[]>;
-  /** Whether or not there is anything by that key. */
+  /** Deletes a blob; no error where there is none. */
   remove(key: string): Promise<void>;
-  /** Removes what writers that died have left half-written under `prefix`. */
+  /** Deletes what dead writers have left partially written under `prefix`. */
   sweep(prefix: string): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** Everything in a store, held against its checksums. */
+/** Verifies a store against its checksums. */
 import { messageOf } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { sha256 } from "./files.ts";
@@ -10,7 +10,7 @@ export interface StoreReport {
   damaged: { run: string; file: string; problem: string }[];
 }
 
-/** Reads every file. Says of each damaged one what is wrong with it. */
+/** Reads every file of every run, and reports the damaged ones. */
 export async function checkStore(blobs: Blobs): Promise<StoreReport> {
   const report: StoreReport = { runs: 0, files: 0, damaged: [] };
   for (const id of await blobs.folders(RUNS)) {
@@ -19,7 +19,7 @@ export async function checkStore(blobs: Blobs): Promise<StoreReport> {
     report.files += (await run.names()).length;
     const problems = await checkRun(run);
     if (problems.size === 0) continue;
-    // A run that is being computed changes while it is read: what is damaged is so twice.
+    // A run that is in progress changes while it is read: a damaged file is damaged in both reads.
     const again = await checkRun(run);
     for (const [file, problem] of again)
       if (problems.get(file) === problem) report.damaged.push({ run: id, file, problem });
@@ -27,7 +27,7 @@ export async function checkStore(blobs: Blobs): Promise<StoreReport> {
   return report;
 }
 
-/** File -> what is wrong with it. */
+/** Checks one run: file -> problem. */
 async function checkRun(run: RunStore): Promise<Map<string, string>> {
   const problems = new Map<string, string>();
   const blame = (file: string, problem: string) => void problems.set(file, problem);
@@ -36,18 +36,18 @@ async function checkRun(run: RunStore): Promise<Map<string, string>> {
   for (const name of names) {
     const bytes = await run.read(name);
     const expected = sums.get(name);
-    if (!bytes) continue; // removed meanwhile, by the run itself
+    if (!bytes) continue; // the run itself has deleted it since
     if (expected !== undefined && sha256(bytes) !== expected) blame(name, `SHA-256 ${expected} expected`);
     else if (expected === undefined) parse(name, bytes, blame);
   }
-  for (const name of sums.keys()) if (!names.includes(name)) blame(name, "is not there");
-  if (!names.includes("job.json")) blame("job.json", "is not there");
+  for (const name of sums.keys()) if (!names.includes(name)) blame(name, "is missing");
+  if (!names.includes("job.json")) blame("job.json", "is missing");
   return problems;
 }
 
 type Blame = (file: string, problem: string) => void;
 
-/** File -> SHA-256, of all that have one written down. */
+/** Reads the recorded checksums: file -> SHA-256. */
 async function expectedSums(run: RunStore, names: readonly string[], blame: Blame): Promise<Map<string, string>> {
   const sums = new Map<string, string>();
   const read = async <T>(name: string): Promise<T | undefined> => {
@@ -59,9 +59,9 @@ async function expectedSums(run: RunStore, names: readonly string[], blame: Blam
     }
   };
   const manifest = names.includes("manifest.json") ? await read<Manifest>("manifest.json") : undefined;
-  const over = (await read<{ status?: string }>("job.json"))?.status === "succeeded";
-  // A run that was extended has an old one until it is finished again.
-  if (over) for (const [name, { sha256: sum }] of Object.entries(manifest?.files ?? {})) sums.set(name, sum);
+  const succeeded = (await read<{ status?: string }>("job.json"))?.status === "succeeded";
+  // The manifest of an extended run is outdated until the run has finished again.
+  if (succeeded) for (const [name, { sha256: sum }] of Object.entries(manifest?.files ?? {})) sums.set(name, sum);
   const start = names.includes("start.json") ? await read<Start>("start.json") : undefined;
   if (start) sums.set(START_FILE, start.sha256);
   for (const record of await run.checkpoints((problem) => blame("checkpoints", problem))) {
@@ -72,7 +72,7 @@ async function expectedSums(run: RunStore, names: readonly string[], blame: Blam
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** Of files without a sum: whether they can be read at all. */
+/** Checks whether a file without a checksum can be parsed. */
 function parse(name: string, bytes: Uint8Array, blame: Blame): void {
   if (!/\.jsonl?$/.test(name)) return;
   try {

@@ -1,9 +1,9 @@
-/** The store could not be reached or had no room: not the job's fault, and it may pass. */
+/** The store was unreachable or full: a transient error that the job has not caused. */
 export class StoreError extends Error {
   override name = "StoreError";
 }
 
-/** The run is another worker's by now: nothing more may be published here. */
+/** Another worker has taken over the run: this one may not publish any more. */
 export class FencedError extends Error {
   override name = "FencedError";
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
-/** Writes a file whole or not at all: temporary name, fsync, rename, fsync of the folder. */
+/** Writes a file atomically: temporary name, fsync, rename, fsync of the folder. */
 export function writeAtomic(file: string, bytes: Uint8Array | string): void {
   const folder = dirname(file);
   mkdirSync(folder, { recursive: true });

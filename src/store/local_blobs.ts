@@ -1,4 +1,4 @@
-/** A folder. A file appears by a rename, after its bytes are on the disk. */
+/** A store in a folder. A file is renamed to its name when its bytes are on the disk. */
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -6,23 +6,23 @@ import { isAlive, machineId } from "../util/machine.ts";
 import type { Blobs } from "./blobs.ts";
 import { StoreError } from "./errors.ts";
 
-/** `.<name>.<machine>.<pid>.<count>.tmp`: whoever finds it can tell whether its writer is still alive. */
+/** `.<name>.<machine>.<pid>.<count>.tmp`: says whether the writer is still alive. */
 const TEMPORARY = /^\..*\.([0-9a-f]+)\.(\d+)\.\d+\.tmp$/;
-/** Of another machine nobody here can tell; a file is not written for so long. */
+/** Temporary files of other machines, whose writers cannot be checked, are deleted after this. */
 const ABANDONED_MS = 24 * 3600 * 1000;
 
-/** Bun copies what it writes: so much at a time. */
+/** Bytes of one write: Bun copies them. */
 const CHUNK = 8 * 2 ** 20;
 
 let count = 0;
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "";
 
-/** What an operator can mend: it is waited for, and no attempt of a job is counted for it. */
-const PASSING = new Set(["ENOSPC", "EDQUOT", "EFBIG", "EIO", "ESTALE", "ETIMEDOUT", "EROFS", "EMFILE", "ENFILE"]);
+/** Errors that an operator can fix. They are StoreErrors, so attempts of jobs are repeated without limit. */
+const TRANSIENT = new Set(["ENOSPC", "EDQUOT", "EFBIG", "EIO", "ESTALE", "ETIMEDOUT", "EROFS", "EMFILE", "ENFILE"]);
 
 function rethrow(file: string, error: unknown): never {
-  if (PASSING.has(codeOf(error))) throw new StoreError(`${file}: ${(error as Error).message}`, { cause: error });
+  if (TRANSIENT.has(codeOf(error))) throw new StoreError(`${file}: ${(error as Error).message}`, { cause: error });
   throw error;
 }
 
@@ -128,7 +128,7 @@ async function age(file: string): Promise<number> {
   try {
     return (await stat(file)).mtimeMs;
   } catch (error) {
-    if (missing(error)) return Date.now(); // renamed meanwhile: it was alive
+    if (missing(error)) return Date.now(); // renamed since: its writer was alive
     throw error;
   }
 }

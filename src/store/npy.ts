@@ -4,7 +4,7 @@ const types: [new (...args: never[]) => unknown, string][] = [
   [Float32Array, "<f4"],
 ];
 
-/** NumPy's own file format, version 1.0: what `numpy.load` reads. */
+/** Encodes an array in NumPy's file format, version 1.0, which `numpy.load` reads. */
 export function encodeNpy(shape: readonly number[], data: Uint8Array | Int32Array | Float32Array): Uint8Array {
   const descr = types.find(([type]) => data instanceof type)?.[1] as string;
   const sides = shape.length === 1 ? `${shape[0]},` : shape.join(", ");

@@ -4,7 +4,12 @@ import type { Blobs } from "./blobs.ts";
 import { LocalBlobs } from "./local_blobs.ts";
 import { S3Blobs } from "./s3_blobs.ts";
 
-/** `file:///folder` or `s3://bucket/prefix` (credentials and endpoint by the usual AWS_* or S3_* variables). */
+/**
+ * Opens the store at `file:///folder` or `s3://bucket/prefix`, with credentials and endpoint from AWS_* or S3_*
+ * variables.
+ *
+ * @throws UserError for any other address.
+ */
 export function openBlobs(url: string): Blobs {
   if (url.startsWith("file:///")) return new LocalBlobs(fileURLToPath(url));
   if (url.startsWith("s3://")) return new S3Blobs(url);

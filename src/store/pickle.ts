@@ -1,6 +1,6 @@
 /**
- * Reads Python's pickle as data: no code is ever run. A pickle is a program for a stack machine; what it may call are
- * the few names in `GLOBALS`, each of which only builds a value here. Any other name or opcode refuses the file.
+ * Reads Python's pickle as data, without running code. A pickle is a program for a stack machine; it may call only the
+ * few names in `GLOBALS`, each of which builds a value here. Any other name or opcode rejects the file.
  */
 import { FileError } from "../util/errors.ts";
 
@@ -46,7 +46,7 @@ const isStorage = (v: PickleValue | undefined): v is StorageRef =>
 const numbers = (v: PickleValue | undefined): number[] | undefined =>
   Array.isArray(v) && v.every((n) => Number.isSafeInteger(n) && (n as number) >= 0) ? (v as number[]) : undefined;
 
-/** All that a checkpoint may name. */
+/** Every name that a checkpoint may refer to. */
 const GLOBALS: Record<string, Build | "type"> = {
   "collections OrderedDict": () => new Map(),
   "torch._utils _rebuild_parameter": ([tensor]) => tensor as PickleValue,
@@ -67,7 +67,13 @@ const GLOBALS: Record<string, Build | "type"> = {
 const MARK = Symbol("mark");
 type Slot = PickleValue | typeof MARK;
 
-/** Reads one pickle from `at`. Returns its value and the place behind it. Throws FileError for anything not allowed. */
+/**
+ * Reads one pickle.
+ *
+ * @param start - Offset of the pickle in `bytes`.
+ * @returns Its value, and the offset after it.
+ * @throws FileError for a name or an opcode that is not allowed.
+ */
 export function readPickle(bytes: Uint8Array, file: string, start = 0): { value: PickleValue; end: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const stack: Slot[] = [];

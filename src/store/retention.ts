@@ -1,20 +1,20 @@
-/** Which checkpoints a run keeps. */
+/** Chooses among the checkpoints of a run: which one to use, and which ones to delete. */
 
 export interface CheckpointRecord {
   readonly file: string;
   readonly sha256: string;
   readonly bytes: number;
   readonly step: number;
-  /** Epochs done, where it was written at the end of one; null: in between, as someone stopped the run or time passed. */
+  /** Epochs completed; null: written within an epoch, because the run was stopped or after an interval. */
   readonly epoch: number | null;
-  /** Top-1 of the kNN monitor then; null where it was not measured. */
+  /** Top-1 accuracy of the kNN monitor at this step; null: not measured. */
   readonly knn: number | null;
 }
 
-/** last: the newest; best: the one with the best kNN, the earlier among equals. */
+/** last: the newest; best: the best kNN accuracy, the earliest among equals. */
 export type CheckpointChoice = "last" | "best" | { epoch: number } | { step: number };
 
-/** Those that a choice means, newest first: of several, those behind the first are for when that one is damaged. */
+/** Selects the candidates of a choice, newest first. The later ones are fallbacks where the first is damaged. */
 export function chosen(records: readonly CheckpointRecord[], choice: CheckpointChoice): CheckpointRecord[] {
   if (choice === "last") return [...records];
   if (choice === "best") {
@@ -24,7 +24,7 @@ export function chosen(records: readonly CheckpointRecord[], choice: CheckpointC
   return records.filter(({ step, epoch }) => ("step" in choice ? step === choice.step : epoch === choice.epoch));
 }
 
-/** With the best kNN, the earlier among equals; undefined where it was never measured. */
+/** Finds the best kNN accuracy, the earliest among equals; undefined where it was never measured. */
 function bestOf(records: readonly CheckpointRecord[]): CheckpointRecord | undefined {
   const scored = records.filter(({ knn, epoch }) => knn !== null && epoch !== null).sort((a, b) => a.step - b.step);
   return scored.reduce<CheckpointRecord | undefined>(
@@ -34,18 +34,18 @@ function bestOf(records: readonly CheckpointRecord[]): CheckpointRecord | undefi
 }
 
 export interface Retention {
-  /** Of those at an epoch's end, the last so many. */
+  /** Number of the newest end-of-epoch checkpoints to keep. */
   readonly keepLast: number;
-  /** Also the one with the best kNN; the earlier among equals. */
+  /** Keeps the best kNN accuracy as well, the earliest among equals. */
   readonly keepBest: boolean;
-  /** Also every so many epochs, for ever; 0: none. */
+  /** Keeps every checkpoint whose epoch is a multiple of this permanently as well; 0: none. */
   readonly keepEvery: number;
 }
 
 /**
- * Those that may go; never the newest, and never all. One between two epochs is kept only while no epoch's end came after
- * it, so that what a run leaves does not depend on when it was interrupted; while it is the newest, the one before it stays
- * as well, whatever it is.
+ * Selects the checkpoints to delete; never the newest. A mid-epoch checkpoint is deleted once a later end-of-epoch one
+ * exists, so the files of a run do not depend on when it was interrupted. While the newest one is mid-epoch, its
+ * predecessor is kept as well.
  */
 export function expendable(records: readonly CheckpointRecord[], keep: Retention): CheckpointRecord[] {
   const newestFirst = [...records].sort((a, b) => b.step - a.step);

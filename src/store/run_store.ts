@@ -1,13 +1,13 @@
 /**
- * What a run leaves in the store, under `runs/<id>/`:
+ * The files of a run in the store, under `runs/<id>/`:
  *
- *     job.json, history.jsonl       the job as it stands, and how it came there
- *     start.{safetensors,json}      of a run forked from another: that one's checkpoint
+ *     job.json, history.jsonl       the record of the job, and its events without progress
+ *     start.{safetensors,json}      of a forked run: the checkpoint that it starts from
  *     checkpoints/step-*.{safetensors,json}
- *     metrics.jsonl                 one line an epoch
- *     steps/epoch-*.jsonl           one line a step
- *     result.json, and what else a job makes
- *     manifest.json                 of a finished run: SHA-256 of everything but job and history
+ *     metrics.jsonl                 one line per epoch
+ *     steps/epoch-*.jsonl           one line per step
+ *     result.json, and other outputs
+ *     manifest.json                 of a finished run: SHA-256 of every file but job and history
  */
 import type { ForkSource } from "../schema/job.ts";
 import { FileError, messageOf } from "../util/errors.ts";
@@ -21,10 +21,10 @@ export type { CheckpointRecord } from "./retention.ts";
 export const RUNS = "runs/";
 const decoder = new TextDecoder();
 
-/** Leave to publish, asked for right before: rejects where the run is another worker's by now. */
+/** Checks, right before a write, that this worker may publish. Rejects with FencedError where another has the run. */
 export type Permit = () => Promise<void>;
 
-/** The checkpoint that a forked run begins with, and what is said of it in start.json. */
+/** The checkpoint that a forked run starts from, which start.json describes. */
 export const START_FILE = "start.safetensors";
 export interface Start extends ForkSource {
   readonly sha256: string;
@@ -35,10 +35,10 @@ export interface Manifest {
 }
 
 export class RunStore {
-  /** As messages name it. */
+  /** Its address, for messages. */
   readonly path: string;
   private readonly prefix: string;
-  /** Of this writer, who is the only one. */
+  /** Cache of metrics.jsonl, valid because a run has a single writer. */
   private metrics: { step: number }[] | undefined;
 
   constructor(
@@ -50,7 +50,11 @@ export class RunStore {
     this.path = `${blobs.url}/${RUNS}${id}`;
   }
 
-  /** Undefined where there is no such file; throws FileError where it is damaged. */
+  /**
+   * Reads a JSON file; undefined where there is none.
+   *
+   * @throws FileError where it is damaged.
+   */
   async readJson<T>(name: string): Promise<T | undefined> {
     const bytes = await this.blobs.read(this.prefix + name);
     if (!bytes) return undefined;
@@ -65,11 +69,12 @@ export class RunStore {
     return this.blobs.write(this.prefix + name, `${JSON.stringify(value, null, 2)}\n`);
   }
 
+  /** Reads a file of JSON lines; empty where there is none. */
   async readLines<T>(name: string): Promise<T[]> {
     return (await this.readTexts(name)).map((text) => JSON.parse(text) as T);
   }
 
-  /** Lines of JSON, as they are. */
+  /** Reads the lines of a file without parsing them. */
   async readTexts(name: string): Promise<string[]> {
     const bytes = await this.blobs.read(this.prefix + name);
     return bytes ? decoder.decode(bytes).split("\n").filter(Boolean) : [];
@@ -87,14 +92,19 @@ export class RunStore {
     return this.blobs.open(this.prefix + name);
   }
 
-  /** Writes a file beside the job's own. Returns its name. Throws where the run is another worker's by now. */
+  /**
+   * Writes an output file.
+   *
+   * @returns Its name.
+   * @throws FencedError where another worker has the run.
+   */
   async writeFile(name: string, bytes: Uint8Array): Promise<string> {
     await this.permit();
     await this.blobs.write(this.prefix + name, bytes);
     return name;
   }
 
-  /** One line an epoch. Lines of this step and later (of a life that was killed before its checkpoint) are replaced. */
+  /** Appends the line of an epoch. Replaces lines of this step and later, which a killed attempt wrote. */
   async appendMetrics(line: { step: number }): Promise<void> {
     await this.permit();
     this.metrics ??= await this.readLines<{ step: number }>("metrics.jsonl");
@@ -102,23 +112,25 @@ export class RunStore {
     await this.writeLines("metrics.jsonl", this.metrics);
   }
 
-  /** One line a step of an epoch, counted from 1. */
+  /** Writes the lines of the steps of an epoch. Epochs count from 1. */
   async writeSteps(epoch: number, lines: readonly unknown[]): Promise<void> {
     await this.permit();
     await this.writeLines(`steps/epoch-${String(epoch).padStart(6, "0")}.jsonl`, lines);
   }
 
   /**
-   * Writes the tensors, then the record that names them: a checkpoint without a record does not exist. Leave is asked for
-   * before each, as the tensors take long. Then those go that `keep` does not keep.
+   * Writes the tensors, then the record that names them: a checkpoint exists when its record does. Asks for permission
+   * before each write, because that of the tensors takes long. Then deletes the checkpoints that `keep` does not keep.
+   *
+   * @throws FencedError where another worker has the run.
    */
   async writeCheckpoint(
-    of: Pick<CheckpointRecord, "step" | "epoch" | "knn">,
+    at: Pick<CheckpointRecord, "step" | "epoch" | "knn">,
     bytes: Uint8Array,
     keep: Retention,
   ): Promise<CheckpointRecord> {
-    const name = `step-${String(of.step).padStart(9, "0")}`;
-    const record = { file: `${name}.safetensors`, sha256: sha256(bytes), bytes: bytes.length, ...of };
+    const name = `step-${String(at.step).padStart(9, "0")}`;
+    const record = { file: `${name}.safetensors`, sha256: sha256(bytes), bytes: bytes.length, ...at };
     await this.permit();
     await this.blobs.write(`${this.prefix}checkpoints/${record.file}`, bytes);
     await this.permit();
@@ -132,7 +144,7 @@ export class RunStore {
     await this.blobs.remove(`${this.prefix}checkpoints/${file}`);
   }
 
-  /** Newest first. A record that is damaged is as one that is not there. */
+  /** Lists the checkpoints, newest first. Logs damaged records and leaves them out. */
   async checkpoints(log: (message: string) => void = () => undefined): Promise<CheckpointRecord[]> {
     const names = (await this.blobs.list(`${this.prefix}checkpoints/`)).filter((key) => key.endsWith(".json"));
     const found: CheckpointRecord[] = [];
@@ -141,20 +153,22 @@ export class RunStore {
         const record = await this.readJson<CheckpointRecord>(key.slice(this.prefix.length));
         if (record) found.push(record);
       } catch (error) {
-        log(`${messageOf(error)}; it is passed over`);
+        log(`${messageOf(error)}; it is skipped`);
       }
     }
     return found;
   }
 
-  /** Its bytes, or undefined where they are not what the record says. */
+  /** Reads a checkpoint; undefined where it is missing or its checksum is wrong. */
   async readCheckpoint(record: CheckpointRecord): Promise<Uint8Array | undefined> {
     const bytes = await this.blobs.read(`${this.prefix}checkpoints/${record.file}`);
     return bytes && sha256(bytes) === record.sha256 ? bytes : undefined;
   }
 
   /**
-   * The checkpoint that is chosen, with a checksum that holds; undefined if there is none. What is passed over is said.
+   * Reads the chosen checkpoint, or the next older candidate with a valid checksum. Logs those that are skipped.
+   *
+   * @returns Undefined where there is no valid one.
    */
   async goodCheckpoint(
     choice: CheckpointChoice,
@@ -164,15 +178,17 @@ export class RunStore {
     for (const record of records) {
       const bytes = await this.readCheckpoint(record);
       if (bytes) return { record, bytes };
-      log(`${this.path}/checkpoints/${record.file}: wrong checksum, going back to the checkpoint before`);
+      log(`${this.path}/checkpoints/${record.file}: wrong checksum, falling back to the previous checkpoint`);
     }
     if (records.length > 0) log(`${this.path}/checkpoints: every checkpoint is damaged`);
     return undefined;
   }
 
   /**
-   * For the one who goes on with a run: removes what a killed writer has left (half-written files, tensors without a
+   * Prepares a run to be resumed: deletes what a killed writer has left (partially written files, tensors without a
    * record, damaged checkpoints) and the checkpoints after `step`, which will be written again.
+   *
+   * @throws FencedError where another worker has the run.
    */
   async tidy(step: number): Promise<void> {
     await this.permit();
@@ -185,8 +201,10 @@ export class RunStore {
   }
 
   /**
-   * The result, then the sums of everything that will not change any more. Throws StoreError where a checkpoint is not what
-   * was written: the run goes on from the one before then, and comes here again.
+   * Writes the result, then the manifest with the checksums of all final files.
+   *
+   * @throws StoreError where a checkpoint was damaged since it was written; a retry resumes from the previous one.
+   * @throws FencedError where another worker has the run.
    */
   async finish(result: unknown): Promise<void> {
     for (const record of await this.checkpoints()) {
@@ -198,7 +216,7 @@ export class RunStore {
     const files: Manifest["files"] = {};
     for (const key of await this.blobs.list(this.prefix)) {
       const name = key.slice(this.prefix.length);
-      if (UNSUMMED.has(name)) continue;
+      if (WITHOUT_SUM.has(name)) continue;
       const bytes = (await this.blobs.read(key)) as Uint8Array;
       files[name] = { sha256: sha256(bytes), bytes: bytes.length };
     }
@@ -206,18 +224,19 @@ export class RunStore {
     await this.writeJson("manifest.json", { files } satisfies Manifest);
   }
 
-  /** Names of everything, relative to the run. */
+  /** Lists all files, relative to the run. */
   async names(): Promise<string[]> {
     return (await this.blobs.list(this.prefix)).map((key) => key.slice(this.prefix.length));
   }
 
+  /** Deletes every file of the run. */
   async removeAll(): Promise<void> {
-    // job.json last: what is left of a run that was half removed still has a name.
+    // job.json last: a partially deleted run can still be identified, and deleted again.
     const names = await this.names();
     for (const name of names.filter((n) => n !== "job.json")) await this.blobs.remove(this.prefix + name);
     await this.blobs.remove(`${this.prefix}job.json`);
   }
 }
 
-/** They change while a run is at rest, too. */
-const UNSUMMED = new Set(["job.json", "history.jsonl", "manifest.json"]);
+/** Files without a checksum: they change after the end of a run as well. */
+const WITHOUT_SUM = new Set(["job.json", "history.jsonl", "manifest.json"]);

@@ -1,12 +1,12 @@
-/** A bucket, by Bun's S3 client. An object appears whole by nature; what can fail is the way there, which is retried. */
+/** A store in a bucket, through Bun's S3 client. Objects are written atomically; failed requests are retried. */
 import { S3Client } from "bun";
 import pRetry from "p-retry";
 import { UserError } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { StoreError } from "./errors.ts";
 
-/** Answers that another try does not change. */
-const FINAL = new Set([
+/** Errors that a retry cannot fix. */
+const PERMANENT = new Set([
   "AccessDenied",
   "InvalidAccessKeyId",
   "SignatureDoesNotMatch",
@@ -15,12 +15,12 @@ const FINAL = new Set([
   "ERR_S3_INVALID_ENDPOINT",
   "ERR_S3_INVALID_PATH",
 ]);
-/** A request that is silent for so long is made again; a large object has more time. */
+/** A request without an answer is repeated after this; large objects get more time, by `BYTES_PER_MS`. */
 const TIMEOUT_MS = 20_000;
 const BYTES_PER_MS = 1000;
-/** 0.2 s, doubling up to 10 s: about half a minute of trying. */
+/** 0.2 s, doubling up to 10 s: about half a minute in all. */
 const RETRIES = { retries: 8, minTimeout: 200, maxTimeout: 10_000, randomize: true };
-/** One request carries objects up to here; above it they go in parts, which the client retries by itself. */
+/** Larger objects are uploaded in parts, which the client retries by itself. */
 const PART_BYTES = 64 * 2 ** 20;
 
 const codeOf = (error: unknown): string => (error as { code?: string }).code ?? "";
@@ -31,15 +31,15 @@ export interface S3Timing {
   readonly retries: typeof RETRIES;
 }
 
-/** S3_* or AWS_*, as Bun's client takes them; given here because it reads them once, at the start of the process. */
+/** Reads S3_* or AWS_* variables. Bun's client reads them too, but only once, at the start of the process. */
 function credentials(env = process.env): Bun.S3Options {
-  const of = (name: string) => env[`S3_${name}`] ?? env[`AWS_${name}`];
+  const variable = (name: string) => env[`S3_${name}`] ?? env[`AWS_${name}`];
   const given = {
-    accessKeyId: of("ACCESS_KEY_ID"),
-    secretAccessKey: of("SECRET_ACCESS_KEY"),
-    sessionToken: of("SESSION_TOKEN"),
-    region: of("REGION"),
-    endpoint: of("ENDPOINT"),
+    accessKeyId: variable("ACCESS_KEY_ID"),
+    secretAccessKey: variable("SECRET_ACCESS_KEY"),
+    sessionToken: variable("SESSION_TOKEN"),
+    region: variable("REGION"),
+    endpoint: variable("ENDPOINT"),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
@@ -83,7 +83,7 @@ export class S3Blobs implements Blobs {
 
   async write(key: string, bytes: Uint8Array | string): Promise<void> {
     const limit = this.timing.timeoutMs + bytes.length / BYTES_PER_MS;
-    // A copy: a request that was given up may still be under way when the caller writes something else there.
+    // A copy: a request that timed out may still be sending the bytes when the caller reuses the buffer.
     const body = typeof bytes === "string" ? bytes : bytes.slice();
     await this.attempt(`put ${key}`, limit, async () => {
       await this.client.write(this.prefix + key, body as Uint8Array<ArrayBuffer>, { partSize: PART_BYTES, retry: 0 });
@@ -113,7 +113,7 @@ export class S3Blobs implements Blobs {
     });
   }
 
-  /** Nothing half-written is ever seen; a bucket's own lifecycle rule ends uploads in parts that were given up. */
+  /** Does nothing: partial objects are never visible. A lifecycle rule of the bucket can end aborted uploads. */
   async sweep(): Promise<void> {}
 
   private async pages(options: { prefix: string; delimiter?: string }) {
@@ -128,16 +128,20 @@ export class S3Blobs implements Blobs {
     }
   }
 
-  /** Throws StoreError when every try has failed, UserError where trying is of no use. */
+  /**
+   * Makes a request, with retries.
+   *
+   * @throws StoreError when every retry has failed; UserError for an error that retries cannot fix.
+   */
   private async attempt<T>(what: string, timeoutMs: number, request: () => Promise<T>): Promise<T> {
     try {
       return await pRetry(() => within(timeoutMs, request()), {
         ...this.timing.retries,
-        shouldRetry: ({ error }) => !FINAL.has(codeOf(error)),
+        shouldRetry: ({ error }) => !PERMANENT.has(codeOf(error)),
       });
     } catch (error) {
       const text = `${this.url}: ${what}: ${codeOf(error)} ${(error as Error).message}`;
-      if (FINAL.has(codeOf(error))) throw new UserError(text, { cause: error });
+      if (PERMANENT.has(codeOf(error))) throw new UserError(text, { cause: error });
       throw new StoreError(text, { cause: error });
     }
   }

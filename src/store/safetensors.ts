@@ -14,7 +14,7 @@ export interface Stored {
 const ALIGN = 8;
 const HEADER_LIMIT = 100 * 2 ** 20;
 
-/** F32 whose values are made when it is their turn to be written: one tensor at a time is in memory. */
+/** An F32 tensor whose values are computed when they are written, so that only one is in memory at a time. */
 export interface LazyTensor {
   readonly shape: readonly number[];
   readonly make: () => Float32Array;
@@ -26,8 +26,9 @@ const sizeOf = (tensor: StoredTensor | LazyTensor): number =>
   "make" in tensor ? 4 * tensor.shape.reduce((a, b) => a * b, 1) : tensor.data.byteLength;
 
 /**
- * Tensors in the order given; metadata under `__metadata__`. The same input gives the same bytes. `into`: memory to write
- * to, where it is large enough; what is returned is a view of it then.
+ * Encodes tensors in the order given, and metadata under `__metadata__`. The same input gives the same bytes.
+ *
+ * @param into - Memory to reuse; where it is large enough, the result is a view of it.
  */
 export function encodeSafetensors(tensors: ToStore, metadata: Record<string, string>, into?: Uint8Array): Uint8Array {
   const header: Record<string, unknown> = { __metadata__: metadata };
@@ -54,7 +55,12 @@ export function encodeSafetensors(tensors: ToStore, metadata: Record<string, str
   return bytes;
 }
 
-/** Throws FileError naming `file` when the bytes are not a safetensors file of F32 and I64 tensors. */
+/**
+ * Decodes a file of F32 and I64 tensors.
+ *
+ * @param file - Name of the file, for errors.
+ * @throws FileError where the file is damaged or has tensors of another type.
+ */
 export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = bytes.length >= 8 ? Number(view.getBigUint64(0, true)) : -1;
@@ -76,7 +82,7 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
     if (to - from !== count * width || from < 0 || 8 + length + to > bytes.length) {
       throw new FileError(file, `tensor ${name}: offsets [${from}, ${to}] do not fit shape [${shape}]`);
     }
-    // A copy: the place in the file is not aligned for a view. (`slice` of a Buffer would be no copy.)
+    // A copy, because the offset in the file is not aligned for a view. (`slice` of a Buffer would not copy.)
     const raw = new Uint8Array(bytes.subarray(8 + length + from, 8 + length + to)).buffer;
     tensors.set(name, { shape, data: width === 4 ? new Float32Array(raw) : new BigInt64Array(raw) });
   }

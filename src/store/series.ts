@@ -1,4 +1,4 @@
-/** Lines of numbers, as others want them: fewer, or as a table. */
+/** Series of metrics: downsampling and CSV. */
 
 export interface Step {
   epoch: number;
@@ -7,7 +7,7 @@ export interface Step {
   [name: string]: number;
 }
 
-/** At most `points` lines: each the mean of as many steps as it takes, with the lowest and the highest loss of them. */
+/** Downsamples steps to at most `points` lines: the means of consecutive steps, with their lowest and highest loss. */
 export function downsample(lines: readonly Step[], points: number): Step[] {
   const width = Math.ceil(lines.length / points);
   if (width <= 1) return [...lines];
@@ -22,12 +22,15 @@ export function downsample(lines: readonly Step[], points: number): Step[] {
     const { epoch, step } = last;
     return {
       ...(Object.fromEntries(means) as Step),
-      ...{ epoch, step, lowest: Math.min(...losses), highest: Math.max(...losses) },
+      epoch,
+      step,
+      lowest: Math.min(...losses),
+      highest: Math.max(...losses),
     };
   });
 }
 
-/** At most `points` lines: of as many epochs as it takes the latest figures, each field's latest that is not null. */
+/** Downsamples epochs to at most `points` lines: the latest value of each field that is not null. */
 export function latest<T extends object>(lines: readonly T[], points = Number.POSITIVE_INFINITY): T[] {
   const width = Math.ceil(lines.length / points);
   if (width <= 1) return [...lines];
@@ -38,7 +41,7 @@ export function latest<T extends object>(lines: readonly T[], points = Number.PO
   });
 }
 
-/** `{ queue: { age: 1 } }` becomes `{ "queue.age": 1 }`. */
+/** Flattens `{ queue: { age: 1 } }` to `{ "queue.age": 1 }`. */
 function flat(value: object, prefix = ""): [name: string, value: unknown][] {
   return Object.entries(value).flatMap(([name, inner]) =>
     typeof inner === "object" && inner !== null ? flat(inner, `${prefix}${name}.`) : [[prefix + name, inner] as const],
@@ -50,7 +53,7 @@ const cell = (value: unknown): string => {
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
-/** RFC 4180, a column for every name in any line, in the order of appearance. */
+/** Encodes lines as CSV (RFC 4180), with a column for every name in any line, in the order of appearance. */
 export function toCsv(lines: readonly object[]): string {
   const rows = lines.map((line) => new Map(flat(line)));
   const names = [...new Set(rows.flatMap((row) => [...row.keys()]))];

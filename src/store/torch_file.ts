@@ -1,4 +1,4 @@
-/** Files of `torch.save`: the zip of PyTorch 1.6 and later, and the older chain of pickles. Tensors only, no code. */
+/** Reads files of `torch.save`: the zip of PyTorch 1.6 and later, and the older sequence of pickles. Runs no code. */
 import { unzipSync } from "fflate";
 import { FileError } from "../util/errors.ts";
 import { type PickleValue, readPickle, type StorageRef, type TensorRef } from "./pickle.ts";
@@ -15,13 +15,21 @@ const storages: Record<string, { width: number; read: Reader }> = {
 
 export interface TorchFile {
   readonly value: PickleValue;
-  /** Values of a tensor in `value`, in PyTorch's order. Throws FileError for a type that is not read here. */
+  /**
+   * Reads a tensor of `value`, in PyTorch's layout.
+   *
+   * @throws FileError for an unsupported type.
+   */
   tensor(ref: TensorRef): StoredTensor;
 }
 
 const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
 
-/** Throws FileError when the file is neither of the two forms, is cut short, or holds more than data. */
+/**
+ * Reads a file of `torch.save`.
+ *
+ * @throws FileError where it has neither of the two formats, is truncated, or refers to code.
+ */
 export function readTorchFile(bytes: Uint8Array, file: string): TorchFile {
   const isZip = bytes[0] === 0x50 && bytes[1] === 0x4b;
   const { value, storage } = isZip ? readZip(bytes, file) : readLegacy(bytes, file);

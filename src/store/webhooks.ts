@@ -1,4 +1,4 @@
-/** Webhooks: where events go. The store has a file for each, `webhooks/<id>.json`, with the secret that signs. */
+/** Webhooks: the URLs that events are sent to. The store has a file for each, `webhooks/<id>.json`, with its secret. */
 import { randomBytes } from "node:crypto";
 import { newId } from "../util/id.ts";
 import type { Blobs } from "./blobs.ts";
@@ -21,11 +21,11 @@ export interface Webhook {
   readonly createdAt: string;
 }
 export interface SecretWebhook extends Webhook {
-  /** `whsec_` and base64, as Standard Webhooks has it. */
+  /** Signs the requests: `whsec_` and base64, as Standard Webhooks specifies. */
   readonly secret: string;
 }
 
-/** A new one is heard of so late, by other APIs than the one that made it. */
+/** Delay after which other APIs know a new webhook. */
 const CACHE_MS = 5000;
 
 export class Webhooks {
@@ -37,7 +37,7 @@ export class Webhooks {
     this.stored = new JsonFolder(blobs, "webhooks");
   }
 
-  /** The secret is told once, here. */
+  /** Creates a webhook. The secret is returned once, here. */
   async create(url: string, events: readonly WebhookEvent[]): Promise<SecretWebhook> {
     const createdAt = new Date().toISOString();
     const hook = { id: newId("hook"), url, events, createdAt, secret: `whsec_${randomBytes(32).toString("base64")}` };
@@ -46,7 +46,7 @@ export class Webhooks {
     return hook;
   }
 
-  /** Oldest first. */
+  /** Reads all webhooks, oldest first. */
   async all(): Promise<SecretWebhook[]> {
     if (this.cache && this.cache.until > Date.now()) return this.cache.hooks;
     const hooks = await this.stored.all();
@@ -54,7 +54,7 @@ export class Webhooks {
     return hooks;
   }
 
-  /** False where there is no such webhook. */
+  /** Deletes a webhook; false where there is none. */
   async remove(id: string): Promise<boolean> {
     this.cache = undefined;
     if (!(await this.all()).some((hook) => hook.id === id)) return false;

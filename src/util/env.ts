@@ -1,4 +1,4 @@
-/** The process's configuration: validated environment variables; CLI flags set the same names. */
+/** The configuration of a process: validated environment variables. Flags of the command line set the same names. */
 import { availableParallelism, homedir } from "node:os";
 import { delimiter, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -31,37 +31,41 @@ const schema = z.object({
   MOCOD_WEBHOOK_PRIVATE: z.enum(["0", "1"]).default("0"),
 });
 
-/** Names of all variables that are read. */
+/** Names of all variables. */
 export const variables = Object.keys(schema.shape);
 
 export interface Env {
-  /** Undefined: an embedded Redis in the data folder. */
+  /** Unset: an embedded Redis in the data folder. */
   redisUrl: string | undefined;
   dataDir: string;
   host: string;
   port: number;
   threads: number;
-  /** What workers compute on; auto: a GPU where there is a real one. */
+  /** Device of workers; auto: a GPU where there is a real one. */
   device: "auto" | "webgpu" | "wasm";
-  /** A worker that is silent for so long is taken for dead; less than that without Redis it does not notice. */
+  /** Duration of locks: a worker that does not renew its lock counts as dead. Shorter outages of Redis do no harm. */
   lockSeconds: number;
-  /** Where runs live: file:///… (unset: the data folder) or s3://bucket/prefix. */
+  /** Where runs are stored: file:///… (unset: the data folder) or s3://bucket/prefix. */
   storeUrl: string;
-  /** Folders that datasets must lie in; undefined: anywhere that the worker may read. */
+  /** Folders that datasets must be in; undefined: any folder that the worker can read. */
   datasetRoots: readonly string[] | undefined;
-  /** A job that makes no step for so long is killed and goes on from its checkpoint. */
+  /** Minutes without a step after which a job is killed, and resumed from its checkpoint. */
   stallMinutes: number;
-  /** Requests a second that one client may make; 0: any number. */
+  /** Requests per second that one client may make; 0: no limit. */
   requestsPerSecond: number;
-  /** What the command line shows to the API. */
+  /** Key that the command line sends to the API. */
   apiKey: string | undefined;
-  /** Finished jobs whose records stay in Redis; older ones are read from the store. */
+  /** Number of finished jobs whose records stay in Redis; older ones are read from the store. */
   redisJobs: number;
-  /** Webhooks may go to addresses of this machine and of private networks. */
+  /** Whether webhooks may go to loopback and private addresses. */
   webhookPrivate: boolean;
 }
 
-/** Throws UserError that names every bad variable. Empty variables count as unset. */
+/**
+ * Reads the configuration. Empty variables count as unset.
+ *
+ * @throws UserError that names every invalid variable.
+ */
 export function readEnv(source: Record<string, string | undefined> = process.env): Env {
   const given = Object.fromEntries(Object.entries(source).filter(([, value]) => value !== ""));
   const parsed = schema.safeParse(given);

@@ -1,6 +1,9 @@
 import pino from "pino";
 
-/** JSON lines on stderr: stdout is for results. Synchronous, because pino's transports fail under Bun. */
+/**
+ * Creates a logger: JSON lines on stderr, as stdout is for results. Synchronous, because pino's transports fail under
+ * Bun.
+ */
 export function createLogger(name: string): pino.Logger {
   return pino({ name, level: process.env.MOCOD_LOG ?? "info" }, pino.destination({ dest: 2, sync: true }));
 }

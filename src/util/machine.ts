@@ -1,4 +1,4 @@
-/** Which machine this is, and whether a process of it is alive. */
+/** Identifies this machine, and checks whether a process on it is alive. */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
@@ -6,8 +6,8 @@ import { hostname } from "node:os";
 let identity: string | undefined;
 
 /**
- * 12 hex digits. Two processes have the same exactly if one can see the other's pid: the same boot of the same machine
- * and, on Linux, the same pid namespace, so two containers of one host differ.
+ * Identifies the machine by 12 hex digits. Two processes have the same id exactly if they can see each other's pids:
+ * the same boot of the same machine and, on Linux, the same pid namespace, so two containers of one host differ.
  */
 export function machineId(): string {
   if (identity === undefined) {
@@ -23,11 +23,12 @@ export function machineId(): string {
   return identity;
 }
 
+/** Whether there is a process with this pid. */
 export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    // Signal 0 only asks: EPERM is somebody else's living process.
+    // Signal 0 only checks. EPERM: the process exists, and belongs to another user.
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }

@@ -3,7 +3,7 @@
  * A number is a pure function of (seed, purpose, a, b, c), so no generator state exists, and none is saved.
  */
 
-/** What a stream is for. Two purposes never share numbers. The values are part of the resume contract: append only. */
+/** The use of a stream. Two purposes never share numbers. The values are part of the resume contract: append only. */
 export const purposes = {
   init: 0,
   order: 1,
@@ -31,7 +31,7 @@ function mulHigh(a: number, b: number): number {
   return (aHigh * bHigh + Math.floor(middle / 65536) + Math.floor(middle2 / 65536)) >>> 0;
 }
 
-/** Ten rounds: counter u32[4], key u32[2] -> u32[4], written over `counter`. */
+/** Philox, ten rounds: counter u32[4], key u32[2] -> u32[4], written over `counter`. */
 export function philox(counter: Uint32Array, key0: number, key1: number): void {
   let [c0, c1, c2, c3] = counter as unknown as [number, number, number, number];
   let k0 = key0 >>> 0;
@@ -54,7 +54,7 @@ export function philox(counter: Uint32Array, key0: number, key1: number): void {
   counter[3] = c3;
 }
 
-/** A stream of numbers for one (seed, purpose, a, b, c). Cheap to make: make one for each sample and view. */
+/** The random numbers of one (seed, purpose, a, b, c). Cheap to create, for each sample and view. */
 export class Stream {
   private readonly block = new Uint32Array(4);
   private used = 4;

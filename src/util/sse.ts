@@ -1,4 +1,4 @@
-/** Reads a text/event-stream: the same for the command line and the page. */
+/** Reads server-sent events, for the command line and the page. */
 
 export interface ServerEvent {
   readonly id: string | undefined;
@@ -6,9 +6,9 @@ export interface ServerEvent {
   readonly data: string | undefined;
 }
 
-/** Events as they come, to the end of the stream. A block that is a comment alone has none of the fields. */
+/** Yields the events of a stream until it ends. A comment is an event without any fields. */
 export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
-  // By a reader: not every browser can iterate over a stream.
+  // With a reader: not every browser can iterate over a stream.
   const reader = body.pipeThrough(new TextDecoderStream() as never).getReader();
   for (let buffer = ""; ; ) {
     const { value, done } = (await reader.read()) as { value?: string; done: boolean };

@@ -1,4 +1,4 @@
-/** The API over jobs: found again, accepted once, deleted; and what a job leaves, as others want it. */
+/** The API over jobs: lists, idempotency, deletion; and the outputs of jobs in several formats. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,6 +6,7 @@ import { depthOf } from "../../api/guard.ts";
 import { startApi } from "../../api/server.ts";
 import { Client } from "../../cli/client.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
+import { Archive } from "../../src/queue/records/archive.ts";
 import { connect } from "../../src/queue/redis.ts";
 import type { Job } from "../../src/schema/job.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
@@ -48,11 +49,11 @@ describe("lists", () => {
       const response = await post({ type: "pretrain", name: `Sweep ${i}`, metadata, spec: service.spec() });
       ids.push(((await response.json()) as Job).id);
     }
-    // Seven are over, so that some records have left Redis.
+    // Seven have finished, so some records are evicted from Redis.
     for (const id of ids.slice(0, 7)) await client.cancel(id);
   });
 
-  test("page by page, either way, each job once, though jobs come and change meanwhile", async () => {
+  test("page by page, either way, each job once, though jobs are added and changed concurrently", async () => {
     for (const order of ["asc", "desc"]) {
       const seen: string[] = [];
       let after = "";
@@ -122,7 +123,7 @@ describe("Idempotency-Key", () => {
 });
 
 describe("delete", () => {
-  test("a job that is over is gone from Redis and from the store; one that is not, or is needed, is 409", async () => {
+  test("a finished job is deleted from Redis and from the store; an unfinished or needed one is 409", async () => {
     const remove = (id: string) => fetch(`${url}/v1/jobs/${id}`, { method: "DELETE" });
     const job = await client.submit("pretrain", service.spec());
     expect((await remove(job.id)).status).toBe(409);
@@ -141,20 +142,19 @@ describe("delete", () => {
   });
 });
 
-test("a job that is deleted while somebody saves it stays deleted", async () => {
+test("a job that is deleted during a save stays deleted", async () => {
   const redis = connect(service.redisUrl);
-  const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);
+  const archive = new Archive(redis, new LocalBlobs(service.dataDir), 500);
   const { id } = await client.submit("pretrain", service.spec());
   await client.cancel(id);
-  const { write } = jobs.archive;
-  jobs.archive.write = async (...what) => {
+  const { write } = archive;
+  archive.write = async (...what) => {
     await client.remove(id);
-    return write.apply(jobs.archive, what);
+    return write.apply(archive, what);
   };
-  await jobs.archive.save(id);
+  await archive.save(id);
   expect(existsSync(join(service.dataDir, "runs", id, "job.json"))).toBe(false);
   expect((await fetch(`${url}/v1/jobs/${id}`)).status).toBe(404);
-  await jobs.close();
   redis.disconnect();
 });
 
@@ -162,8 +162,8 @@ test("an event with an empty list is one in the history too, and no line of the 
   const redis = connect(service.redisUrl);
   const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);
   const { id } = await client.submit("pretrain", service.spec());
-  for (const data of [[], ["a", "b"]]) await jobs.change(id, { event: { type: "warnings", data } });
-  expect((await jobs.history(id)).slice(-2).map(({ data }) => data)).toEqual([[], ["a", "b"]]);
+  for (const data of [[], ["a", "b"]]) await jobs.life.change(id, { event: { type: "warnings", data } });
+  expect((await jobs.records.history(id)).slice(-2).map(({ data }) => data)).toEqual([[], ["a", "b"]]);
   const { lines } = (await get(`/v1/jobs/${id}/logs`)) as unknown as { lines: { message: string }[] };
   expect(lines.map(({ message }) => message)).toEqual(["queued", "a; b"]);
   await client.cancel(id);

@@ -19,7 +19,8 @@ afterAll(() => service.stop());
 /** Runs `mocod` in the service's folder. */
 async function mocod(...args: string[]) {
   const child = Bun.spawn([process.execPath, main, ...args], {
-    ...{ cwd: service.folder, stdio: ["ignore", "pipe", "pipe"] },
+    cwd: service.folder,
+    stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, MOCOD_DATA_DIR: service.dataDir, MOCOD_PORT: new URL(service.url).port },
   });
   const [out, errors] = await Promise.all(
@@ -193,15 +194,30 @@ test("a job by hand: submit, watch, jobs, show, logs, pull, pause, resume, rm; k
   // That there is none left the API knows within seconds.
   await eventually(async () => (await mocod("jobs")).code === 0);
 
-  const nobody = await mocod("jobs", "--port", "1");
-  expect([nobody.code, nobody.errors]).toEqual([1, expect.stringContaining("no API at http://127.0.0.1:1: start one")]);
+  const unreachable = await mocod("jobs", "--port", "1");
+  expect([unreachable.code, unreachable.errors]).toEqual([
+    1,
+    expect.stringContaining("no API at http://127.0.0.1:1: start one"),
+  ]);
 }, 120_000);
 
 test("flags make a spec, what differs from the preset is said; a sweep and a probe print their figures", async () => {
   writeFileSync(join(service.folder, "run.yaml"), JSON.stringify(service.spec({ epochs: 1 })));
   const submitted = await mocod(
-    ...["submit", "pretrain", "run.yaml", "--set", "optimizer.lr=0.05", "--set", "seed=3", "--name", "by flags"],
-    ...["--metadata", "project=cells", "--priority", "5", "--json"],
+    "submit",
+    "pretrain",
+    "run.yaml",
+    "--set",
+    "optimizer.lr=0.05",
+    "--set",
+    "seed=3",
+    "--name",
+    "by flags",
+    "--metadata",
+    "project=cells",
+    "--priority",
+    "5",
+    "--json",
   );
   const job = JSON.parse(submitted.out);
   expect(job).toMatchObject({ name: "by flags", priority: 5, metadata: { project: "cells" } });
@@ -214,7 +230,15 @@ test("flags make a spec, what differs from the preset is said; a sweep and a pro
   expect((await mocod("submit", "pretend")).errors).toContain('type: got "pretend", allowed: pretrain');
 
   const swept = await mocod(
-    ...["sweep", "run.yaml", "--grid", "temperature=0.1,0.2", "--seeds", "0,1", "--judge", "knn", "--watch"],
+    "sweep",
+    "run.yaml",
+    "--grid",
+    "temperature=0.1,0.2",
+    "--seeds",
+    "0,1",
+    "--judge",
+    "knn",
+    "--watch",
   );
   expect(swept.code).toBe(0);
   const [head, ...rows] = swept.out.split("\n");

@@ -5,10 +5,10 @@ import { type AppType, createApp } from "../../api/app.ts";
 import { createClient } from "../../api/client.ts";
 import * as examples from "../../api/examples.ts";
 import { startApi } from "../../api/server.ts";
+import { Feed } from "../../src/queue/events/feed.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
-import { Plans } from "../../src/queue/plans.ts";
+import { Plans } from "../../src/queue/pipelines/plans.ts";
 import { connect, startEmbeddedRedis } from "../../src/queue/redis.ts";
-import { Tail } from "../../src/queue/tail.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { Webhooks } from "../../src/store/webhooks.ts";
@@ -56,15 +56,20 @@ const operations = () =>
 
 test("every route is in it, and it has no other", async () => {
   const connection = connect(redis.url);
-  const jobs = new Jobs(connection, new LocalBlobs(folder.path), () => undefined);
-  const tail = new Tail(
+  const blobs = new LocalBlobs(folder.path);
+  const jobs = new Jobs(connection, blobs, () => undefined);
+  const feed = new Feed(
     connection,
     () => connect(redis.url),
     () => undefined,
   );
   const plans = new Plans(connection, () => connect(redis.url));
   const app: AppType = createApp({
-    ...{ jobs, tail, plans, hooks: new Webhooks(jobs.archive.blobs), apiKeys: new ApiKeys(jobs.archive.blobs) },
+    jobs,
+    feed,
+    plans,
+    hooks: new Webhooks(blobs),
+    apiKeys: new ApiKeys(blobs),
     guard: { requestsPerSecond: 0, loopback: true, webhookPrivate: false },
   });
   const routes = app.routes
@@ -76,7 +81,7 @@ test("every route is in it, and it has no other", async () => {
       .map(({ name }) => name)
       .sort(),
   ).toEqual([...new Set(routes)].sort());
-  tail.close();
+  feed.close();
   await plans.close();
   await jobs.close();
   connection.disconnect();
@@ -90,7 +95,7 @@ test("a linter finds nothing in it", async () => {
       ({ ruleId, message, location }) => `${ruleId} ${location[0]?.pointer}: ${message}`,
     );
   expect(await lint(text)).toEqual([]);
-  expect(await lint(text.replace('"summary":"Look at a job",', ""))).toEqual([
+  expect(await lint(text.replace('"summary":"Show a job",', ""))).toEqual([
     expect.stringMatching(/^operation-summary /),
   ]);
 });

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { startApi } from "../../api/server.ts";
 import { Client } from "../../cli/client.ts";
+import { Feed } from "../../src/queue/events/feed.ts";
 import { keys } from "../../src/queue/keys.ts";
 import { connect } from "../../src/queue/redis.ts";
-import { Tail } from "../../src/queue/tail.ts";
 import { readEnv } from "../../src/util/env.ts";
 import { createLogger } from "../../src/util/logger.ts";
 import { serverEvents } from "../../src/util/sse.ts";
@@ -42,7 +42,7 @@ test("a client that is dropped again and again, and an API that is restarted: no
       if (some.length < 3) return ids;
     }
   })();
-  // Follows the API that is restarted meanwhile.
+  // Follows the API through its restart.
   const steps: number[] = [];
   const followed = new Client(`http://127.0.0.1:${port}`).follow(id, ({ step }) => steps.push(step));
   for (let i = 0; i < 2; i++) {
@@ -74,7 +74,7 @@ test("a client that is dropped again and again, and an API that is restarted: no
   await api.stop();
 }, 120_000);
 
-test("any number of listeners share one connection to Redis, and leave nothing behind", async () => {
+test("any number of listeners share one connection to Redis, and leave no connection open", async () => {
   const redis = connect(service.redisUrl);
   const clients = async () => Number((await redis.info("clients")).match(/connected_clients:(\d+)/)?.[1]);
   const before = await clients();
@@ -89,43 +89,43 @@ test("any number of listeners share one connection to Redis, and leave nothing b
   await service.client.cancel(one.id);
   const heard = await Promise.all(streams);
   const distinct = new Set(heard.map((ids) => ids.join()));
-  expect(distinct.size).toBe(2); // all listeners of a job have heard the same
+  expect(distinct.size).toBe(2); // all listeners of a job have received the same
   redis.disconnect();
 }, 60_000);
 
-test("a listener that leaves before the reader has begun is no error, and the next one hears", async () => {
+test("closing a listener before the reader has begun is no error, and the next one receives events", async () => {
   const redis = connect(service.redisUrl);
   const reader = connect(service.redisUrl);
   const said: string[] = [];
-  const tail = new Tail(
+  const feed = new Feed(
     redis,
     () => reader,
     (message) => said.push(message),
   );
-  (await tail.follow("run_left")).close();
+  (await feed.follow("run_left")).close();
   for (let i = 0; i < 3; i++) await reader.ping(); // what the reader asks by itself is answered before
-  const listener = await tail.follow("run_next");
+  const listener = await feed.follow("run_next");
   await redis.xadd("mocod:run:run_next:events", "1-1", "type", "log", "data", '"heard"');
   const heard = await eventually(async () => {
     await listener.wait("0-0", 1000);
-    return (await listener.behind("0-0"))[0];
+    return (await listener.after("0-0"))[0];
   });
   expect(heard).toMatchObject({ id: "1-1", data: '"heard"' });
   expect(said).toEqual([]);
   listener.close();
-  tail.close();
+  feed.close();
   redis.disconnect();
 });
 
 test("listeners of many take turns: each has one within a round, and no tenth of it has many more than its share", async () => {
   const redis = connect(service.redisUrl);
-  const tail = new Tail(
+  const feed = new Feed(
     redis,
     () => connect(service.redisUrl),
     () => undefined,
   );
-  const listeners = await Promise.all(Array.from({ length: 100 }, () => tail.follow("run_many")));
-  const ROUND = 1e6; // so long that the clock hardly moves meanwhile
+  const listeners = await Promise.all(Array.from({ length: 100 }, () => feed.follow("run_many")));
+  const ROUND = 1e6; // so long that the clock hardly advances during the test
   const turns = listeners.map((listener) => listener.untilTurn(ROUND));
   expect(Math.min(...turns)).toBeGreaterThan(0);
   expect(Math.max(...turns)).toBeLessThanOrEqual(ROUND);
@@ -135,6 +135,6 @@ test("listeners of many take turns: each has one within a round, and no tenth of
   );
   expect(Math.max(...tenths)).toBeLessThanOrEqual(13);
   for (const listener of listeners) listener.close();
-  tail.close();
+  feed.close();
   redis.disconnect();
 });

@@ -1,9 +1,10 @@
-/** The life of a job, with real processes: what can be asked of it, what becomes of it, and what that leaves. */
+/** The life of a job, with real processes: actions, outcomes, and the files that they leave. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "../../cli/client.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
+import { Archive } from "../../src/queue/records/archive.ts";
 import { connect } from "../../src/queue/redis.ts";
 import type { Job } from "../../src/schema/job.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
@@ -31,13 +32,13 @@ const ended = (id: string) =>
 const stepOf = (job: Job) => job.progress?.step ?? 0;
 /** Long enough that there is time to interfere. */
 const long = () => spec({ epochs: 6 });
-let calm: Job | undefined;
-/** A run of it that nobody interfered with, and what it left. */
+let uninterrupted: Job | undefined;
+/** An uninterrupted run of `long`, and its files. */
 async function undisturbed() {
-  calm ??= await client.submit("pretrain", long());
-  const { id } = calm;
-  calm = await until(id, (job) => job.status === "succeeded");
-  return { job: calm, files: files(id) };
+  uninterrupted ??= await client.submit("pretrain", long());
+  const { id } = uninterrupted;
+  uninterrupted = await until(id, (job) => job.status === "succeeded");
+  return { job: uninterrupted, files: files(id) };
 }
 const eventsOf = async (id: string): Promise<string> => {
   const response = await fetch(`${service.url}/v1/jobs/${id}/events`);
@@ -50,7 +51,7 @@ async function occupied(): Promise<Job> {
 }
 
 describe("pause and resume", () => {
-  test("a running job stops between two steps, stays paused, goes on, and ends in the bytes of one left in peace", async () => {
+  test("a paused job resumes, and its files are byte-identical to those of an uninterrupted run", async () => {
     const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     expect(["pausing", "paused"]).toContain((await client.act(job.id, "pause")).status);
@@ -59,7 +60,7 @@ describe("pause and resume", () => {
     const [newest] = await client.checkpoints(job.id);
     expect(newest?.step).toBeGreaterThanOrEqual(20);
     expect(paused.finishedAt).toBeNull();
-    // The worker is free meanwhile.
+    // The worker is free in the meantime.
     const other = await client.submit("pretrain", spec({ epochs: 1 }));
     await until(other.id, (j) => j.status === "succeeded");
     expect(await statusOf(job.id)).toBe("paused");
@@ -111,7 +112,7 @@ describe("pause and resume", () => {
 });
 
 describe("retry", () => {
-  test("a cancelled job goes on from its checkpoint and ends in the same bytes", async () => {
+  test("a cancelled job resumes from its checkpoint and ends in the same bytes", async () => {
     const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     await client.cancel(job.id);
@@ -226,7 +227,7 @@ describe("workers", () => {
     await until(alone.id, (j) => j.status === "succeeded");
   }, 120_000);
 
-  test("a child that makes no step is killed, and its job goes on from the checkpoint", async () => {
+  test("a child that makes no step is killed, and its job resumes from the checkpoint", async () => {
     const job = await client.submit("pretrain", long());
     await until(job.id, (j) => stepOf(j) >= 20);
     const [child] = service.children();
@@ -238,7 +239,7 @@ describe("workers", () => {
     expect(files(job.id)).toEqual((await undisturbed()).files);
   }, 120_000);
 
-  test("a child outlives its worker in no state: not even stopped", async () => {
+  test("a child never outlives its worker, not even a suspended child", async () => {
     const job = await client.submit("pretrain", spec({ epochs: 1000 }));
     await until(job.id, (j) => stepOf(j) >= 5);
     const children = service.children();
@@ -282,25 +283,28 @@ test("finished jobs beyond the newest few leave Redis, and are found in the stor
   redis.disconnect();
 }, 120_000);
 
-test("a record that is brought back to be changed is not trimmed meanwhile, nor one that is there still", async () => {
+test("a concurrent trim evicts no record that is being changed, whether it was brought back or had stayed", async () => {
   const redis = connect(service.redisUrl);
-  const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined, 0);
+  const blobs = new LocalBlobs(service.dataDir);
+  const jobs = new Jobs(redis, blobs, () => undefined, 0);
+  const archive = new Archive(redis, blobs, 0);
   const blocker = await occupied();
   const { id } = await client.submit("pretrain", spec());
   await client.cancel(id);
   // Another job ends just before the record is read.
-  const { record } = jobs;
-  jobs.record = async (of) => {
-    await jobs.archive.trim();
-    return record.call(jobs, of);
+  const { records } = jobs;
+  const { read } = records;
+  records.read = async (of) => {
+    await archive.trim();
+    return read.call(records, of);
   };
-  expect(await jobs.act(id, "retry")).toMatchObject({ id, status: "queued" }); // was there still
-  await jobs.act(id, "cancel");
-  await jobs.archive.trim();
+  expect(await jobs.life.act(id, "retry")).toMatchObject({ id, status: "queued" }); // was there still
+  await jobs.life.act(id, "cancel");
+  await archive.trim();
   expect(await redis.exists(`mocod:run:${id}`)).toBe(0);
-  expect(await jobs.act(id, "retry")).toMatchObject({ id, status: "queued" });
-  await jobs.act(id, "cancel");
-  expect(await jobs.act("run_0", "retry")).toBeUndefined();
+  expect(await jobs.life.act(id, "retry")).toMatchObject({ id, status: "queued" });
+  await jobs.life.act(id, "cancel");
+  expect(await jobs.life.act("run_0", "retry")).toBeUndefined();
   expect(await redis.smismember("mocod:dirty", id, "run_0")).toEqual([0, 0]);
   await client.cancel(blocker.id);
   await ended(blocker.id);
@@ -320,15 +324,15 @@ test("a job of a newer version is left to newer workers, in Redis and in the sto
   expect(await statusOf(job.id)).toBe("queued");
   const file = join(service.dataDir, "runs", job.id, "job.json");
   const stored = JSON.parse(readFileSync(file, "utf8"));
-  await jobs.run(job.id).writeJson("job.json", { ...stored, format: 99 });
-  await expect(jobs.archive.load(job.id)).rejects.toThrow("format 99 is of a newer mocod");
+  await jobs.records.run(job.id).writeJson("job.json", { ...stored, format: 99 });
+  await expect(new Archive(redis, blobs, 500).load(job.id)).rejects.toThrow("format 99 is of a newer mocod");
   await redis.hset(`mocod:run:${job.id}`, "format", 1);
   await client.cancel(job.id);
   await jobs.close();
   redis.disconnect();
 }, 120_000);
 
-test("Redis wiped under running and waiting jobs: they are back by themselves, and end as if nothing had happened", async () => {
+test("Redis wiped under running and waiting jobs: they are restored without help, and end with the same files", async () => {
   const redis = connect(service.redisUrl);
   const left = await undisturbed();
   const job = await client.submit("pretrain", long(), "wiped", 3);

@@ -1,4 +1,4 @@
-/** What whoever runs the service looks at: traces, logs, the board of the queues, measures. */
+/** What operators use: traces, logs, the board of the queues, metrics. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Client } from "../../cli/client.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";

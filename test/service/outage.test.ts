@@ -1,4 +1,4 @@
-/** A Redis that is away for less than a lock lasts, and a bucket for a store: over real processes. */
+/** An outage of Redis shorter than a lock, and a bucket as the store, with real processes. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { eventually, temporaryFolder } from "../support/helpers.ts";
 import { type Fault, startS3 } from "../support/s3.ts";
 import { startService } from "../support/service.ts";
 
-test("Redis away for two thirds of the lock: training goes on meanwhile, and neither stalls nor doubles", async () => {
+test("Redis unreachable for two thirds of the lock: training continues, without a stall or a second worker", async () => {
   using folder = temporaryFolder();
   const logFile = join(folder.path, "log");
   // As 60 seconds are to the 90 that are the default.
@@ -46,7 +46,7 @@ test("Redis away for two thirds of the lock: training goes on meanwhile, and nei
   }
 }, 120_000);
 
-test("a bucket behind a line that fails now and then: killed and resumed, a run ends in the same bytes; a job moves between machines", async () => {
+test("a bucket over an unreliable connection: killed and resumed, a run ends in the same bytes; a job moves between machines", async () => {
   let seed = 3;
   const bad: Fault[] = ["refuse", "busy", "cut", "cutLate"];
   const s3 = await startS3(() => {

@@ -1,4 +1,4 @@
-/** Redis that is late, badly set, left behind. */
+/** A Redis that starts late, is misconfigured, or was left by a killed process. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { connect, embeddedRedisUrl, startEmbeddedRedis, waitUntilReady } from "../../src/queue/redis.ts";
@@ -56,7 +56,7 @@ test("the embedded Redis persists, does not evict, and listens on loopback; anot
   const again = await startEmbeddedRedis(folder.path);
   expect(again.url).toBe(first.url);
   await again.stop();
-  // Left behind by a process that is gone: adopted, and then stopped.
+  // Left by a process that has died: adopted, and then stopped.
   writeAtomic(join(folder.path, "redis", "running.json"), JSON.stringify({ url: first.url, owner: 2 ** 22 + 1 }));
   const adopted = await startEmbeddedRedis(folder.path);
   expect(adopted.url).toBe(first.url);

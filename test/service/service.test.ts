@@ -149,7 +149,7 @@ describe("a job", () => {
     expect(files(stormy.id)).toEqual(files(calm.id));
   }, 180_000);
 
-  test("SIGTERM hands the job back with a checkpoint, and another worker goes on", async () => {
+  test("SIGTERM returns the job with a checkpoint, and another worker resumes it", async () => {
     const job = await client.submit("pretrain", spec({ epochs: 30 }));
     await until(job.id, (j) => (j.progress?.step ?? 0) >= 20);
     expect(await service.stopWorker("SIGTERM")).toBe(0);
@@ -181,7 +181,7 @@ describe("a job", () => {
     expect((await client.cancel(job.id)).status).toBe("cancelled");
   }, 120_000);
 
-  test("a queued job is cancelled at once, and the queue goes on", async () => {
+  test("a queued job is cancelled at once, and the queue continues", async () => {
     const first = await client.submit("pretrain", spec({ epochs: 1000 }));
     const second = await client.submit("pretrain", spec());
     expect((await client.cancel(second.id)).status).toBe("cancelled");
@@ -250,7 +250,7 @@ describe("the API", () => {
     expect((await fetch(`${service.url}/v1/jobs/${done.id}/cancel`, { method: "POST" })).status).toBe(409);
   });
 
-  test("events go on behind Last-Event-ID, and end with the job", async () => {
+  test("events continue after Last-Event-ID, and end with the job", async () => {
     const { jobs } = (await (await fetch(`${service.url}/v1/jobs`)).json()) as { jobs: Job[] };
     const done = jobs.find((job) => job.status === "succeeded") as Job;
     const read = async (last?: string) =>
@@ -287,8 +287,8 @@ describe("a GPU that fails", () => {
     // The first was lost in the middle of the run.
     expect(events.slice(0, events.indexOf("DeviceLostError"))).toContain('"step":3');
     expect(logs).toEqual([
-      expect.stringContaining("trying again from the last checkpoint"),
-      expect.stringContaining("going on from the last checkpoint on WASM"),
+      expect.stringContaining("retrying from the last checkpoint"),
+      expect.stringContaining("resuming from the last checkpoint on WASM"),
     ]);
     await service.stopWorker("SIGTERM");
     service.startWorker();

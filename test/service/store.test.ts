@@ -68,7 +68,7 @@ describe.each(kinds)("%s", (_, open) => {
     expect(await blobs.list("runs/")).toEqual(names);
   }, 60_000);
 
-  test("a checkpoint: damaged ones are passed over and said, the ones that go are gone, the rest is verified", async () => {
+  test("checkpoints: damaged ones are skipped and logged, expendable ones are deleted, the rest is verified", async () => {
     const blobs = open();
     const run = new RunStore(blobs, "run_x");
     const save = (step: number) =>
@@ -88,7 +88,7 @@ describe.each(kinds)("%s", (_, open) => {
       bytes.map((byte, i) => (i === 7 ? byte ^ 16 : byte)),
     );
     expect((await run.goodCheckpoint("last", (m) => log.push(m)))?.record.step).toBe(2);
-    expect(log.join()).toContain("step-000000003.safetensors: wrong checksum, going back to the checkpoint before");
+    expect(log.join()).toContain("step-000000003.safetensors: wrong checksum, falling back to the previous checkpoint");
     await blobs.write(file, bytes.subarray(0, 20));
     expect((await run.goodCheckpoint("last"))?.record.step).toBe(2);
     expect((await checkStore(blobs)).damaged).toEqual([
@@ -97,7 +97,7 @@ describe.each(kinds)("%s", (_, open) => {
     await blobs.write("runs/run_x/checkpoints/step-000000003.json", '{"file": "step-0');
     expect((await run.goodCheckpoint("last", (m) => log.push(m)))?.record.step).toBe(2);
     expect(log.at(-1)).toContain("is damaged");
-    // Whoever goes on from step 2 clears it all away.
+    // A resume from step 2 deletes all of it.
     await run.tidy(2);
     expect(await run.names()).toEqual([
       "checkpoints/step-000000002.json",
@@ -109,7 +109,7 @@ describe.each(kinds)("%s", (_, open) => {
     expect(log.at(-1)).toContain("every checkpoint is damaged");
   });
 
-  test("a finished run has the sums of all its files, and a check finds the one that changed or is gone", async () => {
+  test("a finished run has the checksums of all its files, and a check finds one that was changed or deleted", async () => {
     const blobs = open();
     const run = new RunStore(blobs, "run_y");
     await run.writeCheckpoint({ step: 1, epoch: 1, knn: 0.5 }, new Uint8Array(9), keepTwo);
@@ -228,7 +228,7 @@ describe("a folder", () => {
     expect(readdirSync(path)).toEqual([names[1] as string]);
   });
 
-  test("a full disk is an error that names the file and leaves nothing half-written; then it goes on", async () => {
+  test("a full disk is an error that names the file and leaves no partial file; a later write succeeds", async () => {
     // A file size limit stands in for the disk: the same error path, and it needs no rights.
     using own = temporaryFolder();
     const program = `
@@ -256,7 +256,12 @@ test("a URL opens what it names, and a wrong one is refused", () => {
 
 describe("retention", () => {
   const record = (step: number, epoch: number | null, knn: number | null = null): CheckpointRecord => ({
-    ...{ step, epoch, knn, file: `step-${step}`, sha256: sha256(new Uint8Array()), bytes: 0 },
+    step,
+    epoch,
+    knn,
+    file: `step-${step}`,
+    sha256: sha256(new Uint8Array()),
+    bytes: 0,
   });
   const keep = { keepLast: 2, keepBest: true, keepEvery: 4 };
   const steps = (records: readonly CheckpointRecord[]) => records.map(({ step }) => step);
@@ -286,9 +291,9 @@ describe("retention", () => {
           for (const next of all.sort((a, b) => a.step - b.step)) {
             if (kept.some(({ step }) => step === next.step)) continue;
             kept.push(next);
-            const gone = new Set(expendable(kept, chosen));
-            expect(gone.has(next)).toBe(false);
-            kept = kept.filter((r) => !gone.has(r));
+            const deleted = new Set(expendable(kept, chosen));
+            expect(deleted.has(next)).toBe(false);
+            kept = kept.filter((r) => !deleted.has(r));
           }
           return steps(kept);
         };

@@ -12,7 +12,12 @@ test("faults of every kind: every job succeeds, every run ends in the bytes of o
   const kinds = Object.keys(faults).length;
   const said: string[] = [];
   const report = await storm({
-    ...{ faults: kinds, jobs: 4, seed: 7, minutes: 1.1, peace: 2, logFile },
+    faults: kinds,
+    jobs: 4,
+    seed: 7,
+    minutes: 1.1,
+    peace: 2,
+    logFile,
     say: (line) => said.push(line),
   });
   if (report.wrong.length > 0) console.error(`${said.join("\n")}\n${readFileSync(logFile, "utf8").slice(-20_000)}`);

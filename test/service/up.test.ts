@@ -1,4 +1,4 @@
-/** `mocod up`: a service in one command, that keeps its workers and leaves nothing behind. */
+/** `mocod up`: a service in one command, which restarts its workers and leaves no process. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { Client } from "../../cli/client.ts";

@@ -1,13 +1,13 @@
-/** Webhooks: signed, repeated until they are heard, and never sent where they could do harm. Plans: asked of a worker. */
+/** Webhooks: signed, repeated until they are received, and never sent to a private address. Plans: made by a worker. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { createClient, type MocodClient } from "../../api/client.ts";
-import { isPublic, targetOf } from "../../src/queue/addresses.ts";
-import { deliver } from "../../src/queue/deliveries.ts";
+import { isPublic, targetOf } from "../../src/queue/webhooks/addresses.ts";
+import { deliver } from "../../src/queue/webhooks/deliver.ts";
 import { eventually } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 
-interface Heard {
+interface Received {
   id: string;
   timestamp: string;
   signature: string;
@@ -17,7 +17,7 @@ interface Heard {
 let service: Service;
 let mocod: MocodClient;
 let receiver: Bun.Server<undefined>;
-const heard: Heard[] = [];
+const received: Received[] = [];
 /** Answers of the receiver, the first one first; then 204. */
 const answers: number[] = [];
 let elsewhere = 0;
@@ -32,7 +32,7 @@ beforeAll(async () => {
       if (new URL(request.url).pathname === "/elsewhere") elsewhere++;
       const header = (name: string) => request.headers.get(`webhook-${name}`) ?? "";
       const body = await request.text();
-      heard.push({ id: header("id"), timestamp: header("timestamp"), signature: header("signature"), body });
+      received.push({ id: header("id"), timestamp: header("timestamp"), signature: header("signature"), body });
       const headers = { location: "/elsewhere" };
       return new Response(null, { status: answers.shift() ?? 204, headers });
     },
@@ -44,12 +44,12 @@ afterAll(async () => {
 });
 
 const typesOf = (id: string) =>
-  heard
+  received
     .map(({ body }) => JSON.parse(body))
     .filter(({ data }) => data.id === id)
     .map(({ type }) => type as string);
 
-test("a job's and a pipeline's events are told, signed, again after a failure under the same id, and not after the hook is gone", async () => {
+test("events of a job and of a pipeline are sent signed, repeated after a failure under the same id, and not sent to a deleted hook", async () => {
   const url = `http://127.0.0.1:${receiver.port}/hooks`;
   const events = ["job.running", "job.succeeded", "pipeline.finished"] as const;
   const made = await mocod.v1.webhooks.$post({ json: { url, events: [...events] } });
@@ -63,29 +63,29 @@ test("a job's and a pipeline's events are told, signed, again after a failure un
     pretrain: { type: "pretrain" as const, spec: service.spec({ epochs: 1 }) },
     knn: { type: "knn" as const, from: "pretrain", spec: { baselines: false } },
   };
-  const submitted = await mocod.v1.pipelines.$post({ json: { name: "told", jobs }, header: {} });
+  const submitted = await mocod.v1.pipelines.$post({ json: { name: "sent", jobs }, header: {} });
   if (submitted.status !== 201) throw new Error(await submitted.text());
   const pipeline = await submitted.json();
   const [pretrain] = pipeline.jobs;
   await eventually(async () => typesOf(pipeline.id).length > 0);
-  // The first try was refused: told again, so not in the order in which it happened.
+  // The first attempt was refused and repeated, so the order differs from that of the events.
   await eventually(async () => typesOf(pretrain?.id as string).length >= 3);
   expect(new Set(typesOf(pretrain?.id as string))).toEqual(new Set(["job.running", "job.succeeded"]));
-  const [first] = heard;
-  const repeated = heard.filter(({ id }) => id === first?.id);
+  const [first] = received;
+  const repeated = received.filter(({ id }) => id === first?.id);
   expect([repeated.length, new Set(repeated.map(({ body }) => body)).size]).toEqual([2, 1]);
-  expect(new Set(heard.map(({ id }) => id)).size).toBe(heard.length - 1);
-  for (const { id, timestamp, signature, body } of heard) {
+  expect(new Set(received.map(({ id }) => id)).size).toBe(received.length - 1);
+  for (const { id, timestamp, signature, body } of received) {
     // By the specification, not by the library that signs.
     const key = Buffer.from(secret.slice("whsec_".length), "base64");
     const expected = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
     expect(signature).toBe(`v1,${expected}`);
     expect(Math.abs(Date.now() / 1000 - Number(timestamp))).toBeLessThan(60);
   }
-  const { type, data } = JSON.parse(heard.find(({ body }) => body.includes("pipeline.finished"))?.body ?? "");
+  const { type, data } = JSON.parse(received.find(({ body }) => body.includes("pipeline.finished"))?.body ?? "");
   expect([type, data.name, data.status, data.counts]).toEqual([
     "pipeline.finished",
-    "told",
+    "sent",
     "succeeded",
     { succeeded: 2 },
   ]);
@@ -118,13 +118,13 @@ test("private addresses, in whatever disguise, are refused where they are not al
     expect([address, isPublic(address)]).toEqual([address, false]);
   }
   const { port } = receiver;
-  const before = heard.length;
+  const before = received.length;
   for (const host of ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:7f00:1]", "0"]) {
     const url = `http://${host}:${port}/`;
     await expect(targetOf(new URL(url), false)).rejects.toThrow(/no public address/);
     await expect(deliver({ url, secret: "whsec_AAAA" }, "msg_1", "{}", false)).rejects.toThrow(/no public address/);
   }
-  expect(heard.length).toBe(before);
+  expect(received.length).toBe(before);
   for (const url of ["ftp://example.org/", "http://user:secret@example.org/", "nonsense", "file:///etc/passwd"]) {
     const answer = await mocod.v1.webhooks.$post({ json: { url } });
     expect([url, answer.status as number]).toEqual([url, 422]);

@@ -1,10 +1,10 @@
-/** Addresses that a webhook may go to: public ones, unless told otherwise (server-side request forgery, OWASP A10). */
+/** Addresses that webhooks may go to: public ones by default (server-side request forgery, OWASP A10). */
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
-import { UserError } from "../util/errors.ts";
+import { UserError } from "../../util/errors.ts";
 
-/** Neither this machine nor a private, link-local, reserved or otherwise special network; `::ffff:10.0.0.1` is 10.0.0.1. */
+/** Whether an address is neither loopback, private, link-local nor reserved. `::ffff:10.0.0.1` counts as 10.0.0.1. */
 export const isPublic = (address: string): boolean => ipaddr.process(address).range() === "unicast";
 
 export interface Target {
@@ -13,8 +13,10 @@ export interface Target {
 }
 
 /**
- * Where a URL leads, looked up once: the request goes to the very address that was judged, so that a name which is answered
- * otherwise the next time (DNS rebinding) changes nothing. Throws UserError where it may not be asked.
+ * Resolves the host of a URL. The request must go to the returned address, not to the name, which could resolve to
+ * another address the next time (DNS rebinding).
+ *
+ * @throws UserError where the address is not allowed.
  */
 export async function targetOf(url: URL, allowPrivate: boolean): Promise<Target> {
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1");

@@ -1,39 +1,39 @@
-/** Lists of jobs: filtered, in order, page by page. */
+/** Lists of jobs: filters, order and cursor pagination. */
 import type { Redis } from "ioredis";
-import type { JobType } from "../schema/job.ts";
-import type { JobStatus } from "../schema/life.ts";
-import { UserError } from "../util/errors.ts";
-import { keys } from "./keys.ts";
-import type { Brief } from "./records.ts";
+import type { JobType } from "../../schema/job.ts";
+import type { JobStatus } from "../../schema/life.ts";
+import { UserError } from "../../util/errors.ts";
+import { keys } from "../keys.ts";
+import type { Brief } from "./record.ts";
 
 export interface Filter {
   readonly type?: JobType | undefined;
   readonly status?: JobStatus | undefined;
-  /** Part of the name, in any case. */
+  /** Part of the name, case-insensitive. */
   readonly name?: string | undefined;
-  /** All of these. */
+  /** Pairs that a job must have, all of them. */
   readonly metadata?: Record<string, string> | undefined;
-  /** Id of the pipeline that they are part of. */
+  /** Id of a pipeline: only its jobs. */
   readonly pipeline?: string | undefined;
-  /** Id of the run that they work on. */
+  /** Id of a run: only jobs on its encoder. */
   readonly from?: string | undefined;
   /** desc: newest first. */
   readonly order?: "asc" | "desc" | undefined;
   readonly limit: number;
-  /** The `next` of the page before. */
+  /** Cursor: the `next` of the previous page. */
   readonly after?: string | undefined;
 }
 
 export interface Page {
   readonly ids: string[];
-  /** Of the next page; null: this is the last one. */
+  /** Cursor of the next page; null on the last page. */
   readonly next: string | null;
 }
 
-/** Ids that are looked at in one go. */
+/** Ids that are read at once. */
 const STRIDE = 500;
 
-/** Where a page ends: the time of creation and the id of its last job. */
+/** A cursor is the time of creation and the id of the last job of a page. */
 function decodeCursor(after: string): { score: number; id: string } {
   const [, score, id] =
     Buffer.from(after, "base64url")
@@ -57,10 +57,14 @@ function fits({ type, name = "", metadata = {}, pipeline, from }: Brief, filter:
   return !filter.metadata || has(metadata, filter.metadata);
 }
 
-/** Of those ids, which are wanted, in the same order. */
+/** Decides for each id whether the list has it. */
 type Sieve = (ids: string[]) => Promise<boolean[]>;
 
-/** Ids of a page of jobs. Throws UserError where `after` is no cursor. */
+/**
+ * Reads the ids of a page of jobs.
+ *
+ * @throws UserError where `after` is not a cursor.
+ */
 export function page(redis: Redis, filter: Filter): Promise<Page> {
   const index = filter.status ? keys.status(filter.status) : keys.index;
   const plain = !filter.type && !filter.name && !filter.metadata && !filter.pipeline && !filter.from;
@@ -70,8 +74,9 @@ export function page(redis: Redis, filter: Filter): Promise<Page> {
 }
 
 /**
- * Ids of a page of an index by time. What comes in or changes meanwhile shifts nothing: a page goes on behind the last one of
- * the one before. Throws UserError where `after` is no cursor.
+ * Reads the ids of a page of an index by time. Cursor pagination: pages stay consistent under concurrent writes.
+ *
+ * @throws UserError where `after` is not a cursor.
  */
 export async function pageOf(
   redis: Redis,
@@ -88,11 +93,11 @@ export async function pageOf(
         ? await redis.zrevrangebyscore(index, from?.score ?? "+inf", "-inf", "WITHSCORES", ...range)
         : await redis.zrangebyscore(index, from?.score ?? "-inf", "+inf", "WITHSCORES", ...range);
     const pairs = pairsOf(flat);
-    const rest = from ? pairs.filter(([id, score]) => isBehind(id, Number(score), from, order)) : pairs;
+    const rest = from ? pairs.filter(([id, score]) => isAfter(id, Number(score), from, order)) : pairs;
     const wanted = sieve && rest.length > 0 ? await sieve(rest.map(([id]) => id)) : undefined;
     for (const [i, pair] of rest.entries()) {
       if (wanted && !wanted[i]) continue;
-      // One more than asked for: there is a next page.
+      // One id beyond the limit: there is a next page.
       if (found.length === limit) return { ids: found.map(([id]) => id), next: cursorOf(found) };
       found.push(pair);
     }
@@ -111,8 +116,8 @@ function pairsOf(answer: unknown[]): [id: string, score: string][] {
   return Array.from({ length: answer.length / 2 }, (_, i) => [String(answer[2 * i]), String(answer[2 * i + 1])]);
 }
 
-/** Equal scores are in the order of ids. */
-function isBehind(id: string, score: number, from: { score: number; id: string }, order: "asc" | "desc"): boolean {
+/** Whether an id comes after the cursor; ids of equal scores are in lexical order. */
+function isAfter(id: string, score: number, from: { score: number; id: string }, order: "asc" | "desc"): boolean {
   if (score !== from.score) return true;
   return order === "desc" ? id < from.id : id > from.id;
 }

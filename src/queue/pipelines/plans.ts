@@ -1,22 +1,22 @@
-/** Plans are made where the run would run: the API asks, any worker answers, whatever else it is doing. */
+/** Plans: the API asks through a queue of BullMQ, and any worker measures and answers, even while it trains. */
 import { type Queue, QueueEvents } from "bullmq";
 import type { Redis } from "ioredis";
-import type { Plan } from "../schema/plan.ts";
-import type { PretrainSpec } from "../schema/pretrain.ts";
-import { sha256 } from "../store/files.ts";
-import { UserError } from "../util/errors.ts";
-import { openQueue } from "./open_queue.ts";
+import type { Plan } from "../../schema/plan.ts";
+import type { PretrainSpec } from "../../schema/pretrain.ts";
+import { sha256 } from "../../store/files.ts";
+import { UserError } from "../../util/errors.ts";
+import { openQueue } from "../open_queue.ts";
 
 export const PLANS = "mocod-plans";
-/** From the question to the answer, others' questions before it included. */
-const PATIENCE_MS = 120_000;
-/** Asked again within so many seconds the answer is the same. */
+/** Longest wait for an answer, including the requests before it in the queue. */
+const ANSWER_MS = 120_000;
+/** Seconds for which an answer is reused. */
 const KEPT_S = 600;
 
-/** What a worker answers. */
+/** The answer of a worker. */
 export type Planned = { plan: Plan; worker: string; busy: boolean } | { refused: string };
 
-/** There is nobody to plan. Answered with 503. */
+/** No worker answers. The API responds with 503. */
 export class NoWorkerError extends Error {
   override name = "NoWorkerError";
 }
@@ -32,7 +32,12 @@ export class Plans {
     this.queue = openQueue(PLANS, redis);
   }
 
-  /** Throws UserError where such a run is not possible, NoWorkerError where no worker answers. */
+  /**
+   * Asks a worker what a run will need.
+   *
+   * @param workers - Number of live workers.
+   * @throws UserError where the run is not possible; NoWorkerError where no worker answers.
+   */
   async ask(spec: PretrainSpec, workers: number): Promise<Exclude<Planned, { refused: string }>> {
     if (workers === 0) throw new NoWorkerError("no worker is running: start one with `mocod worker`");
     if (!this.events) {
@@ -49,7 +54,7 @@ export class Plans {
         removeOnFail: true,
       },
     );
-    const answer = await job.waitUntilFinished(this.events, PATIENCE_MS).catch((error: unknown) => {
+    const answer = await job.waitUntilFinished(this.events, ANSWER_MS).catch((error: unknown) => {
       throw new NoWorkerError(`no worker could plan: ${(error as Error).message}`, { cause: error });
     });
     if ("refused" in answer) throw new UserError(answer.refused);
