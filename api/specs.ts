@@ -1,7 +1,9 @@
 /** The JSON schemas of specs, and the presets that complete them. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { schemas as specSchemas } from "../src/schema/job.ts";
+import { DEFAULT_METHOD } from "../src/schema/methods/index.ts";
 import { presets } from "../src/schema/presets.ts";
+import { methodNames, schemaOf as methodSchemaOf } from "../src/schema/pretrain.ts";
 import type { JobType } from "../src/schema/types.ts";
 import { badQuery, guarded, json, newApp } from "./routes.ts";
 import * as schemas from "./schemas.ts";
@@ -48,7 +50,47 @@ const presetsRoute = createRoute({
   },
 });
 
+const chart = z.object({
+  title: z.string(),
+  of: z.enum(["steps", "epochs"]).describe("steps: lines of /steps; epochs: lines of /metrics"),
+  figures: z.array(z.string()).readonly().describe("names in these lines, dotted where they are nested"),
+});
+const method = z.object({
+  name: z.string(),
+  paper: z.string(),
+  metrics: z.array(z.string()).readonly().describe("what every step measures besides the loss"),
+  charts: z.array(chart).readonly(),
+});
+const methodsRoute = createRoute({
+  method: "get",
+  path: "/v1/methods",
+  operationId: "listMethods",
+  summary: "List the methods of pretraining",
+  tags,
+  responses: {
+    200: json(z.object({ methods: z.array(method), default: z.string() }), "and the method of a spec that names none", {
+      methods: [
+        {
+          name: "simclr",
+          paper: "Chen et al. 2020 (arXiv 2002.05709)",
+          metrics: ["top1"],
+          charts: [{ title: "Accuracy", of: "steps" as const, figures: ["top1"] }],
+        },
+      ],
+      default: "simclr",
+    }),
+    ...guarded,
+  },
+});
+
+const methods = () =>
+  methodNames.map((name) => {
+    const { paper, metrics, charts } = methodSchemaOf(name);
+    return { name, paper, metrics, charts };
+  });
+
 export const specRoutes = () =>
   newApp()
+    .openapi(methodsRoute, (c) => c.json({ methods: methods(), default: DEFAULT_METHOD }, 200))
     .openapi(schemaRoute, (c) => c.json(schemaOf(c.req.valid("param").type), 200))
     .openapi(presetsRoute, (c) => c.json(presets as Record<string, Record<string, Record<string, unknown>>>, 200));

@@ -17,6 +17,16 @@ function defaultsOf(schema: Schema): unknown {
   return Object.fromEntries(Object.entries(schema.properties).map(([name, of]) => [name, defaultsOf(of)]));
 }
 
+/** The fields of a pretrain spec of a method, without `method` itself, which is asked for beside the preset. */
+function ofMethod(schema: Schema, method: string): Schema {
+  const has = ({ properties }: Schema) => {
+    const of = properties?.method;
+    return of?.const === method || of?.enum?.includes(method);
+  };
+  const { method: _, ...properties } = (schema.oneOf ?? [schema]).find(has)?.properties ?? {};
+  return { type: "object", properties };
+}
+
 /** For a shell: in single quotes nothing means anything but a single quote. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
@@ -81,7 +91,7 @@ export function New({ query }: { query: URLSearchParams }) {
   const forked = query.get("fork");
   const [type, setType] = useState<JobType>((query.get("type") as JobType | null) ?? "pretrain");
   const [preset, setPreset] = useState("small");
-  const [method, setMethod] = useState("moco-v2");
+  const [chosen, setMethod] = useState("");
   const [name, setName] = useState("");
   const [step, setStep] = useState("");
   const [keep, setKeep] = useState("state");
@@ -92,10 +102,12 @@ export function New({ query }: { query: URLSearchParams }) {
   const load = async () => ({
     schema: await service.schema(forked ? "pretrain" : type),
     presets: await service.presets(),
+    methods: await service.methods(),
     source: forked ? await service.job(forked) : undefined,
     checkpoints: forked ? await service.checkpoints(forked) : [],
   });
   const { value, error } = useLive(load, 3600, [type, forked]);
+  const method = chosen || (value?.methods.default ?? "");
   const base = useMemo((): unknown => {
     if (!value) return {};
     if (value.source) return value.source.spec;
@@ -103,9 +115,10 @@ export function New({ query }: { query: URLSearchParams }) {
   }, [value, type, preset, method]);
   if (!value) return <main>{error ? <Notice bad>{error.message}</Notice> : <p class="quiet">Loading …</p>}</main>;
 
-  // What the preset's own fields are chosen by is asked for above.
-  const { method: _, ...properties } = value.schema.properties ?? {};
-  const schema = type === "pretrain" ? { ...value.schema, properties } : value.schema;
+  const schema =
+    type === "pretrain"
+      ? ofMethod(value.schema, (value.source?.spec as { method: string } | undefined)?.method ?? method)
+      : value.schema;
   const own = specOf(schema, typed, base);
   const spec = type === "pretrain" && !forked ? { preset, method, ...own } : own;
   const planned = forked ? (merge(base, own) as object) : spec;
@@ -153,7 +166,14 @@ export function New({ query }: { query: URLSearchParams }) {
               setType(of as JobType);
             })}
           {!forked && type === "pretrain" && select("Preset", preset, Object.keys(value.presets), setPreset)}
-          {!forked && type === "pretrain" && select("Method", method, ["moco-v1", "moco-v2"], setMethod)}
+          {!forked &&
+            type === "pretrain" &&
+            select(
+              "Method",
+              method,
+              value.methods.methods.map((of) => of.name),
+              setMethod,
+            )}
           {forked && (
             <label>
               From the checkpoint

@@ -262,7 +262,7 @@ export function Run({ id }: { id: string }) {
       {job.type === "pretrain" && (
         <>
           <h2>Curves</h2>
-          <Curves id={id} live={!over} pace={heard.pace} />
+          <Curves id={id} method={(job.spec as { method: string }).method} live={!over} pace={heard.pace} />
           <h2>Checkpoints</h2>
           <Checkpoints id={id} step={progress?.step} />
         </>

@@ -3,6 +3,7 @@ import type { WorkerInfo } from "../../src/queue/fleet.ts";
 import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
 import type { FieldError, Job, JobType, Progress } from "../../src/schema/job.ts";
 import type { ActionName } from "../../src/schema/life.ts";
+import type { Chart } from "../../src/schema/methods/method.ts";
 import type { Plan } from "../../src/schema/plan.ts";
 import type { CheckpointRecord } from "../../src/store/retention.ts";
 import type { Step } from "../../src/store/series.ts";
@@ -69,6 +70,14 @@ const post = (body: object): RequestInit => ({
 });
 const json = async <T>(path: string, init?: RequestInit): Promise<T> => (await ask(path, init)).json() as Promise<T>;
 
+/** A method of pretraining, and what is drawn of its runs. */
+export interface Method {
+  name: string;
+  paper: string;
+  metrics: string[];
+  charts: Chart[];
+}
+
 export interface Line {
   epoch: number;
   step: number;
@@ -94,6 +103,7 @@ export const service = {
   fork: (id: string, body: object) => json<Job>(`/v1/jobs/${id}/fork`, post(body)),
   plan: (spec: object) => json<Plan & { busy: boolean }>("/v1/plan", post({ spec })),
   schema: (type: JobType) => json<Schema>(`/v1/specs/${type}`),
+  methods: () => json<{ methods: Method[]; default: string }>("/v1/methods"),
   presets: () => json<Record<string, Record<string, object>>>("/v1/presets"),
   pipelines: (after?: string) =>
     json<{ pipelines: Pipeline[]; next: string | null }>(`/v1/pipelines${after ? `?after=${after}` : ""}`),

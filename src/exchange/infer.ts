@@ -29,12 +29,12 @@ export function inferEncoder(tensors: Tensors, file: string): Inferred {
   const has = (name: string) => tensors.has(PREFIX + name);
   const stem = size === 3 ? ("cifar" as const) : ("imagenet" as const);
   const own = [...tensors.keys()].filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
-  const present = new Set(own.filter((name) => !name.startsWith("fc.") && !name.endsWith("num_batches_tracked")));
-  // The one whose encoder has just these tensors.
+  const convolutions = (names: readonly string[]) => names.filter((name) => /conv\d\.weight$/.test(name)).sort();
+  const present = convolutions(own).join();
+  // The one with just these convolutions; what else is missing is named when it is read.
   const arch = architectures.find((candidate) => {
-    const { params, stats } = buildNetwork({ arch: candidate, stem, width }, channels);
-    const names = [...params.entries, ...stats.entries].map(({ name }) => name);
-    return names.length === present.size && names.every((name) => present.has(name));
+    const { params } = buildNetwork({ arch: candidate, stem, width }, channels);
+    return convolutions(params.entries.map(({ name }) => name)).join() === present;
   });
   if (!arch) {
     const blocks = [1, 2, 3, 4].map(

@@ -106,6 +106,7 @@ function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> 
     relu: () => undefined,
     maxPool: () => undefined,
     meanPlaces: () => undefined,
+    stem: (_, layers) => layers(undefined),
     block: (_, layers) => layers(undefined),
   };
 }
@@ -135,8 +136,9 @@ function computing(pass: Pass): Ops<tf.Tensor> {
     relu: (_, x) => tf.relu(x),
     maxPool: (x) => maxPool(x, 3, 2, 1),
     meanPlaces,
+    // What a gradient needs of the tensors of a block, the tape keeps.
+    stem: (x, layers) => tf.tidy(() => layers(x)),
     block(x, layers) {
-      // What a gradient needs of a block's tensors, the tape keeps.
       const y = tf.tidy(() => layers(x));
       x.dispose();
       return y;

@@ -78,6 +78,7 @@ function graph(nodes: NodeProto[]): Ops<string> {
       add("MaxPool", "maxpool:out", [x], [ints("kernel_shape", 3, 3), ints("strides", 2, 2), ints("pads", 1, 1, 1, 1)]),
     meanPlaces: (x) =>
       add("ReduceMean", "features", [x], [ints("axes", 2, 3), { name: "keepdims", type: ATTRIBUTE_INT, i: 0 }]),
+    stem: (x, layers) => layers(x),
     block: (x, layers) => layers(x),
   };
 }

@@ -18,6 +18,8 @@ export interface Ops<T> {
   maxPool(x: T): T;
   /** Global average pooling. [N,H,W,C] -> [N,C] */
   meanPlaces(x: T): T;
-  /** One block of a deep network: what it computes besides its result may be freed after it. Takes `x` over. */
+  /** The first layers: what they compute besides their result is freed after them. `x` stays the caller's. */
+  stem(x: T, layers: (x: T) => T): T;
+  /** One block of a deep network, like `stem`, but `x` is freed as well. */
   block(x: T, layers: (x: T) => T): T;
 }

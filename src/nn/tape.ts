@@ -59,13 +59,16 @@ export class Tape {
    * counts as a constant; they stay the caller's. An x that has no part in the other outputs is never taken.
    */
   back(seeds: readonly (tf.Tensor | undefined)[], xs: readonly tf.Tensor[], take: Take): void {
-    const seeded = new Map<number, tf.Tensor>();
-    this.outputs.forEach(({ id }, i) => {
-      const seed = seeds[i];
-      if (seed) seeded.set(id, seed);
-    });
     try {
-      tf.tidy(() => walk(this.nodes, seeded, xs, take));
+      tf.tidy(() => {
+        const seeded = new Map<number, tf.Tensor>();
+        this.outputs.forEach(({ id }, i) => {
+          const seed = seeds[i];
+          const before = seeded.get(id);
+          if (seed) seeded.set(id, before ? tf.add(before, seed) : seed);
+        });
+        walk(this.nodes, seeded, xs, take);
+      });
     } finally {
       this.dispose();
     }
@@ -139,6 +142,9 @@ function walk(
       gradients.delete(output.id);
     }
   }
-  // Outputs that no recorded operation made.
-  for (const gradient of gradients.values()) gradient.dispose();
+  // Outputs that no recorded operation made: an x that is an output as it is has its seed for a gradient.
+  for (const [id, gradient] of gradients) {
+    if (index.has(id) && !uses.has(id)) take(gradient, index.get(id) as number);
+    gradient.dispose();
+  }
 }

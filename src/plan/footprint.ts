@@ -94,6 +94,7 @@ export async function recordStep(
       for (const phase of some) await engine.run(phase, step);
       return ((await engine.pool.run({ kind: "heap" })) as [HeapRecord])[0];
     };
+    if (!phases.includes("rows")) return { rows: [], all: await record(phases) };
     const before = phases.slice(0, phases.indexOf("rows") + 1);
     const rows = await record(before);
     for (const phase of phases.slice(before.length)) await engine.run(phase, step);

@@ -16,6 +16,7 @@ import {
 } from "./evaluation.ts";
 import type { JobStatus } from "./life.ts";
 import { merge } from "./merge.ts";
+import { DEFAULT_METHOD } from "./methods/index.ts";
 import { type PresetName, presets } from "./presets.ts";
 import { type MethodName, methodNames, methodsWith, type PretrainSpec, pretrainSpec } from "./pretrain.ts";
 import type { JobType } from "./types.ts";
@@ -59,9 +60,6 @@ export const schemas = {
   map: mapSpec,
   export: exportSpec,
 } satisfies Record<JobType, z.ZodType>;
-
-/** The method of a spec that names none. */
-const DEFAULT_METHOD: MethodName = "moco-v2";
 
 function completed(type: JobType, spec: unknown): unknown {
   if (typeof spec !== "object" || spec === null) return spec;

@@ -16,9 +16,11 @@ const FORMAT = "mocod-checkpoint-4";
 interface OldPosition extends Omit<Position, "pointers"> {
   queuePointer: number;
 }
-const pointed = ({ queuePointer, ...position }: OldPosition): Position => ({
-  ...position,
+/** Its fields stay in this order, so that a migrated run ends in the bytes of one that this version began. */
+const pointed = ({ step, queuePointer, ...position }: OldPosition): Position => ({
+  step,
   pointers: { queue: queuePointer },
+  ...position,
 });
 
 /** How the position of an older format becomes that of this one. A format that is not here is refused. */

@@ -45,7 +45,7 @@ for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
         );
       };
       const features = (norm: Pass["norm"]) => {
-        const y = tf.tidy(() => encoder.backbone({ param, norm }, x.clone())); // it frees what it is given
+        const y = tf.tidy(() => encoder.backbone({ param, norm }, x)); // it frees what it is given
         expect(y.shape).toEqual([N, encoder.features]);
         return y.dataSync();
       };

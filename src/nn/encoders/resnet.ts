@@ -47,7 +47,7 @@ export function resnet<T>(ops: Ops<T>, spec: ResnetSpec, channels: number, image
     return ops.norm(`${name}.bn3`, third, { channels: width * 4, relu: true, residual });
   };
 
-  let x = ops.block(images, (input) => {
+  let x = ops.stem(images, (input) => {
     const stem = conv("conv1", input, small ? 3 : 7, channels, spec.width, small ? 1 : 2);
     const first = ops.norm("bn1", stem, { channels: spec.width, relu: true });
     return small ? first : ops.maxPool(first);
