@@ -1,12 +1,9 @@
 /** Which methods there are. To add one: its file, one line here; its schema is in `src/schema/methods`. */
 import type { CommonSpec } from "../schema/common.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
-import { barlowTwins } from "./barlow_twins.ts";
-import { byol } from "./byol.ts";
 import type { Method } from "./method.ts";
 import { moco } from "./moco.ts";
 import { simclr } from "./simclr.ts";
-import { simsiam } from "./simsiam.ts";
 import { supervised } from "./supervised.ts";
 
 /** A method that any spec of its own name can be given to. */
@@ -16,9 +13,6 @@ const methods = {
   "moco-v1": moco,
   "moco-v2": moco,
   simclr,
-  byol,
-  simsiam,
-  "barlow-twins": barlowTwins,
   supervised,
 } satisfies { [Name in TrainSpec["method"]]: Method<Extract<TrainSpec, { method: Name }>> };
 

@@ -36,3 +36,40 @@ export function unitWaves(k: number, dim: number): Float32Array {
   }
   return values;
 }
+
+/** `mixed` of methods_nets.py: murmur3's finaliser. */
+function mixed(value: number): number {
+  let h = value >>> 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b) >>> 0;
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35) >>> 0;
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+/** `fill` of methods_nets.py. */
+export function fillMixed(entries: readonly Entry[], values: Float32Array, salt: number): void {
+  const names = entries.map((entry) => entry.name).sort();
+  for (const entry of entries) {
+    const { name, shape, offset, size } = entry;
+    const first = 100_003 * names.indexOf(name) + Math.round(1000 * salt);
+    const outputs = torchShape(entry)[0] as number;
+    const tensor = Float32Array.from({ length: size }, (_, i) => {
+      const u = mixed(i + first) / 2 ** 31 - 1;
+      if (shape.length > 1) return u * Math.sqrt((6 * outputs) / size);
+      return name.endsWith("weight") ? 1 + 0.2 * u : 0.1 * u;
+    });
+    values.set(fromTorch(entry, tensor), offset);
+  }
+}
+
+/** `pixels` of methods_nets.py: u8[n, side, side, 3], squares of 4 x 4 pixels of one colour. */
+export function squares(n: number, side: number): Uint8Array<SharedArrayBuffer> {
+  const pixels = sharedBytes(n * side * side * 3);
+  const small = side / 4;
+  for (let at = 0; at < pixels.length; at++) {
+    const [channel, x, y] = [at % 3, Math.floor(at / 3) % side, Math.floor(at / 3 / side) % side];
+    const image = Math.floor(at / 3 / side / side);
+    const square = (image * small + Math.floor(y / 4)) * small + Math.floor(x / 4);
+    pixels[at] = mixed(square * 3 + channel) >>> 24;
+  }
+  return pixels;
+}

@@ -1,0 +1,181 @@
+/** Every method on every engine: the same bits however it is computed, exact resume, nothing left behind. */
+import { expect, test } from "bun:test";
+import { openSource } from "../../src/data/source.ts";
+import { startPosition } from "../../src/engine/metrics.ts";
+import { openEngine, type Tapes, threadsEngine } from "../../src/engine/open.ts";
+import { ringsOf, type TrainState } from "../../src/engine/state.ts";
+import { parseSpec } from "../../src/schema/job.ts";
+import { methodNames, type PretrainSpec } from "../../src/schema/pretrain.ts";
+import { type Trainer, trainStep } from "../../src/train/step.ts";
+import { hashedPixels } from "../golden/formulas.ts";
+import { useTestDevice } from "../support/devices.ts";
+import { finalFiles, relativeError, resultOf, runTo, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
+
+const [SIDE, N] = [16, 16];
+
+/** Fields of a method's own that make it small, as far as it has them. */
+const sizes = { dim: 16, hidden: 24, bottleneck: 8, queueSize: 40 };
+
+function specOf(method: string, more: object = {}): PretrainSpec {
+  const common = {
+    method,
+    dataset: { kind: "cifar10" },
+    encoder: { arch: "resnet10", stem: "cifar", width: 4 },
+    batchSize: N,
+    splits: 4,
+    epochs: 3,
+    logEvery: 1,
+    augmentation: { size: SIDE, blur: 0.5 },
+    optimizer: { algorithm: "sgd", lr: 0.01, warmup: 0 },
+    ...more,
+  };
+  const complete = parseSpec("pretrain", common);
+  const own = Object.fromEntries(Object.entries(sizes).filter(([field]) => field in complete));
+  return parseSpec("pretrain", { ...common, ...own, ...more });
+}
+
+const images = { channels: 3, mean: [0.45, 0.45, 0.45], std: [0.25, 0.25, 0.25] };
+
+/** A trainer over images by formula, two steps an epoch. */
+function trainerOf({ model, engine }: Pick<Trainer, "model" | "engine">): Trainer {
+  const count = 2 * N;
+  const pixels = {
+    pixels: hashedPixels(count, SIDE),
+    labels: undefined,
+    count,
+    height: SIDE,
+    width: SIDE,
+    channels: 3,
+  };
+  const indices = (step: number) => Int32Array.from({ length: N }, (_, i) => (step % 2) * N + i);
+  return { model, engine, batches: { stepsPerEpoch: 2, indices, source: openSource(pixels, indices, N) } };
+}
+
+/** Losses of some steps, and the state after them. */
+async function trained(opened: Pick<Trainer, "model" | "engine">, steps: number) {
+  const trainer = trainerOf(opened);
+  const { model, engine } = trainer;
+  const position = startPosition(model.spec, Object.keys(ringsOf(model.spec)));
+  const losses: number[] = [];
+  for (let step = 0; step < steps; step++) {
+    for (const known of await trainStep(trainer, position)) losses.push(known.loss as number);
+  }
+  for (const known of await engine.settle()) losses.push(known.loss as number);
+  return { losses, state: structuredClone(model.state) as TrainState };
+}
+
+/** One name of each algorithm. */
+const methods = methodNames.filter((name) => name !== "moco-v1");
+const norms = ["split", "batch"] as const;
+
+test.each(methods.flatMap((method) => norms.map((norm) => [method, norm] as const)))(
+  "%s, norm %s: the same bits for 1, 3 and 8 threads, tapes kept or computed again",
+  async (method, norm) => {
+    const spec = specOf(method, { norm });
+    const outcomes = [];
+    const ways: [number, Tapes][] = [
+      [1, "kept"],
+      [3, "recomputed"],
+      [8, "kept"],
+    ];
+    for (const [threads, tapes] of ways) {
+      const opened = await threadsEngine(spec, images, threads, tapes);
+      try {
+        outcomes.push(await trained(opened, 2));
+      } finally {
+        opened.engine.close();
+      }
+    }
+    expect(outcomes[0]?.losses.every(Number.isFinite)).toBe(true);
+    for (const outcome of outcomes) expect(outcome).toEqual(outcomes[0] as (typeof outcomes)[number]);
+  },
+);
+
+test.each(methods)("%s: stopped twice in mid-epoch, it ends in the bytes of an uninterrupted run", async (method) => {
+  using data = temporaryFolder();
+  writeFashionLike(data.path, 60, 20);
+  const spec = specOf(method, {
+    dataset: { kind: "fashion-mnist", path: data.path },
+    monitor: { bank: 30, holdout: 12, k: 5 },
+  });
+  const outcomes: unknown[] = [];
+  for (const [threads, stops] of [
+    [2, []],
+    [3, [2, 5]],
+  ] as const) {
+    using folder = temporaryFolder();
+    const computing = { threads, device: "wasm" } as const;
+    for (const stop of stops) expect(await runTo(spec, folder.path, computing, stop)).toEqual({ stopped: "shutdown" });
+    const result = resultOf(await runTo(spec, folder.path, computing));
+    expect(result.verdict?.message.length).toBeGreaterThan(20);
+    outcomes.push(finalFiles(folder.path, result));
+  }
+  expect(outcomes[1]).toEqual(outcomes[0]);
+});
+
+test.each(methods)("%s: WebGPU computes what WASM does, in one pass and in several", async (method) => {
+  await useTestDevice("webgpu");
+  await useTestDevice("wasm");
+  // Two images of 2x2 pixels at the last norm: enough for statistics that rounding does not move.
+  const spec = specOf(method, { splits: 2, optimizer: { lr: 0.001 } });
+  const run = async (device: "wasm" | "webgpu", passes?: number) => {
+    const context = { cache: "/nonexistent", log: () => undefined };
+    const opened = await openEngine({ ...spec, device }, images, { threads: 2, device }, context);
+    if (passes) opened.engine.passes = passes;
+    try {
+      return await trained(opened, 3);
+    } finally {
+      opened.engine.close();
+    }
+  };
+  const expected = await run("wasm");
+  const directions = "symmetric" in spec && !spec.symmetric ? 1 : 2;
+  for (const passes of [1, 2 * directions]) {
+    const { losses, state } = await run("webgpu", spec.norm === "batch" ? Math.min(passes, directions) : passes);
+    expect(relativeError(losses, expected.losses)).toBeLessThan(1e-4);
+    const errors = Object.entries(expected.state).map(([name, block]): [string, number] => [
+      name,
+      relativeError(state[name] as Float32Array, block),
+    ]);
+    expect(errors.filter(([, error]) => !(error < 2e-3))).toEqual([]);
+  }
+});
+
+test.each(methods)("%s: no tensor is left behind by a step, whether tapes are kept or not", async (method) => {
+  const spec = specOf(method);
+  for (const tapes of ["kept", "recomputed"] as const) {
+    const opened = await threadsEngine(spec, images, 2, tapes);
+    try {
+      const trainer = trainerOf(opened);
+      const position = startPosition(spec, Object.keys(ringsOf(spec)));
+      const counts: unknown[] = [];
+      for (let step = 0; step < 3; step++) {
+        await trainStep(trainer, position);
+        const memory = (await opened.engine.pool.run({ kind: "memory" })) as { tensors: number }[];
+        counts.push(memory.map(({ tensors }) => tensors));
+      }
+      expect(counts[2]).toEqual(counts[0]);
+    } finally {
+      opened.engine.close();
+    }
+  }
+});
+
+test("threads that wait for one that failed fail too, and the error is that of the one", async () => {
+  const spec = specOf("simclr", { norm: "batch" });
+  const { model, engine } = await threadsEngine(spec, images, 2, "kept");
+  try {
+    const trainer = trainerOf({ model, engine });
+    // An image of 60,000 x 60,000 pixels: the thread whose split it is in has no memory for it.
+    const { at } = trainer.batches.source;
+    trainer.batches.source.at = async (step, places) => {
+      await at.call(trainer.batches.source, step, places);
+      places.set([0, 60_000, 60_000]);
+    };
+    const failed = await trainStep(trainer, startPosition(spec, [])).catch((error: Error) => error);
+    expect(failed).toBeInstanceOf(Error);
+    expect((failed as Error).message).toContain("out of memory");
+  } finally {
+    engine.close();
+  }
+});

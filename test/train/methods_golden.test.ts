@@ -1,0 +1,149 @@
+/** SimCLR, BYOL, SimSiam and Barlow Twins through the real path equal PyTorch in float64: one step, two, and 50. */
+import { afterAll, describe, expect, test } from "bun:test";
+import { openSource } from "../../src/data/source.ts";
+import { type StepMetrics, startPosition } from "../../src/engine/metrics.ts";
+import { openEngine } from "../../src/engine/open.ts";
+import { blockNames, floatsOf, type Model } from "../../src/engine/state.ts";
+import { toTorch } from "../../src/nn/layout.ts";
+import { parseSpec } from "../../src/schema/job.ts";
+import type { PretrainSpec } from "../../src/schema/pretrain.ts";
+import { trainStep } from "../../src/train/step.ts";
+import { fillMixed, squares } from "../golden/formulas.ts";
+import { devices, type TestDevice, useTestDevice } from "../support/devices.ts";
+import { golden, LONG, relativeError } from "../support/helpers.ts";
+
+const [SIDE, N] = [16, 16];
+
+/** Heads as in methods_nets.py. */
+const own = {
+  simclr: { hidden: 24, dim: 16, temperature: 0.5 },
+} as const;
+type Method = keyof typeof own;
+const methods = Object.keys(own) as Method[];
+
+const specOf = (method: Method, more: object): PretrainSpec =>
+  parseSpec("pretrain", {
+    method,
+    preset: "cifar",
+    dataset: { kind: "cifar10" },
+    encoder: { arch: "resnet18", stem: "cifar", width: 4 },
+    batchSize: N,
+    splits: 2,
+    logEvery: 1,
+    // Nothing random: the whole image, the second view with every value of 128 and more inverted.
+    augmentation: { size: SIDE, cropScale: [1, 1], flip: 0, jitter: { probability: 0 }, grey: 0, blur: 0 },
+    secondView: { blur: 0, solarise: 1 },
+    ...own[method],
+    ...more,
+  });
+
+/** Networks and images by formula. Two steps in all unless there are more images than a batch. */
+async function open(device: TestDevice, spec: PretrainSpec, count: number) {
+  await useTestDevice(device);
+  const [mean, std] = [Array(3).fill(0.45), Array(3).fill(0.25)];
+  const context = { cache: "/nonexistent", log: () => undefined };
+  const { model, engine } = await openEngine(
+    { ...spec, device },
+    { channels: 3, mean, std },
+    { threads: 2, device },
+    context,
+    async () => "kept",
+  );
+  model.networks.names.forEach((name, i) => {
+    fillMixed(model.networks.get(name).params.entries, floatsOf(model.state, blockNames.params(name)), 0.1 * i);
+  });
+  engine.load();
+  const images = {
+    pixels: squares(count, SIDE),
+    labels: undefined,
+    count,
+    height: SIDE,
+    width: SIDE,
+    channels: 3,
+  };
+  const stepsPerEpoch = count / N;
+  const indices = (step: number) => Int32Array.from({ length: N }, (_, i) => (step % stepsPerEpoch) * N + i);
+  const trainer = { model, engine, batches: { stepsPerEpoch, indices, source: openSource(images, indices, N) } };
+  const position = startPosition(spec, []);
+  const step = async () => {
+    const [metrics] = await trainStep(trainer, position);
+    return (metrics as StepMetrics).loss as number;
+  };
+  return { model, step, settle: () => engine.settle(), [Symbol.dispose]: () => engine.close() };
+}
+
+const sampled = (v: Float32Array) => v.filter((_, i) => i % Math.max(1, Math.ceil(v.length / 61)) === 0);
+
+/** A bias before a batch norm has no gradient, and some means are 0: what PyTorch has there is float64's rounding. */
+function errorOf(got: Float32Array, expected: Float32Array): number {
+  const isZero = expected.every((v) => Math.abs(v) < 1e-9);
+  return isZero ? Math.max(...got.map(Math.abs)) : relativeError(got, expected);
+}
+
+/** Relative error of the loss, every gradient, every parameter and statistic after it. */
+function errorsOf(model: Model, loss: number, theirs: (name: string) => Float32Array): [string, number][] {
+  const { networks, state, buffers } = model;
+  // A loss of cosines may be close to 0, where it is small against what it is made of.
+  const [expected] = theirs("loss") as unknown as [number];
+  const errors: [string, number][] = [["loss", Math.abs(loss - expected) / Math.max(1, Math.abs(expected))]];
+  const compare = (prefix: string, network: string, of: "params" | "stats", values: Float32Array) => {
+    for (const entry of networks.get(network)[of].entries) {
+      const { name, offset, size } = entry;
+      const got = sampled(toTorch(entry, values.subarray(offset, offset + size)));
+      errors.push([prefix + name, errorOf(got, theirs(prefix + name))]);
+    }
+  };
+  compare("grad.", networks.trained, "params", buffers.gradient);
+  for (const network of networks.names) {
+    compare(`${network}.`, network, "params", floatsOf(state, blockNames.params(network)));
+    compare(`${network}.`, network, "stats", floatsOf(state, blockNames.stats(network)));
+  }
+  return errors.sort((a, b) => b[1] - a[1]);
+}
+
+/** As in methods_step.py. */
+const rates = { simclr: 5e-4, byol: 5e-4, simsiam: 5e-5, "barlow-twins": 1e-5 };
+const sgd = { algorithm: "sgd", lr: 5e-4, momentum: 0.9, weightDecay: 1e-3, schedule: "constant", warmup: 0 };
+const lars = { ...sgd, algorithm: "lars", lr: 0.03 };
+
+describe.each(devices)("%s", (device) => {
+  afterAll(() => useTestDevice("wasm"));
+
+  test.each([
+    ...methods.flatMap((method) => [
+      [`${method}.batch.`, method, { norm: "batch" }, 1, { ...sgd, lr: rates[method] }] as const,
+      [`${method}.split.`, method, { norm: "split" }, 2, { ...sgd, lr: rates[method] }] as const,
+    ]),
+    ["simclr-lars.batch.", "simclr", { norm: "batch" }, 2, lars] as const,
+  ])(
+    "%s: loss, gradients, parameters and statistics equal PyTorch's to 1e-4",
+    async (prefix, method, more, steps, optimizer) => {
+      const theirs = golden("methods_step.safetensors");
+      using run = await open(device, specOf(method, { ...more, epochs: 2, optimizer }), N);
+      let loss = Number.NaN;
+      for (let step = 0; step < steps; step++) loss = await run.step();
+      await run.settle();
+      const errors = errorsOf(run.model, loss, (name) => theirs(prefix + name));
+      expect(errors.length).toBeGreaterThan(150);
+      expect(errors.filter(([, error]) => !(error < 1e-4))).toEqual([]);
+    },
+  );
+
+  // A software adapter takes a second for a step.
+  const [tested, count] = device === "wasm" || LONG ? [methods, 50] : [methods.slice(0, 2), 8];
+  test.each(tested)(`the loss of ${count} steps of %s follows PyTorch's to 1e-3`, async (method) => {
+    const losses = golden("methods_curve.safetensors")(method);
+    const momentum = "momentum" in own[method] ? { momentum: 0.99 } : {};
+    const optimizer = {
+      ...sgd,
+      lr: { simclr: 1e-4, byol: 3e-5, simsiam: 1e-5, "barlow-twins": 1e-6 }[method],
+      weightDecay: 5e-4,
+      schedule: "cosine",
+      per: "epoch",
+    };
+    using run = await open(device, specOf(method, { ...momentum, norm: "batch", epochs: 13, optimizer }), 64);
+    const got: number[] = [];
+    for (let step = 0; step < count; step++) got.push(await run.step());
+    expect(relativeError(got, losses.slice(0, count))).toBeLessThan(1e-3);
+  });
+});
