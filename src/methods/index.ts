@@ -1,6 +1,7 @@
 /** Which methods there are. To add one: its file, one line here; its schema is in `src/schema/methods`. */
 import type { CommonSpec } from "../schema/common.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
+import { byol } from "./byol.ts";
 import type { Method } from "./method.ts";
 import { moco } from "./moco.ts";
 import { simclr } from "./simclr.ts";
@@ -13,6 +14,7 @@ const methods = {
   "moco-v1": moco,
   "moco-v2": moco,
   simclr,
+  byol,
   supervised,
 } satisfies { [Name in TrainSpec["method"]]: Method<Extract<TrainSpec, { method: Name }>> };
 

@@ -17,6 +17,7 @@ const [SIDE, N] = [16, 16];
 /** Heads as in methods_nets.py. */
 const own = {
   simclr: { hidden: 24, dim: 16, temperature: 0.5 },
+  byol: { hidden: 24, dim: 16, momentum: 0.9 },
 } as const;
 type Method = keyof typeof own;
 const methods = Object.keys(own) as Method[];

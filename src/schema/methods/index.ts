@@ -1,9 +1,10 @@
 /** Which methods there are, as specs. To add one: its schema, one line here; its algorithm is in `src/methods`. */
+import { byolSchema } from "./byol.ts";
 import { mocoSchema } from "./moco.ts";
 import { simclrSchema } from "./simclr.ts";
 
 /** Every method of a pretrain job. */
-export const methodSchemas = [mocoSchema, simclrSchema] as const;
+export const methodSchemas = [mocoSchema, simclrSchema, byolSchema] as const;
 
 /** The method of a spec that names none. */
 export const DEFAULT_METHOD = "moco-v2";
