@@ -5,6 +5,7 @@ import { byol } from "./byol.ts";
 import type { Method } from "./method.ts";
 import { moco } from "./moco.ts";
 import { simclr } from "./simclr.ts";
+import { simsiam } from "./simsiam.ts";
 import { supervised } from "./supervised.ts";
 
 /** A method that any spec of its own name can be given to. */
@@ -15,6 +16,7 @@ const methods = {
   "moco-v2": moco,
   simclr,
   byol,
+  simsiam,
   supervised,
 } satisfies { [Name in TrainSpec["method"]]: Method<Extract<TrainSpec, { method: Name }>> };
 

@@ -2,9 +2,10 @@
 import { byolSchema } from "./byol.ts";
 import { mocoSchema } from "./moco.ts";
 import { simclrSchema } from "./simclr.ts";
+import { simsiamSchema } from "./simsiam.ts";
 
 /** Every method of a pretrain job. */
-export const methodSchemas = [mocoSchema, simclrSchema, byolSchema] as const;
+export const methodSchemas = [mocoSchema, simclrSchema, byolSchema, simsiamSchema] as const;
 
 /** The method of a spec that names none. */
 export const DEFAULT_METHOD = "moco-v2";
