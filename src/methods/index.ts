@@ -1,6 +1,7 @@
 /** Which methods there are. To add one: its file, one line here; its schema is in `src/schema/methods`. */
 import type { CommonSpec } from "../schema/common.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
+import { barlowTwins } from "./barlow_twins.ts";
 import { byol } from "./byol.ts";
 import type { Method } from "./method.ts";
 import { moco } from "./moco.ts";
@@ -17,6 +18,7 @@ const methods = {
   simclr,
   byol,
   simsiam,
+  "barlow-twins": barlowTwins,
   supervised,
 } satisfies { [Name in TrainSpec["method"]]: Method<Extract<TrainSpec, { method: Name }>> };
 

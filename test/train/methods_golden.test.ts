@@ -19,6 +19,7 @@ const own = {
   simclr: { hidden: 24, dim: 16, temperature: 0.5 },
   byol: { hidden: 24, dim: 16, momentum: 0.9 },
   simsiam: { hidden: 24, dim: 24, layers: 3, bottleneck: 8, predictorRate: "scheduled" },
+  "barlow-twins": { hidden: 24, dim: 32, layers: 3, lambda: 0.005 },
 } as const;
 type Method = keyof typeof own;
 const methods = Object.keys(own) as Method[];

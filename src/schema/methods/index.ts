@@ -1,11 +1,12 @@
 /** Which methods there are, as specs. To add one: its schema, one line here; its algorithm is in `src/methods`. */
+import { barlowTwinsSchema } from "./barlow_twins.ts";
 import { byolSchema } from "./byol.ts";
 import { mocoSchema } from "./moco.ts";
 import { simclrSchema } from "./simclr.ts";
 import { simsiamSchema } from "./simsiam.ts";
 
 /** Every method of a pretrain job. */
-export const methodSchemas = [mocoSchema, simclrSchema, byolSchema, simsiamSchema] as const;
+export const methodSchemas = [mocoSchema, simclrSchema, byolSchema, simsiamSchema, barlowTwinsSchema] as const;
 
 /** The method of a spec that names none. */
 export const DEFAULT_METHOD = "moco-v2";
