@@ -1,7 +1,7 @@
 /**
- * A MoCo step on WebGPU by the real training path. Prints seconds of a step, one a line; warmed up before.
+ * A step of a method on WebGPU by the real training path. Prints seconds of a step, one a line; warmed up before.
  *
- *     bun bench/gpu_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 512] [--splits 8] [--precision float32]
+ *     bun bench/gpu_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 512] [--splits 8] [--precision float32] [--method moco-v2]
  *                           [--steps 20] [--busy] [--profile [--shapes]] [--host] [--count]
  *
  * --busy: instead, the share of a step's time in which the GPU computes, by timestamps. --profile: where that time goes, by
@@ -26,6 +26,7 @@ const { values } = parseArgs({
   options: {
     arch: { type: "string", default: "resnet18" },
     precision: { type: "string", default: "float32" },
+    method: { type: "string", default: "moco-v2" },
     width: { type: "string", default: "64" },
     size: { type: "string", default: "32" },
     batch: { type: "string", default: "512" },
@@ -42,9 +43,16 @@ const { width, size, batch, splits, steps } = Object.fromEntries(
   Object.entries(values).map(([name, value]) => [name, Number(value)]),
 ) as Record<"width" | "size" | "batch" | "splits" | "steps", number>;
 const spec = parseSpec("pretrain", {
-  ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: batch, splits, epochs: 1, logEvery: 1000 },
+  method: values.method,
+  preset: "cifar",
+  dataset: { kind: "cifar10" },
+  batchSize: batch,
+  splits,
+  epochs: 1,
+  logEvery: 1000,
   encoder: { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
-  ...{ augmentation: { size }, precision: values.precision },
+  augmentation: { size },
+  precision: values.precision,
 });
 const found = values.count || values.host ? await findNullAdapter() : (await findAdapters())[0];
 if (!found) throw new Error("no WebGPU adapter here");

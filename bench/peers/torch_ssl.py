@@ -5,14 +5,14 @@
 FOLDER and what is printed: as of torch_moco.py. Flags of its own: --arch resnet10 or resnet18; --norm batch (each view
 of the batch at once) or split (8 splits); --hidden and --dim, the sizes of the heads; --temperature of SimCLR; --momentum,
 from which BYOL's rises to 1; --crop, the least area of a crop; --flip and --blur, probabilities; --jitter, by which the
-strengths 0.4, 0.4, 0.4, 0.1 are multiplied. The heads are those of test/golden/ssl_nets.py.
+strengths 0.4, 0.4, 0.4, 0.1 are multiplied. The heads are those of test/golden/methods_nets.py.
 """
 import json, math, time
 import numpy as np, torch, torch.nn as nn
 from PIL import ImageFilter
 from torchvision import transforms as T
 from torch_judge import Judge, arguments
-import ssl_nets
+import methods_nets
 
 a = arguments(("method", str, "simclr", ("simclr", "byol")), ("arch", str, "resnet18", ("resnet10", "resnet18")),
               ("norm", str, "batch", ("batch", "split")), ("hidden", int, 128), ("dim", int, 128),
@@ -30,7 +30,7 @@ augment = T.Compose([
 
 
 def network(target=False):
-    net = ssl_nets.network(a.method, SPLITS, a.width, (a.hidden, a.dim), a.arch, target)
+    net = methods_nets.network(a.method, SPLITS, a.width, (a.hidden, a.dim), a.arch, target)
     net.conv1 = nn.Conv2d(data.channels, a.width, 3, 1, 1, bias=False)
     for m in net.modules():
         if isinstance(m, nn.Conv2d):
@@ -52,10 +52,10 @@ for epoch in range(a.epochs):
     order, total = np.random.permutation(len(data.train_x)), 0.0
     for step, part in enumerate(order[:steps * a.batch].reshape(steps, a.batch)):
         views = [torch.stack([augment(data.train_x[i]) for i in part]) for _ in range(2)]
-        loss = ssl_nets.loss_of(a.method, online, target, views, a.temperature)
+        loss = methods_nets.loss_of(a.method, online, target, views, a.temperature)
         optimiser.zero_grad(), loss.backward(), optimiser.step()
         if target is not None:
-            ssl_nets.follow(target, online, a.momentum, epoch * steps + step, a.epochs * steps)
+            methods_nets.follow(target, online, a.momentum, epoch * steps + step, a.epochs * steps)
         total += loss.item() / steps
     print(json.dumps({"epoch": epoch + 1, "loss": total}), flush=True)
 print(json.dumps({"side": "pytorch", "method": a.method, "seed": a.seed, "untrained": untrained, **data.judge(online),
