@@ -129,9 +129,11 @@ export const plan = {
   threads: 8,
   images: 58_000,
   passes: 1,
+  tapes: null,
   memory: {
     state: 8_400_000,
     thread: 41_000_000,
+    threads: 8,
     checkpoint: 9_800_000,
     program: 505_000_000,
     images: 54_880_000,

@@ -178,10 +178,15 @@ export const plan = z
     device: z.string(),
     why: z.string().describe("reason for the choice of the device"),
     threads: z.int(),
+    tapes: z
+      .enum(["kept", "recomputed"])
+      .nullable()
+      .describe("of a loss over the whole batch: whether forward passes stay in memory; null: of no such loss"),
     images: z.int().describe("training images, without the held-out ones"),
     memory: z.object({
       state: z.number().describe("parameters, momenta, gradients, queue"),
       thread: z.number().describe("per thread"),
+      threads: z.int().describe("threads that have as much; one a split where batch norm spans them"),
       checkpoint: z.number().describe("while a checkpoint is written"),
       program: z.number(),
       images: z.number(),

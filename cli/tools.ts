@@ -60,6 +60,11 @@ export async function views(
   );
 }
 
+const tapeMeaning = {
+  kept: "all of them stay in memory until the loss of the batch is known",
+  recomputed: "they do not fit, so each is computed once more after the loss of the batch",
+};
+
 /** Estimates memory and time of a run on this machine, by training for some seconds. */
 export async function planRun(env: Env, file: string, options: { json?: boolean }): Promise<void> {
   const spec = parseSpec("pretrain", await readSpecFile(file));
@@ -73,7 +78,7 @@ export async function planRun(env: Env, file: string, options: { json?: boolean 
   for (const warning of warnings) console.error(`warning: ${warning}`);
   const { batchSize, splits, epochs } = spec;
   const parts = [
-    ...(memory.thread > 0 ? [`${planned.threads} x ${gigabytes(memory.thread)} for the threads`] : []),
+    ...(memory.thread > 0 ? [`${memory.threads} x ${gigabytes(memory.thread)} for the threads`] : []),
     `${gigabytes(memory.state)} model and queue`,
     `${gigabytes(memory.checkpoint)} while a checkpoint is written`,
     `${gigabytes(memory.images)} images`,
@@ -84,6 +89,7 @@ export async function planRun(env: Env, file: string, options: { json?: boolean 
       `${images} images, ${epochs} epochs of ${time.stepsPerEpoch} steps, batch ${batchSize} in ${splits} splits`,
       `device  ${planned.why}${planned.device === "wasm" ? `; ${planned.threads} threads` : ""}`,
       `memory  ${gigabytes(memory.total)}: ${parts.join(", ")}; ${gigabytes(process.availableMemory())} are free`,
+      ...(planned.tapes ? [`        forward passes are ${planned.tapes}: ${tapeMeaning[planned.tapes]}`] : []),
       ...(memory.gpu > 0 ? [`        ${gigabytes(memory.gpu)} on the GPU, the batch in ${planned.passes} passes`] : []),
       `time    ${duration(time.total)}: ${time.step.toPrecision(3)} s a step (${(batchSize / time.step).toPrecision(3)} images/s), ` +
         `${duration(time.epoch)} an epoch, ${duration(time.watch)} a kNN vote; without waiting for images to be decoded`,

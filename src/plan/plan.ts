@@ -58,11 +58,20 @@ export async function plan(spec: PretrainSpec, computing: Computing, context: Da
   const { everyEpochs, bank } = spec.monitor;
   const watch = everyEpochs > 0 ? (Math.min(bank, images) + parts.holdout.length) * image : 0;
   const votes = everyEpochs > 0 ? Math.ceil(spec.epochs / everyEpochs) + 1 : 0;
+  const { tapes, ...bytes } = memory;
   return {
-    ...{ device, why, threads: device === "wasm" ? threads : 1, images, passes },
-    memory: { ...memory, images: held, total: memory.total + held },
+    device,
+    why,
+    threads: device === "wasm" ? threads : 1,
+    tapes: methodOf(spec).couples === "batch" ? tapes : null,
+    images,
+    passes,
+    memory: { ...bytes, images: held, total: memory.total + held },
     time: {
-      ...{ step, stepsPerEpoch, watch, epoch: step * stepsPerEpoch },
+      step,
+      stepsPerEpoch,
+      watch,
+      epoch: step * stepsPerEpoch,
       total: step * stepsPerEpoch * spec.epochs + watch * votes,
     },
     warnings: lint(spec, images).map(({ message }) => message),

@@ -3,15 +3,22 @@ export interface Plan {
   /** As results name it, and why it was chosen. */
   device: string;
   why: string;
+  /** Of WASM, that compute at a time. */
   threads: number;
+  /**
+   * Of a loss over the whole batch: whether the forward passes stay in memory until it is known, or are computed once more.
+   * Null where each split has a loss of its own. The results are the same.
+   */
+  tapes: "kept" | "recomputed" | null;
   /** Training images, without those held out. */
   images: number;
   /** Bytes. */
   memory: {
     /** Parameters, momenta, gradients, queue: shared by the threads. */
     state: number;
-    /** The WASM heap of each thread. */
+    /** The WASM heap of each thread, and how many have one: one a split where batch norm spans them. */
     thread: number;
+    threads: number;
     /** A checkpoint while it is written. */
     checkpoint: number;
     /** The program itself: Bun, libraries, compiled code. */
