@@ -27,9 +27,9 @@ export const augmentationSpec = z.strictObject({
     hue: z.number().min(0).max(0.5),
   }),
   grey: probability,
-  greyFirst: z.boolean().describe("grey before the jitter, as MoCo v1; else after it, as MoCo v2"),
+  greyFirst: z.boolean().describe("grey before the jitter; else after it"),
   blur: probability.describe("probability of a Gaussian blur, sigma uniform in [0.1, 2]"),
-  solarise: probability.describe("probability that values of 128 and more are inverted, as MoCo v3"),
+  solarise: probability.describe("probability that values of 128 and more are inverted"),
 });
 export type AugmentationSpec = z.infer<typeof augmentationSpec>;
 
