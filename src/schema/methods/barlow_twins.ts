@@ -82,7 +82,7 @@ export const barlowTwinsSchema = methodSchema<typeof shape>({
     noisyBatchNorm,
     splitBatchNorm,
     function fewSamples({ batchSize, dim }) {
-      if (8 * batchSize >= dim) return undefined;
+      if (32 * batchSize >= dim) return undefined; // 256 images for 8192 are the least that the paper tries
       return {
         fields: ["batchSize", "dim"],
         message:

@@ -1,0 +1,160 @@
+/** What the methods' specs allow, and closed forms of their losses. */
+import { beforeAll, describe, expect, test } from "bun:test";
+import * as tf from "@tensorflow/tfjs-core";
+import { openDevice } from "../../src/kernels/index.ts";
+import { barlowTwins } from "../../src/methods/barlow_twins.ts";
+import { targetMomentum } from "../../src/methods/byol.ts";
+import { ntXent } from "../../src/methods/losses/nt_xent.ts";
+import { deviation, normalise } from "../../src/methods/losses/vectors.ts";
+import { simclr } from "../../src/methods/simclr.ts";
+import { simsiam } from "../../src/methods/simsiam.ts";
+import { forkSpec } from "../../src/schema/fork.ts";
+import { parseSpec, SpecError } from "../../src/schema/job.ts";
+import { lint } from "../../src/schema/lint.ts";
+import type { BarlowTwinsSpec } from "../../src/schema/methods/barlow_twins.ts";
+import type { SimclrSpec } from "../../src/schema/methods/simclr.ts";
+import type { SimsiamSpec } from "../../src/schema/methods/simsiam.ts";
+import { presetNames } from "../../src/schema/presets.ts";
+import { methodNames, schemaOf } from "../../src/schema/pretrain.ts";
+import { relativeError, wave } from "../support/helpers.ts";
+
+beforeAll(openDevice);
+
+const dataset = { kind: "cifar10" };
+
+function errorsOf(spec: object): string[] {
+  try {
+    parseSpec("pretrain", { dataset, ...spec });
+    return [];
+  } catch (error) {
+    if (!(error instanceof SpecError)) throw error;
+    return error.errors.map(({ field, got, allowed }) => `${field} ${JSON.stringify(got)}: ${allowed}`);
+  }
+}
+
+describe("specs", () => {
+  test.each(methodNames.flatMap((method) => presetNames.map((preset) => [method, preset] as const)))(
+    "%s, preset %s is complete, and no rule of its own warns of it",
+    (method, preset) => {
+      const spec = parseSpec("pretrain", { method, preset, dataset });
+      expect(spec.method).toBe(method);
+      expect(parseSpec("pretrain", spec)).toEqual(spec);
+      expect(lint(spec).map(({ fields }) => fields[0])).toEqual([]);
+    },
+  );
+
+  test("a field of another method is refused, naming the methods that have it", () => {
+    expect(errorsOf({ method: "simclr", queueSize: 4096 })).toEqual([
+      "spec.queueSize 4096: no such field of this method; moco-v1, moco-v2 have it",
+    ]);
+    expect(errorsOf({ method: "byol", temperature: 0.1 })[0]).toContain("moco-v1, moco-v2, simclr have it");
+    expect(errorsOf({ method: "moco-v2", bottleneck: 64 })[0]).toContain("simsiam have it");
+    expect(errorsOf({ method: "simclr", nothing: 1 })).toEqual(["spec.nothing 1: no such field"]);
+    expect(errorsOf({ method: "dino" })).toEqual([`spec.method "dino": ${methodNames.join(", ")}`]);
+  });
+
+  test("a batch of 1, a dimension above what fits, splits that batch norm does not see apart", () => {
+    expect(errorsOf({ method: "simclr", batchSize: 1, splits: 1 })).toEqual(["spec.batchSize 1: at least 2"]);
+    expect(errorsOf({ method: "barlow-twins", dim: 10_000 })).toEqual(["spec.dim 10000: at most 8192"]);
+    // One image a split is no batch norm of its own, but may be a part of one.
+    expect(errorsOf({ method: "simclr", batchSize: 16, splits: 16, norm: "split" })[0]).toContain("2 images a split");
+    expect(errorsOf({ method: "simclr", batchSize: 16, splits: 16, norm: "batch" })).toEqual([]);
+  });
+
+  test("a fork keeps the method and the shapes of its networks", () => {
+    const source = parseSpec("pretrain", { method: "byol", dataset });
+    const refused = (changes: object) => {
+      try {
+        forkSpec(source, changes, "weights");
+        return [];
+      } catch (error) {
+        return (error as SpecError).errors.map(({ field }) => field);
+      }
+    };
+    expect(refused({ momentum: 0.9, epochs: 3 })).toEqual([]);
+    expect(refused({ hidden: 64 })).toEqual(["spec.hidden"]);
+    expect(refused({ method: "simclr" })).toContain("spec.momentum"); // which SimCLR has not
+    const moco = parseSpec("pretrain", { dataset });
+    expect(forkSpec(moco, { method: "moco-v1" }, "state").method).toBe("moco-v1"); // one algorithm
+  });
+
+  test("what a method draws is what it measures", () => {
+    for (const name of methodNames) {
+      const { charts, metrics } = schemaOf(name);
+      const figures = charts.filter(({ of }) => of === "steps").flatMap(({ figures }) => figures);
+      expect(figures.every((figure) => metrics.includes(figure))).toBe(true);
+    }
+  });
+});
+
+describe("closed forms", () => {
+  test.each([8, 300])("NT-Xent of constant embeddings is log(2N-1), N = %p", (n) => {
+    const spec = parseSpec("pretrain", { method: "simclr", dataset }) as SimclrSpec;
+    const z = tf.ones([n, 5]) as tf.Tensor2D;
+    const { loss, metrics } = simclr.loss(spec, { z: [z, z] });
+    expect(loss.dataSync()[0]).toBeCloseTo(Math.log(2 * n - 1), 4);
+    expect([...metrics.dataSync()].slice(1).map((v) => v.toFixed(4))).toEqual(["1.0000", "1.0000"]);
+  });
+
+  test("NT-Xent, its gradient and its figures equal a double loop's, in one block of rows and in several", () => {
+    // 2,100 rows are more similarities than one block has room for.
+    for (const [n, temperature] of [
+      [3, 0.5],
+      [1050, 0.1],
+    ] as const) {
+      const c = 4;
+      const z = normalise(tf.tensor2d(wave(2 * n * c, n), [2 * n, c])) as tf.Tensor2D;
+      const rows = z.arraySync();
+      const s = rows.map((a) => rows.map((b) => a.reduce((sum, v, k) => sum + v * (b[k] as number), 0)));
+      const pair = (i: number) => (i + n) % (2 * n);
+      const others = (i: number) => rows.map((_, j) => j).filter((j) => j !== i);
+      const share = rows.map((_, i) => {
+        const weights = rows.map((_, j) => (j === i ? 0 : Math.exp((s[i]?.[j] as number) / temperature)));
+        const total = weights.reduce((a, b) => a + b, 0);
+        return weights.map((w) => w / total);
+      });
+      const loss = rows.reduce((sum, _, i) => sum - Math.log(share[i]?.[pair(i)] as number), 0) / (2 * n);
+      const top1 = rows.filter((_, i) =>
+        others(i).every((j) => j === pair(i) || (s[i]?.[pair(i)] as number) > (s[i]?.[j] as number)),
+      );
+      const gradient = rows.map((_, i) =>
+        Array.from({ length: c }, (_, k) => {
+          let sum = -2 * (rows[pair(i)]?.[k] as number);
+          rows.forEach((other, j) => {
+            sum += ((share[i]?.[j] as number) + (share[j]?.[i] as number)) * (other[k] as number);
+          });
+          return sum / (2 * n * temperature);
+        }),
+      );
+      const outcome = ntXent(z, temperature);
+      expect(Math.abs((outcome.loss.dataSync()[0] as number) / loss - 1)).toBeLessThan(1e-5);
+      expect((outcome.metrics.dataSync()[0] as number) * 2 * n).toBeCloseTo(top1.length, 1);
+      const got = tf.grad((x) => ntXent(x as tf.Tensor2D, temperature).loss)(z);
+      expect(relativeError(got.dataSync(), gradient.flat())).toBeLessThan(1e-4);
+    }
+  });
+
+  test("Barlow Twins: 0 of whitened embeddings, D of constant ones", () => {
+    const spec = parseSpec("pretrain", { method: "barlow-twins", dataset, dim: 3 }) as BarlowTwinsSpec;
+    // Columns of a Hadamard matrix: of mean 0, uncorrelated.
+    const h = [1, 1, 1, -1, 1, -1, 1, -1, -1, -1, -1, 1].map((v) => 100 * v);
+    const white = tf.tensor2d(h, [4, 3]);
+    const lossOf = (z: tf.Tensor2D) => barlowTwins.loss(spec as never, { z: [z, z] }).loss.dataSync()[0] as number;
+    expect(lossOf(white)).toBeCloseTo(0, 5);
+    expect(lossOf(tf.ones([4, 3]) as tf.Tensor2D)).toBeCloseTo(3, 5);
+  });
+
+  test("SimSiam collapsed: -1, and a deviation of 0; spread evenly the deviation is about 1", () => {
+    const spec = parseSpec("pretrain", { method: "simsiam", dataset }) as SimsiamSpec;
+    const same = tf.ones([6, 4]) as tf.Tensor2D;
+    const { loss, metrics } = simsiam.loss(spec as never, { p: [same, same], z: [same, same] });
+    expect(loss.dataSync()[0]).toBeCloseTo(-1, 5);
+    expect(metrics.dataSync()[1]).toBeCloseTo(0, 5);
+    const even = tf.randomNormal([2000, 16], 0, 1, "float32", 1);
+    expect(Math.abs((deviation(even).dataSync()[0] as number) - 1)).toBeLessThan(0.02);
+  });
+
+  test("BYOL's momentum rises from its base to 1", () => {
+    expect([0, 0.5, 1].map((at) => targetMomentum(0.99, at))).toEqual([0.99, 0.995, 1]);
+  });
+});
