@@ -32,7 +32,9 @@ const spec = parseSpec("pretrain", {
   preset: "cifar",
   dataset: { kind: "fashion-mnist", images: 4000 },
   encoder: { arch: "resnet18", stem: "cifar", width: number("width") },
-  ...{ batchSize: number("batch"), splits: 8, epochs: 1000 },
+  batchSize: number("batch"),
+  splits: 8,
+  epochs: 1000,
 });
 const data = mkdtempSync(join(tmpdir(), "mocod-checkpoint-"));
 try {

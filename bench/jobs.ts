@@ -42,7 +42,10 @@ try {
     stdio: ["ignore", "ignore", "inherit"],
     env: {
       ...process.env,
-      ...{ REDIS_URL: service.redisUrl, MOCOD_DATA_DIR: service.dataDir, MOCOD_THREADS: "1", MOCOD_DEVICE: "wasm" },
+      REDIS_URL: service.redisUrl,
+      MOCOD_DATA_DIR: service.dataDir,
+      MOCOD_THREADS: "1",
+      MOCOD_DEVICE: "wasm",
     },
   });
   while ((await service.client.workers()).filter(({ job }) => job).length < 2) await Bun.sleep(100);

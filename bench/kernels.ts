@@ -79,7 +79,9 @@ function convolution([n, side, ci, co, size, stride]: (typeof CONVOLUTIONS)[numb
     tf.dispose(tf.engine().runKernel(name, inputs as tf.NamedTensorMap, attrs as never));
   const of = (name: string, kernelName: string, inputs: object): Case => ({
     work: `${name} ${size}x${size} stride ${stride}, ${ci} to ${co} at ${side}, batch ${n}`,
-    ...{ flop, bytes, kernel: kernelName },
+    flop,
+    bytes,
+    kernel: kernelName,
     shape: { kernel: name, n, side, ci, co, size, stride },
     run: kernel(kernelName, inputs),
   });
@@ -103,12 +105,18 @@ function norm(side: number, c: number): Case[] {
   const work = `with ReLU, ${c} channels at ${side}, batch ${n}`;
   return [
     {
-      ...{ work: `batch norm ${work}`, flop: 8 * x.size, bytes: 8 * x.size, kernel: "MocodBatchNormTrain" },
+      work: `batch norm ${work}`,
+      flop: 8 * x.size,
+      bytes: 8 * x.size,
+      kernel: "MocodBatchNormTrain",
       shape: shape("batch norm"),
       run: () => tf.dispose(batchNormTrain({ x, affine }, true)),
     },
     {
-      ...{ work: `batch norm gradient ${work}`, flop: 10 * x.size, bytes: 16 * x.size, kernel: "MocodBatchNormGrad" },
+      work: `batch norm gradient ${work}`,
+      flop: 10 * x.size,
+      bytes: 16 * x.size,
+      kernel: "MocodBatchNormGrad",
       shape: shape("batch norm gradient"),
       run: () => tf.dispose(tf.engine().runKernel("MocodBatchNormGrad", gradient, attrs as never)),
     },
@@ -120,13 +128,17 @@ function others(): Case[] {
   const [q, k, queue] = [random([32, 128]), random([32, 128]), random([4096, 128])];
   return [
     {
-      ...{ work: "max pool 3x3 stride 2, 64 channels at 112, batch 8", kernel: "MocodMaxPool" },
-      ...{ flop: (9 * image.size) / 4, bytes: 4 * image.size + 2 * image.size },
+      work: "max pool 3x3 stride 2, 64 channels at 112, batch 8",
+      kernel: "MocodMaxPool",
+      flop: (9 * image.size) / 4,
+      bytes: 4 * image.size + 2 * image.size,
       run: () => tf.dispose(maxPool(image, 3, 2, 1)),
     },
     {
-      ...{ work: "InfoNCE and gradient, 32 queries, 4096 keys of 128", kernel: "MocodInfoNce" },
-      ...{ flop: 4 * 32 * 4096 * 128, bytes: 4 * queue.size },
+      work: "InfoNCE and gradient, 32 queries, 4096 keys of 128",
+      kernel: "MocodInfoNce",
+      flop: 4 * 32 * 4096 * 128,
+      bytes: 4 * queue.size,
       run: () => tf.dispose(Object.values(infoNce(q, k, queue, 0.1))),
     },
   ];

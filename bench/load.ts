@@ -24,7 +24,10 @@ const { values } = parseArgs({
   },
 });
 const [streams, rate, seconds, rounds] = [values.streams, values.rate, values.seconds, values.rounds].map(Number) as [
-  ...[number, number, number, number],
+  number,
+  number,
+  number,
+  number,
 ];
 process.env.MOCOD_LOG = "error";
 const service = await startService({ MOCOD_THREADS: values.threads });
@@ -55,7 +58,9 @@ try {
   const { id } = await service.client.submit("pretrain", {
     ...service.spec({ epochs: 100_000, monitor: { everyEpochs: 0, holdout: 20 }, batchSize: 64, splits: 8 }),
     dataset: { kind: "fashion-mnist", path: images },
-    ...{ encoder: { arch: "resnet10", stem: "cifar", width: 16 }, dim: 128, queueSize: 2048 },
+    encoder: { arch: "resnet10", stem: "cifar", width: 16 },
+    dim: 128,
+    queueSize: 2048,
   });
   await service.until(id, ({ progress }) => (progress?.step ?? 0) > 20);
   while (!(await fetch(`${url}/readyz`).catch(() => undefined))?.ok) await Bun.sleep(100);

@@ -9,7 +9,11 @@ const {
   non2xx,
   errors,
 } = await autocannon({
-  ...{ url, requests, connections: 20, overallRate: Number(rate), duration: Number(seconds) },
+  url,
+  requests,
+  connections: 20,
+  overallRate: Number(rate),
+  duration: Number(seconds),
 });
 console.log(
   JSON.stringify({ rate: counted.average, p50: latency.p50, p99: latency.p99, max: latency.max, bad: non2xx + errors }),

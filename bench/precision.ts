@@ -37,8 +37,14 @@ try {
   for (let seed = 0; seed < number("seeds"); seed++) {
     for (const { device, precision } of sides) {
       const spec = parseSpec("pretrain", {
-        ...{ dataset: { kind: "fashion-mnist", images: number("images") }, seed, precision, epochs: number("epochs") },
-        ...{ batchSize: number("batch"), splits: 4, queueSize: 1024, momentum: 0.99 },
+        dataset: { kind: "fashion-mnist", images: number("images") },
+        seed,
+        precision,
+        epochs: number("epochs"),
+        batchSize: number("batch"),
+        splits: 4,
+        queueSize: 1024,
+        momentum: 0.99,
         encoder: { arch: "resnet10", stem: "cifar", width: number("width") },
         augmentation: { size: number("size"), flip: 0 },
         monitor: { everyEpochs: number("epochs"), bank: 1000, holdout: 500, k: 20 },

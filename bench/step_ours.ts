@@ -31,7 +31,11 @@ const { width, size, batch, splits, threads, steps } = Object.fromEntries(
   Object.entries(values).map(([name, value]) => [name, Number(value)]),
 ) as Record<"width" | "size" | "batch" | "splits" | "threads" | "steps", number>;
 const spec = parseSpec("pretrain", {
-  ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: batch, splits, epochs: 1 },
+  preset: "cifar",
+  dataset: { kind: "cifar10" },
+  batchSize: batch,
+  splits,
+  epochs: 1,
   encoder: { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
   augmentation: { size },
 });

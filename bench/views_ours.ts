@@ -19,7 +19,11 @@ const { values } = parseArgs({
 });
 const [batch, size, steps] = [values.batch, values.size, values.steps].map(Number) as [number, number, number];
 const spec = parseSpec("pretrain", {
-  ...{ preset: "imagenet", dataset: { kind: "cifar10" }, batchSize: batch, splits: 1, queueSize: batch },
+  preset: "imagenet",
+  dataset: { kind: "cifar10" },
+  batchSize: batch,
+  splits: 1,
+  queueSize: batch,
   augmentation: { size },
   encoder: { stem: "cifar" },
 });

@@ -32,8 +32,14 @@ export function importMoco(bytes: Uint8Array, file: string, given: object): Impo
   const inferred = inferEncoder(tensors, file);
   const method = inferred.head === "mlp" ? "moco-v2" : "moco-v1";
   const spec = parseSpec("pretrain", {
-    ...{ preset: "imagenet", method, ...given, epochs: Math.max(1, epochs) },
-    ...{ encoder: inferred.encoder, head: inferred.head, dim: inferred.dim, queueSize: inferred.queueSize },
+    preset: "imagenet",
+    method,
+    ...given,
+    epochs: Math.max(1, epochs),
+    encoder: inferred.encoder,
+    head: inferred.head,
+    dim: inferred.dim,
+    queueSize: inferred.queueSize,
     ...batchBelow(inferred.queueSize),
   });
   const model = allocateModel(spec, inferred.channels, 1);

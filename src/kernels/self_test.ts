@@ -50,7 +50,10 @@ async function worstError(): Promise<number> {
     tf.dispose(tensors);
     const expected = conv2dGradReference(g, x, f, dy);
     worst = Math.max(
-      ...[worst, errorOf(y, conv2dReference(g, x, f)), errorOf(dx, expected.dx), errorOf(df, expected.dfilter)],
+      worst,
+      errorOf(y, conv2dReference(g, x, f)),
+      errorOf(dx, expected.dx),
+      errorOf(df, expected.dfilter),
     );
   }
   return worst;

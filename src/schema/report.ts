@@ -63,8 +63,14 @@ export function report(jobs: readonly Seen[]): ReportRow[] {
       return values.length > 0 ? [[name, figureOf(values)]] : [];
     });
     return {
-      ...{ job: node, type, params, figures: Object.fromEntries(named), seeds: good.map(({ seed }) => seed) },
-      ...{ succeeded: good.length, failed: failed.length, unfinished: group.length - good.length - failed.length },
+      job: node,
+      type,
+      params,
+      figures: Object.fromEntries(named),
+      seeds: good.map(({ seed }) => seed),
+      succeeded: good.length,
+      failed: failed.length,
+      unfinished: group.length - good.length - failed.length,
       ids: group.map(({ id }) => id),
     };
   });
@@ -80,8 +86,14 @@ export function reportLines(rows: readonly ReportRow[]): Record<string, unknown>
     );
     const names = Object.keys(of);
     return (names.length > 0 ? names : [null]).map((figure) => ({
-      ...{ job, ...columns, figure, mean: figure && of[figure]?.mean, std: figure && of[figure]?.std },
-      ...{ succeeded, failed, unfinished },
+      job,
+      ...columns,
+      figure,
+      mean: figure && of[figure]?.mean,
+      std: figure && of[figure]?.std,
+      succeeded,
+      failed,
+      unfinished,
     }));
   });
 }

@@ -33,7 +33,11 @@ async function writeNoise(folder: string, count: number, sizeOf: (i: number) => 
 }
 
 const files = (path: string, more: object = {}) => ({
-  ...{ kind: "folder" as const, path, size: 16, access: "streamed" as const, maxSkipped: 0 },
+  kind: "folder" as const,
+  path,
+  size: 16,
+  access: "streamed" as const,
+  maxSkipped: 0,
   ...more,
 });
 
@@ -42,7 +46,12 @@ async function train(spec: object, threads: number) {
   using folder = temporaryFolder();
   const run = new RunStore(new LocalBlobs(folder.path), "run_x");
   const parsed = parseSpec("pretrain", {
-    ...{ dim: 16, queueSize: 40, batchSize: 8, splits: 2, epochs: 2, augmentation: { size: 16 } },
+    dim: 16,
+    queueSize: 40,
+    batchSize: 8,
+    splits: 2,
+    epochs: 2,
+    augmentation: { size: 16 },
     encoder: { arch: "resnet10", stem: "cifar", width: 4 },
     monitor: { bank: 40, holdout: 8, k: 5 },
     ...spec,
@@ -97,7 +106,10 @@ test("images of any size keep their proportions, up to two to one; views are cut
 test("batches are decoded ahead in the order of steps, and the memory does not grow with them", async () => {
   const decoded: number[] = [];
   const images: FiledImages = {
-    ...{ labels: undefined, count: 100, channels: 3, slotBytes: 12 },
+    labels: undefined,
+    count: 100,
+    channels: 3,
+    slotBytes: 12,
     decode: async (index) => {
       decoded.push(index);
       return { pixels: new Uint8Array(12).fill(index), height: 2, width: 2 };

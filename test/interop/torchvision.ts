@@ -28,7 +28,9 @@ try {
   writeFileSync(file("images.npy"), encodeNpy([N, SIDE, SIDE, 3], pixels));
   for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
     const spec = parseSpec("pretrain", {
-      ...{ preset: "imagenet", dataset: { kind: "folder", path: "/" }, queueSize: 256 },
+      preset: "imagenet",
+      dataset: { kind: "folder", path: "/" },
+      queueSize: 256,
       encoder: { arch, stem: "imagenet", width: 64 },
     });
     const model = createModel(spec, 3, 1);

@@ -184,11 +184,13 @@ describe.each(devices)("%s", (device) => {
         const needed = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
         const device = await adapter.requestDevice({ requiredFeatures: needed });
         const operand = (p: string): Operand => ({
-          ...{ along: "k", inFours: true },
+          along: "k",
+          inFours: true,
           code: `fn ${p}_outer(u: u32) -> vec4i { return vec4i(); } fn ${p}_load(o: vec4i, k: u32) -> vec4f { return vec4f(); }`,
         });
         const product = {
-          ...{ a: operand("a"), b: operand("b") },
+          a: operand("a"),
+          b: operand("b"),
           store: "fn store(row: u32, column: u32, v: vec4f) { y[row] = v; }",
           keep: "fn keep(block: u32, column: u32, first: vec4f, sum: vec4f, square: vec4f) { y[block] = sum; }",
           range: "fn range(z: u32) -> vec2u { return vec2u(0u, 64u); }",

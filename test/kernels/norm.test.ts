@@ -85,7 +85,9 @@ describe.each(devices)("%s", (device) => {
               results.push(got);
               const recording = await webgpu().record(() => withStatistics(2, normalised), false);
               expect(recording.dispatches.map((dispatch) => dispatch.name)).toEqual([
-                ...["conv2d", "batch norm: moments", "batch norm"],
+                "conv2d",
+                "batch norm: moments",
+                "batch norm",
               ]);
               recording.destroy();
             }

@@ -23,7 +23,9 @@ test("a page embeds images with an exported encoder to the features of the servi
     encoder: { arch: "resnet18", stem: "imagenet", width: 8 },
     augmentation: { size: 32 },
     monitor: { holdout: 20, bank: 20, k: 5 },
-    ...{ batchSize: 16, splits: 2, queueSize: 64 },
+    batchSize: 16,
+    splits: 2,
+    queueSize: 64,
   });
   const context = { cache: data.path, log: () => undefined };
   const session = await openSession(spec, { threads: 1, device: "wasm", context });
@@ -72,7 +74,9 @@ test("a page embeds images with an exported encoder to the features of the servi
     },
   });
   const browser = await openBrowser(
-    ...["--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader"],
+    "--enable-unsafe-webgpu",
+    "--enable-features=Vulkan",
+    "--use-webgpu-adapter=swiftshader",
   );
   try {
     const page = await browser.newPage();
@@ -82,8 +86,12 @@ test("a page embeds images with an exported encoder to the features of the servi
     await page.waitForFunction("'embed' in globalThis");
     const { height, width, channels } = images;
     const request: Request = {
-      ...{ encoder: "/encoder", images: "/images", rows: "/rows", spec: spec.encoder },
-      ...{ mean: dataset.mean, std: dataset.std },
+      encoder: "/encoder",
+      images: "/images",
+      rows: "/rows",
+      spec: spec.encoder,
+      mean: dataset.mean,
+      std: dataset.std,
       sizes: { n, height, width, channels, size: spec.augmentation.size },
     };
     const got = await page.evaluate(

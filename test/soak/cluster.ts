@@ -123,7 +123,11 @@ export async function startCluster(logFile: string, more: Record<string, string>
     spec: (more: object = {}) => ({
       dataset: { kind: "fashion-mnist", path: images },
       encoder: { arch: "resnet10", stem: "cifar", width: 8 },
-      ...{ dim: 16, queueSize: 64, batchSize: 16, splits: 4, epochs: 12 },
+      dim: 16,
+      queueSize: 64,
+      batchSize: 16,
+      splits: 4,
+      epochs: 12,
       monitor: { bank: 100, holdout: 20, k: 20 },
       checkpoint: { everyMinutes: 0.05 },
       ...more,

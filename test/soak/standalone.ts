@@ -42,7 +42,8 @@ assert.match(await new Response(wrong.stderr).text(), /no API at/);
 say("exit codes and errors are the command's own");
 
 const nowhere = Bun.spawn([mocod, "--version"], {
-  ...{ cwd: at("work"), stdio: ["ignore", "pipe", "pipe"] },
+  cwd: at("work"),
+  stdio: ["ignore", "pipe", "pipe"],
   env: { ...env, XDG_CACHE_HOME: "/proc/nowhere" },
 });
 assert.equal(await nowhere.exited, 1);

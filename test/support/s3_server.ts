@@ -19,7 +19,10 @@ for (const name of ["createCipheriv", "createDecipheriv"]) {
 const S3rver = require("@20minutes/s3rver");
 const [directory, bucket] = process.argv.slice(2);
 const server = new S3rver({
-  ...{ port: 0, address: "127.0.0.1", silent: true, directory },
+  port: 0,
+  address: "127.0.0.1",
+  silent: true,
+  directory,
   // It leaves the last slash out of what it signs for a bucket's own address, and so refuses every list request.
   allowMismatchedSignatures: true,
   configureBuckets: [{ name: bucket, configs: [] }],

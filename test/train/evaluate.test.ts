@@ -88,7 +88,11 @@ describe("is my training working?", () => {
   const measured = { top1: 0.4, positive: 0.8, negative: 0.1 };
   const accurate = { ...measured, top1: 0.99 };
   const healthy: Evidence = {
-    ...{ step: 1000, loss: 5, metrics: measured, knn: 0.6, untrainedKnn: 0.3 },
+    step: 1000,
+    loss: 5,
+    metrics: measured,
+    knn: 0.6,
+    untrainedKnn: 0.3,
     spread: { uniformity: -3, effectiveRank: 60, std: 0.9 },
   };
   test.each([

@@ -43,7 +43,10 @@ describe("import of facebookresearch/moco", () => {
     expect(spec).toMatchObject({
       method: "moco-v2",
       encoder: { arch: "resnet10", stem: "imagenet", width: 4 },
-      ...{ head: "mlp", dim: 8, queueSize: 24, batchSize: 24 },
+      head: "mlp",
+      dim: 8,
+      queueSize: 24,
+      batchSize: 24,
     });
     const model = allocateModel(spec, 3, 1);
     restoreCheckpoint(checkpoint, "x", model);

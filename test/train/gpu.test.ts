@@ -29,7 +29,12 @@ const specFor = (more: object = {}) =>
   parseSpec("pretrain", {
     dataset: { kind: "fashion-mnist", path: data.path },
     encoder: { arch: "resnet10", stem: "cifar", width: 4 },
-    ...{ dim: 16, queueSize: 40, batchSize: 16, splits: 4, epochs: 2, logEvery: 1 },
+    dim: 16,
+    queueSize: 40,
+    batchSize: 16,
+    splits: 4,
+    epochs: 2,
+    logEvery: 1,
     augmentation: { size: 16 },
     optimizer: { lr: 0.01 },
     monitor: { bank: 20, holdout: 20, k: 5 },
@@ -140,7 +145,13 @@ test("supervised steps, as fine-tuning does them, equal WASM's: loss, accuracy, 
     methodOf(spec).rate?.(spec, entry, 0.05),
   ]);
   expect(Object.fromEntries(rates)).toEqual({
-    ...{ conv1: 1 / 32, bn1: 1 / 32, layer1: 1 / 16, layer2: 1 / 8, layer3: 1 / 4, layer4: 1 / 2, fc: 1 },
+    conv1: 1 / 32,
+    bn1: 1 / 32,
+    layer1: 1 / 16,
+    layer2: 1 / 8,
+    layer3: 1 / 4,
+    layer4: 1 / 2,
+    fc: 1,
   });
   // And steps are as long as their rates say: with none below the classifier, only it has moved.
   const frozen = await trained({ ...spec, layerDecay: 0 }, "webgpu", 1);

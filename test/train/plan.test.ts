@@ -8,7 +8,12 @@ import { peakIn, temporaryFolder, writeFashionLike } from "../support/helpers.ts
 
 const specOf = (more: object = {}) =>
   parseSpec("pretrain", {
-    ...{ preset: "cifar", dataset: { kind: "cifar10" }, batchSize: 48, splits: 2, queueSize: 96, epochs: 2 },
+    preset: "cifar",
+    dataset: { kind: "cifar10" },
+    batchSize: 48,
+    splits: 2,
+    queueSize: 96,
+    epochs: 2,
     encoder: { arch: "resnet10", width: 8 },
     ...more,
   });
@@ -83,7 +88,10 @@ test("on a GPU: steps of the run's own batch, and what they take there", async (
   using data = temporaryFolder();
   writeFashionLike(data.path, 120, 20);
   const spec = specOf({
-    ...{ batchSize: 16, encoder: { arch: "resnet10", width: 4 }, augmentation: { size: 16 }, monitor: { holdout: 20 } },
+    batchSize: 16,
+    encoder: { arch: "resnet10", width: 4 },
+    augmentation: { size: 16 },
+    monitor: { holdout: 20 },
     dataset: { kind: "fashion-mnist", path: data.path },
   });
   const context = { cache: data.path, log: () => undefined };

@@ -16,8 +16,16 @@ const JUDGED = 20;
 /** Accuracy of finding the key after training, in the company of the query and shuffled. */
 async function accuracies(shuffle: boolean): Promise<{ together: number; shuffled: number }> {
   const spec = parseSpec("pretrain", {
-    ...{ preset: "small", dataset: { kind: "fashion-mnist", images: 1500 }, epochs: 10, head: "linear", dim: 32 },
-    ...{ queueSize: 512, batchSize: 32, splits: 8, temperature: 0.07, shuffle },
+    preset: "small",
+    dataset: { kind: "fashion-mnist", images: 1500 },
+    epochs: 10,
+    head: "linear",
+    dim: 32,
+    queueSize: 512,
+    batchSize: 32,
+    splits: 8,
+    temperature: 0.07,
+    shuffle,
     encoder: { arch: "resnet10", stem: "cifar", width: 4 },
   });
   const context = { cache: "/nonexistent", log: () => undefined };

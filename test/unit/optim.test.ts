@@ -36,8 +36,15 @@ test.each(["sgd", "lars", "adamw"] as const)("%s follows its oracle for 20 steps
 });
 
 const spec = (more: Partial<OptimizerSpec>): OptimizerSpec => ({
-  ...{ algorithm: "sgd", lr: LR, momentum: 0.9, beta2: 0.999, weightDecay: 0 },
-  ...{ schedule: "cosine", per: "epoch", warmup: 0, milestones: [4, 8] },
+  algorithm: "sgd",
+  lr: LR,
+  momentum: 0.9,
+  beta2: 0.999,
+  weightDecay: 0,
+  schedule: "cosine",
+  per: "epoch",
+  warmup: 0,
+  milestones: [4, 8],
   ...more,
 });
 

@@ -20,7 +20,8 @@ export function registerBatchNormWasm(): void {
   const partsOf = (x: tf.TensorInfo, groups: number) => {
     const [c, rows] = [channelsOf(x), rowsOf(x) / groups];
     return Array.from({ length: groups }, (_, group) => ({
-      ...{ c, rows },
+      c,
+      rows,
       part: (t: tf.TensorInfo) => pointer(t) + group * rows * c * 4,
       stat: (t: tf.TensorInfo) => pointer(t) + group * c * 4,
     }));
@@ -32,8 +33,18 @@ export function registerBatchNormWasm(): void {
     withScratch(channelsOf(x) * 8, (scratch) => {
       for (const { part, stat, rows, c } of partsOf(x, attrs.groups)) {
         wasmDevice().kernels.normalise(
-          ...[part(x), pointer(i.gamma as tf.TensorInfo), pointer(i.beta as tf.TensorInfo), stat(mean), stat(variance)],
-          ...[i.residual ? part(i.residual) : 0, part(y), scratch, rows, c, attrs.epsilon, attrs.relu ? 1 : 0],
+          part(x),
+          pointer(i.gamma as tf.TensorInfo),
+          pointer(i.beta as tf.TensorInfo),
+          stat(mean),
+          stat(variance),
+          i.residual ? part(i.residual) : 0,
+          part(y),
+          scratch,
+          rows,
+          c,
+          attrs.epsilon,
+          attrs.relu ? 1 : 0,
         );
       }
     });

@@ -190,8 +190,13 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
   const ofGroup = `let g = group * u32(VECTORS) + c;
     let m = mean[g]; let inverse = 1.0 / sqrt(variance[g] + ${attrs.epsilon});`;
   const { parts, chunks } = columnSums({
-    ...{ name: "batch norm gradient: sums", accesses: { ...accesses, ...statsAccess }, groups: s.groups },
-    ...{ rows: s.rows, channels: s.c, width: s.width, terms: 2 },
+    name: "batch norm gradient: sums",
+    accesses: { ...accesses, ...statsAccess },
+    groups: s.groups,
+    rows: s.rows,
+    channels: s.c,
+    width: s.width,
+    terms: 2,
     prepare: ofGroup,
     add: `let d = ${arriving}; sums[0] += d; sums[1] += d * ${normalised};`,
   });

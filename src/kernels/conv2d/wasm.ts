@@ -13,8 +13,18 @@ import { winogradFilterGrad, winogradForward, winogradInputGrad } from "./winogr
 /** Sizes and filter of a convolution as the kernels take them. */
 function geometry(i: Info): number[] {
   return [
-    ...[i.batchSize, i.inHeight, i.inWidth, i.inChannels, i.outHeight, i.outWidth, i.outChannels],
-    ...[i.filterHeight, i.filterWidth, i.strideHeight, i.padInfo.top, i.padInfo.left],
+    i.batchSize,
+    i.inHeight,
+    i.inWidth,
+    i.inChannels,
+    i.outHeight,
+    i.outWidth,
+    i.outChannels,
+    i.filterHeight,
+    i.filterWidth,
+    i.strideHeight,
+    i.padInfo.top,
+    i.padInfo.left,
   ];
 }
 

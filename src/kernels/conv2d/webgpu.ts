@@ -14,9 +14,18 @@ import { type ConvAttrs, describe, type Info } from "./geometry.ts";
 
 /** The sizes, as WGSL finds them. */
 const numbersOf = (i: Info) => ({
-  ...{ N: i.batchSize, H: i.inHeight, W: i.inWidth, CI: i.inChannels },
-  ...{ OH: i.outHeight, OW: i.outWidth, CO: i.outChannels },
-  ...{ KH: i.filterHeight, KW: i.filterWidth, S: i.strideHeight, PT: i.padInfo.top, PL: i.padInfo.left },
+  N: i.batchSize,
+  H: i.inHeight,
+  W: i.inWidth,
+  CI: i.inChannels,
+  OH: i.outHeight,
+  OW: i.outWidth,
+  CO: i.outChannels,
+  KH: i.filterHeight,
+  KW: i.filterWidth,
+  S: i.strideHeight,
+  PT: i.padInfo.top,
+  PL: i.padInfo.left,
 });
 
 /**
@@ -100,9 +109,13 @@ fn keep(block: u32, column: u32, first: vec4f, sum: vec4f, square: vec4f) {
     bind: { ...bind, ...(statistics && { parts: writes(statistics.parts, "vec4f") }) },
     numbers: { ...numbersOf(info), ROWS: rows, INNER: inner },
     head: code,
-    ...{ rows, columns: co, inner, slices: 1 },
+    rows,
+    columns: co,
+    inner,
+    slices: 1,
     product: {
-      ...{ a, b },
+      a,
+      b,
       store: storing("y", to, "CO", "r < ROWS", "r * CO"),
       ...(statistics && { keep }),
       range: `fn range(z: u32) -> vec2u { return vec2u(0u, u32(INNER)); }`,
@@ -149,9 +162,13 @@ var<private> taps: vec2i;
 var<private> begin: vec2i;
 fn firstTap(phase: vec2i) -> vec2i { return (phase + vec2i(PL, PT)) % S; }
 fn tapsOf(phase: vec2i) -> vec2i { return max(vec2i(), (vec2i(KW, KH) - firstTap(phase) + S - 1) / S); }`,
-    ...{ rows, columns: ci, inner: (info.filterHeight * info.filterWidth * co) / (s * s), slices: s * s },
+    rows,
+    columns: ci,
+    inner: (info.filterHeight * info.filterWidth * co) / (s * s),
+    slices: s * s,
     product: {
-      ...{ a, b },
+      a,
+      b,
       store: storing(
         "dx",
         to,
@@ -213,9 +230,13 @@ function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.T
     bind,
     numbers: { ...numbersOf(info), ROWS: rows, PIXELS: pixels, LENGTH: length },
     head: code,
-    ...{ rows, columns: co, inner: pixels / slices, slices },
+    rows,
+    columns: co,
+    inner: pixels / slices,
+    slices,
     product: {
-      ...{ a, b },
+      a,
+      b,
       store: storing("dw", to, "CO", `r < ROWS`, `(i32(slice) * ROWS + r) * CO`),
       range: `fn range(z: u32) -> vec2u { return vec2u(z * u32(LENGTH), min(u32(PIXELS), (z + 1u) * u32(LENGTH))); }`,
     },

@@ -19,8 +19,15 @@ interface Algorithm {
 }
 
 const sizes = (g: Info): number[] => [
-  ...[g.batchSize, g.inHeight, g.inWidth, g.inChannels, g.outHeight, g.outWidth, g.outChannels],
-  ...[g.padInfo.top, g.padInfo.left],
+  g.batchSize,
+  g.inHeight,
+  g.inWidth,
+  g.inChannels,
+  g.outHeight,
+  g.outWidth,
+  g.outChannels,
+  g.padInfo.top,
+  g.padInfo.left,
 ];
 
 const stride1: Algorithm = {
@@ -35,8 +42,15 @@ const stride1: Algorithm = {
   inputGrad: (dy, u, dx, scratch, block, g) =>
     wasmDevice().kernels.winograd(
       ...([dy, u, dx, scratch, block] as const),
-      ...[g.batchSize, g.outHeight, g.outWidth, g.outChannels, g.inHeight, g.inWidth, g.inChannels],
-      ...[2 - g.padInfo.top, 2 - g.padInfo.left],
+      g.batchSize,
+      g.outHeight,
+      g.outWidth,
+      g.outChannels,
+      g.inHeight,
+      g.inWidth,
+      g.inChannels,
+      2 - g.padInfo.top,
+      2 - g.padInfo.left,
     ),
   gradScratchBytes: (block, g) =>
     wasmDevice().kernels.winogradGradScratchBytes(block, g.inWidth, g.outWidth, g.inChannels, g.outChannels),

@@ -24,8 +24,17 @@ export function registerInfoNceWasm(): void {
         withScratch(n * RESULTS * 8, (results) => {
           withScratch(kernels.infoNceScratchBytes(n, keys, c), (scratch) =>
             kernels.infoNce(
-              ...[pointer(q as tf.TensorInfo), pointer(k as tf.TensorInfo), panels, mask ? pointer(mask) : 0],
-              ...[results, pointer(dq), scratch, n, c, keys, temperature],
+              pointer(q as tf.TensorInfo),
+              pointer(k as tf.TensorInfo),
+              panels,
+              mask ? pointer(mask) : 0,
+              results,
+              pointer(dq),
+              scratch,
+              n,
+              c,
+              keys,
+              temperature,
             ),
           );
           const means = summarise(new Float64Array(heap().buffer, results, n * RESULTS));
@@ -63,7 +72,11 @@ function summarise(results: Float64Array): number[] {
   const n = results.length / RESULTS;
   for (let i = 0; i < n; i++) {
     const [sum, , gap, cosine, negative] = results.subarray(i * RESULTS) as unknown as [
-      ...[number, number, number, number, number],
+      number,
+      number,
+      number,
+      number,
+      number,
     ];
     for (const [m, value] of [Math.log(sum) + gap, gap === 0 ? 1 : 0, cosine, negative].entries()) {
       means[m] = (means[m] as number) + value / n;

@@ -36,7 +36,12 @@ function sizesOf(n: number, c: number, keys: number, temperature: number): Sizes
 
 /** In WGSL: `its`. */
 const numbersOf = ({ n, c, keys, slices, length, temperature }: Sizes) => ({
-  ...{ n, c, keys, slices, length, inverseF: 1 / temperature },
+  n,
+  c,
+  keys,
+  slices,
+  length,
+  inverseF: 1 / temperature,
 });
 
 /** WGSL: loads spans of queries and of keys into shared memory; 0 beyond the edges. */

@@ -51,7 +51,10 @@ function product(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA, transposeB }:
     numbers: { M: m, N: n, K: inner },
     bind,
     head: code,
-    ...{ rows: m, columns: n, inner, slices: 1 },
+    rows: m,
+    columns: n,
+    inner,
+    slices: 1,
     product: {
       a: left.operand,
       b: right.operand,

@@ -27,10 +27,7 @@ export function registerMaxPoolWasm(): void {
       const [n, h, w, c] = inputShape as [number, number, number, number];
       const dx = allocate([n, h, w, c]);
       const [oh, ow] = dy.shape.slice(1, 3) as [number, number];
-      wasmDevice().kernels.maxPoolGrad(
-        ...[dy, inputs.argmax as tf.TensorInfo, dx].map(pointer),
-        ...[n, h, w, c, oh, ow],
-      );
+      wasmDevice().kernels.maxPoolGrad(...[dy, inputs.argmax as tf.TensorInfo, dx].map(pointer), n, h, w, c, oh, ow);
       return dx;
     },
   });
