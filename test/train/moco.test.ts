@@ -128,3 +128,11 @@ test("no gradient reaches keys or queue", () => {
     }
   }
 });
+
+test("tensors whose shapes do not agree are refused at the kernel's door, saying got and expected", () => {
+  const [q, queue] = [unit(4, 16, 1), unit(8, 12, 2)];
+  expect(() => infoNce(q, q, queue, 0.1)).toThrow("InfoNCE: queue: expected shape [-1,16], got [8,12]");
+  expect(() => infoNce(q, unit(3, 16, 3), unit(8, 16, 2), 0.1)).toThrow(
+    "InfoNCE: k: expected shape [4,16], got [3,16]",
+  );
+});

@@ -7,6 +7,7 @@
  * against the positive). Only the queries have a gradient: keys and queue are constants to MoCo's step.
  */
 import * as tf from "@tensorflow/tfjs-core";
+import { expectShape } from "../../util/errors.ts";
 
 export const INFO_NCE = "MocodInfoNce";
 
@@ -28,7 +29,13 @@ export interface ImageIds {
 }
 
 /**
- * q f32[N,C], k f32[N,C] (positive of each query), queue f32[K,C], all rows of unit length. Returns the loss and f32[3]: (K+1)-way accuracy, mean cosine of a query with its key, and with the keys in the queue.
+ * @param q f32[N,C]: queries. They and all other rows are of unit length.
+ * @param k f32[N,C]: the positive of each query.
+ * @param queue f32[K,C]: the negatives of all of them.
+ * @param temperature T, above 0.
+ * @param images Where given, a query's own image is no negative of it.
+ * @returns the loss, and f32[3]: (K+1)-way accuracy, mean cosine of a query with its key, and with the keys in the queue.
+ * @throws where shapes do not agree.
  */
 export function infoNce(
   q: tf.Tensor,
@@ -37,6 +44,14 @@ export function infoNce(
   temperature: number,
   images?: ImageIds,
 ): { loss: tf.Scalar; metrics: tf.Tensor1D } {
+  const [n, c] = q.shape as [number, number];
+  expectShape("InfoNCE: q", q.shape, [-1, -1]);
+  expectShape("InfoNCE: k", k.shape, [n, c]);
+  expectShape("InfoNCE: queue", queue.shape, [-1, c]);
+  if (images) {
+    expectShape("InfoNCE: ids", images.ids.shape, [n]);
+    expectShape("InfoNCE: queueIds", images.queueIds.shape, [queue.shape[0] as number]);
+  }
   const inputs = { q, k, queue, ...images } as unknown as tf.NamedTensorMap;
   const attrs: InfoNceAttrs = { temperature };
   const [loss, metrics] = tf.engine().runKernel(INFO_NCE, inputs, attrs as unknown as tf.NamedAttrMap) as tf.Tensor[];

@@ -3,6 +3,7 @@
  * tensor of ones as large as the image for its gradient.
  */
 import * as tf from "@tensorflow/tfjs-core";
+import { expectShape } from "../../util/errors.ts";
 
 export const MEAN_PLACES = "MocodMeanPlaces";
 export const MEAN_PLACES_GRAD = "MocodMeanPlacesGrad";
@@ -19,7 +20,9 @@ tf.registerGradient({
   }),
 });
 
+/** x f32[N,H,W,C] -> f32[N,C]. @throws where x has another number of axes. */
 export function meanPlaces(x: tf.Tensor): tf.Tensor {
+  expectShape("global average pooling", x.shape, [-1, -1, -1, -1]);
   const attrs: PlacesAttrs = { shape: x.shape };
   return tf.engine().runKernel(MEAN_PLACES, { x }, attrs as unknown as tf.NamedAttrMap) as tf.Tensor;
 }
