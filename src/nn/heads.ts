@@ -1,4 +1,4 @@
-/** Heads: the small multi-layer perceptrons behind an encoder, as PyTorch's nn.Sequential names them. */
+/** Heads: the small multi-layer perceptrons after an encoder, as PyTorch's nn.Sequential names them. */
 import type { Ops } from "./ops.ts";
 
 export type HeadLayer =

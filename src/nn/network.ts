@@ -45,7 +45,7 @@ export interface Network {
   project(pass: Pass, features: tf.Tensor): tf.Tensor;
 }
 
-/** Heads in the order in which their parameters lie behind the encoder's. */
+/** Heads in the order in which their parameters follow the encoder's. */
 export type Heads = Readonly<Record<string, HeadSpec>>;
 
 export function buildNetwork(spec: EncoderSpec, channels: number, heads: Heads = {}): Network {

@@ -73,7 +73,7 @@ export async function pretrain(
 
 interface Found {
   readonly position: Position;
-  /** Of the checkpoint that the run goes on from; undefined: it is at its start. */
+  /** The checkpoint that the run resumes from; undefined: it starts. */
   readonly record: CheckpointRecord | undefined;
 }
 
@@ -177,7 +177,7 @@ class Run {
     await this.publisher.submit({ metrics: { epoch: 0, step: 0, ...watched } as { step: number } });
   }
 
-  /** False where the step was given up, because the run was stopped meanwhile and the step is a long one. */
+  /** False where the step was given up because the run was stopped during a long step. */
   private async step(epoch: number): Promise<boolean> {
     const { session, position, report } = this;
     if (this.longStep) {
@@ -283,7 +283,7 @@ class Run {
     }));
   }
 
-  /** Hands a snapshot to the publisher, behind the metrics of the epoch if one has ended. */
+  /** Hands a snapshot to the publisher, after the metrics of the epoch if one has ended. */
   private async save(epoch: number | null, metrics: object = {}, knn: number | null = null): Promise<void> {
     const { engine, model } = this.session;
     this.absorb(await engine.settle());

@@ -1,5 +1,5 @@
 /**
- * Writes a run's metrics and checkpoints from a thread of its own, in order, while training goes on: what it writes is a
+ * Writes a run's metrics and checkpoints from a thread of its own, in order, while training continues: what it writes is a
  * snapshot. Before each file becomes visible the thread asks for leave, which only the run's owner has.
  */
 
@@ -99,7 +99,7 @@ export class Publisher {
     this.spare = state;
   }
 
-  /** Resolves when training may go on, which is at once unless too much waits. Throws what an earlier one failed with. */
+  /** Resolves when training may continue: at once unless too much waits. Throws what an earlier publication failed with. */
   async submit(publication: Publication): Promise<void> {
     const { checkpoint } = publication;
     const bytes = checkpoint ? bytesOfState(checkpoint.state) : 0;

@@ -26,7 +26,7 @@ export interface ThreadContext extends ShardInit {
   hold(networks: readonly string[], use: (held: Held) => void): void;
 }
 
-/** What units share while a task runs: parameters and rings do not change meanwhile. */
+/** What units share while a task runs: parameters and rings do not change in that time. */
 export interface Held {
   /** By network. */
   readonly params: Readonly<Record<string, Params>>;

@@ -45,13 +45,13 @@ export class Meeting implements NormMeeting {
     }
   }
 
-  /** @throws MeetingBroken where another thread has failed meanwhile. */
+  /** @throws MeetingBroken where another thread has failed. */
   gather(own: Float64Array): Float64Array {
     const { values } = this.shared;
     values.set(own, this.part * own.length);
     this.meet();
     const all = values.slice(0, this.parts * own.length);
-    this.meet(); // nobody writes the next values before all have read these
+    this.meet(); // no part writes its next values before all have read these
     return all;
   }
 

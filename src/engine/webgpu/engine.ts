@@ -349,7 +349,7 @@ export class GpuEngine implements Engine {
         if (next === undefined) throw this.advice(error);
         log(`${error.message}: the batch goes through the encoder in ${next} passes instead of ${this.passes}`);
         this.passes = next;
-        // What was recorded for more room would go on taking it.
+        // Recordings for fewer passes still hold their memory.
         for (const [name, made] of this.recordings) {
           const recording = await Promise.race([made, undefined]);
           recording?.destroy();
