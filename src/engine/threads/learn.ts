@@ -2,8 +2,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
 import { keepingDerived } from "../../kernels/kept.ts";
-import type { BatchMethod, Outcome } from "../../methods/method.ts";
-import { differentiate, Tape } from "../../nn/tape.ts";
+import type { Outcome } from "../../methods/method.ts";
+import { differentiate, type Tape } from "../../nn/tape.ts";
+import { coupled, recordRows } from "../coupled.ts";
 import { directionsOf, unitsOf } from "../units.ts";
 import type { Held, ThreadContext } from "./context.ts";
 import type { Task } from "./tasks.ts";
@@ -32,16 +33,13 @@ export class LearnUnits {
     c.hold([c.networks.trained], (held) =>
       c.takeUnits(0, unitsOf(c.spec), (index) => {
         const unit = new ThreadUnit(c, index, task, "own", held);
-        const method = coupled(c);
+        const method = coupled(c.method);
         if (!task.keep) {
           this.give(unit, method.embed(unit));
           return;
         }
         const names = Object.keys(method.rows(c.spec));
-        const tape = Tape.record(() => {
-          const rows = method.embed(unit);
-          return names.map((name) => rows[name] as tf.Tensor);
-        });
+        const tape = recordRows(method, unit, names);
         this.give(unit, Object.fromEntries(names.map((name, i) => [name, tape.outputs[i] as tf.Tensor])));
         this.kept.set(index, { unit, tape, xs: held.params[c.networks.trained]?.all ?? [] });
       }),
@@ -91,19 +89,15 @@ export class LearnUnits {
 
   private learnCoupled(unit: ThreadUnit, held: Held, slot: number): void {
     const { context: c } = this;
-    const method = coupled(c);
-    const names = Object.keys(method.rows(c.spec));
-    const tape = Tape.record(() => {
-      const rows = method.embed(unit);
-      return names.map((name) => rows[name] as tf.Tensor);
-    });
+    const method = coupled(c.method);
+    const tape = recordRows(method, unit, Object.keys(method.rows(c.spec)));
     this.back({ unit, tape, xs: held.params[c.networks.trained]?.all ?? [] }, slot);
   }
 
   /** Goes back over a unit's tape with the gradient of its rows. */
   private back({ unit, tape, xs }: Kept, slot: number): void {
-    const { spec, buffers } = this.context;
-    const rows = coupled(this.context).rows(spec);
+    const { spec, buffers, method } = this.context;
+    const rows = coupled(method).rows(spec);
     const seeds = Object.entries(rows).map(([name, { dim, constant = false }]) =>
       constant ? undefined : unit.gather(buffers.rowGradients[name] as Float32Array, dim),
     );
@@ -142,11 +136,6 @@ export class LearnUnits {
     for (const { tape } of this.kept.values()) tape.dispose();
     this.kept.clear();
   }
-}
-
-function coupled({ method }: ThreadContext): BatchMethod {
-  if (method.couples !== "batch") throw new Error("the method's loss is a sum over rows");
-  return method;
 }
 
 /** The loss over the rows of the whole batch, and its gradient by them. One thread does it. */

@@ -4,11 +4,12 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { inHalf } from "../../kernels/webgpu/precision.ts";
-import type { BatchMethod, Outcome } from "../../methods/method.ts";
+import type { Outcome } from "../../methods/method.ts";
 import { launchEnqueue } from "../../methods/ring_webgpu.ts";
-import { differentiate, Tape } from "../../nn/tape.ts";
+import { differentiate, type Tape } from "../../nn/tape.ts";
 import { launchMomentum } from "../../optim/average/webgpu.ts";
 import { launchUpdate } from "../../optim/update.ts";
+import { coupled, recordRows } from "../coupled.ts";
 import { phasesOf } from "../phases.ts";
 import { blockNames, ringsOf } from "../state.ts";
 import { directionsOf } from "../units.ts";
@@ -73,7 +74,7 @@ class Step {
 
   rows(): void {
     const { program, tensors } = this;
-    const method = this.coupled();
+    const method = coupled(program.method);
     const names = Object.keys(method.rows(program.spec));
     if (program.passes === 1) {
       tf.tidy(() => {
@@ -100,7 +101,7 @@ class Step {
   couple(): void {
     const { program, rowsOfBatch } = this;
     const { spec, log, inputs } = program;
-    const method = this.coupled();
+    const method = coupled(program.method);
     const directions = directionsOf(spec);
     tf.tidy(() =>
       inHalf(false, () => {
@@ -217,7 +218,7 @@ class Step {
   /** The gradient of the rows of a pass, undefined for constants. */
   private seeds(pass: number): (tf.Tensor | undefined)[] {
     const { program, rowGradients } = this;
-    return Object.entries(this.coupled().rows(program.spec)).map(([name, { dim }]) => {
+    return Object.entries(coupled(program.method).rows(program.spec)).map(([name, { dim }]) => {
       const all = rowGradients[name] as tf.Tensor2D | undefined;
       if (!all || program.passes === 1) return all;
       const size = (all.shape[0] as number) / program.passes;
@@ -245,18 +246,4 @@ class Step {
     launchGather(gradients, state.flat("gradient"), 1 / scaleOf(program), pass > 0);
     for (const { tensor } of gradients) tensor.dispose();
   }
-
-  private coupled(): BatchMethod {
-    const { method } = this.program;
-    if (method.couples !== "batch") throw new Error("the method's loss is a sum over rows");
-    return method;
-  }
-}
-
-/** The forward pass of a coupled method's units. */
-function recordRows(method: BatchMethod, unit: PassUnit, names: readonly string[]): Tape {
-  return Tape.record(() => {
-    const rows = method.embed(unit);
-    return names.map((name) => rows[name] as tf.Tensor);
-  });
 }
