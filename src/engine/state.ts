@@ -11,7 +11,7 @@ import { optimisers } from "../optim/optimiser.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 import { schemaOfTraining } from "./metrics.ts";
-import { directionsOf, unitsOf } from "./units.ts";
+import { directionsOf, splitsMeet, unitsOf } from "./units.ts";
 
 /** A part of the state, in shared memory. */
 export type Block = Float32Array | Int32Array;
@@ -203,8 +203,7 @@ export function allocateModel(spec: TrainSpec, channels: number, threads: number
 }
 
 /** Splits that batch norm normalises together go through a layer at the same time, each on a thread of its own. */
-export const threadsFor = (spec: TrainSpec, threads: number): number =>
-  spec.norm === "batch" && spec.splits > 1 ? spec.splits : threads;
+export const threadsFor = (spec: TrainSpec, threads: number): number => (splitsMeet(spec) ? spec.splits : threads);
 
 export const slotsOf = (spec: TrainSpec, params: number, threads: number): number =>
   gradientSlots(params, unitsOf(spec), threadsFor(spec, threads));
@@ -228,7 +227,7 @@ function allocateState(spec: TrainSpec, networks: Networks): TrainState {
 
 function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): StepBuffers {
   const method = methodOf(spec);
-  const { batchSize, splits, norm } = spec;
+  const { batchSize, splits } = spec;
   const [units, directions] = [unitsOf(spec), directionsOf(spec)];
   const { params } = networks.get(networks.trained);
   const rows = method.couples === "batch" ? method.rows(spec) : {};
@@ -239,7 +238,7 @@ function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): St
         .map(([name, { dim }]) => [name, floats(directions * batchSize * dim)]),
     );
   const widest = Math.max(0, ...networks.names.flatMap((n) => networks.get(n).stats.entries.map(({ size }) => size)));
-  const meets = norm === "batch" && splits > 1;
+  const meets = splitsMeet(spec);
   return {
     batch: ints(batchSize),
     places: doubles(batchSize * PLACE),

@@ -7,6 +7,9 @@ export const directionsOf = (spec: TrainSpec): number => methodOf(spec).directio
 export const unitsOf = (spec: TrainSpec): number => directionsOf(spec) * spec.splits;
 export const viewsOf = (spec: TrainSpec): number => methodOf(spec).views(spec).length;
 
+/** Whether batch norm normalises the splits of a batch together: they then go through each layer at the same time. */
+export const splitsMeet = ({ norm, splits }: TrainSpec): boolean => norm === "batch" && splits > 1;
+
 export function unitAt({ splits }: TrainSpec, unit: number): { direction: number; split: number } {
   return { direction: Math.floor(unit / splits), split: unit % splits };
 }

@@ -9,7 +9,7 @@ import { measured, startProfile, takeProfile } from "../../kernels/profile.ts";
 import { methodOf } from "../../methods/index.ts";
 import { tooLarge } from "../advice.ts";
 import { blockNames, floatsOf, intsOf, Networks } from "../state.ts";
-import { unitsOf } from "../units.ts";
+import { splitsMeet, unitsOf } from "../units.ts";
 import { type Held, named, type Params, type ThreadContext, tensorsOf } from "./context.ts";
 import { embedChunks } from "./embed_chunks.ts";
 import { coupleRows, LearnUnits } from "./learn.ts";
@@ -31,7 +31,7 @@ export class Shard {
     const networks = new Networks(spec, channels);
     const { size } = networks.get(networks.trained).params;
     const bound = (of: number) => Math.floor((size * of) / threads);
-    const together = spec.norm === "batch" && spec.splits > 1;
+    const together = splitsMeet(spec);
     const take = (end: number, work: (index: number) => void) => {
       for (;;) {
         const index = Atomics.add(buffers.counter, 0, 1);

@@ -11,7 +11,7 @@ import type { Engine, StepTask } from "../engine.ts";
 import { figuresOf, type StepMetrics } from "../metrics.ts";
 import { type Model, ringsOf } from "../state.ts";
 import type { EmbedTask } from "../threads/tasks.ts";
-import { directionsOf, inOrder, splitPositions, targetView, unitAt, unitsOf } from "../units.ts";
+import { directionsOf, inOrder, splitPositions, splitsMeet, targetView, unitAt, unitsOf } from "../units.ts";
 import { embedBatch } from "./embed.ts";
 import { bytesOf, stepInputs, ViewInputs } from "./inputs.ts";
 import type { Program } from "./program.ts";
@@ -278,12 +278,12 @@ export class GpuEngine implements Engine {
 
   /** What to do where there is no room on the device. */
   private advice(error: DeviceMemoryError): DeviceMemoryError {
-    const { batchSize, splits, encoder, augmentation, precision, norm } = this.settings.model.spec;
+    const { spec } = this.settings.model;
+    const { batchSize, splits, encoder, augmentation, precision } = spec;
     const half = precision === "mixed" ? "" : ', set spec.precision to "mixed"';
-    const [part, first] =
-      norm === "batch" && splits > 1
-        ? [`a view of ${batchSize} images`, 'Set spec.norm to "split"']
-        : [`a split of ${batchSize / splits} images`, `Raise spec.splits (${splits})`];
+    const [part, first] = splitsMeet(spec)
+      ? [`a view of ${batchSize} images`, 'Set spec.norm to "split"']
+      : [`a split of ${batchSize / splits} images`, `Raise spec.splits (${splits})`];
     return new DeviceMemoryError(
       `${error.message}: ${part} has no room on the GPU. ${first}, or lower spec.batchSize (${batchSize}), spec.encoder.width ` +
         `(${encoder.width}) or spec.augmentation.size (${augmentation.size})${half}, or set spec.device to "wasm"`,
