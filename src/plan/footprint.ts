@@ -13,7 +13,7 @@ import { methodOf } from "../methods/index.ts";
 import { optimisers } from "../optim/optimiser.ts";
 import { strideOf, type TrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
-import { fillRows, noiseStep, rehearse } from "./rehearsal.ts";
+import { noiseStep, rehearse, rehearseCouple } from "./rehearsal.ts";
 
 /** Bytes. */
 export interface Footprint {
@@ -104,12 +104,10 @@ export async function recordStep(
 
 /** Peak bytes of a loss over the whole batch, at its own size. */
 async function recordCouple(spec: TrainSpec, channels: number): Promise<number> {
-  const small = { ...spec, encoder: { ...spec.encoder, arch: "resnet10", width: 4 } } as TrainSpec;
-  return rehearse(small, channels, 1, "recomputed", async ({ model, engine }) => {
-    fillRows(model);
-    await engine.pool.run({ kind: "heap" });
-    await engine.pool.run({ kind: "couple" });
-    const [record] = (await engine.pool.run({ kind: "heap" })) as [HeapRecord];
+  return rehearseCouple(spec, channels, async (pool) => {
+    await pool.run({ kind: "heap" });
+    await pool.run({ kind: "couple" });
+    const [record] = (await pool.run({ kind: "heap" })) as [HeapRecord];
     return playBack(record, record, SAMPLES[0]).peak;
   });
 }

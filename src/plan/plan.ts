@@ -16,7 +16,7 @@ import type { Plan } from "../schema/plan.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 import { expectFit, type Footprint, footprint, hostFootprint } from "./footprint.ts";
-import { dealNoise, fillRows, noiseStep, rehearse } from "./rehearsal.ts";
+import { dealNoise, noiseStep, rehearse, rehearseCouple } from "./rehearsal.ts";
 
 /** Seconds of repetition: compilers of JavaScript and WASM need some before a step is as fast as it will be. */
 const WARM_UP = 4;
@@ -181,11 +181,9 @@ async function timeStep(spec: PretrainSpec, channels: number, threads: number, t
 
 /** Seconds of a loss over the whole batch, at its own size. */
 async function timeCouple(spec: PretrainSpec, channels: number): Promise<number> {
-  const small = { ...spec, encoder: { ...spec.encoder, arch: "resnet10", width: 4 } } as PretrainSpec;
-  return rehearse(small, channels, 1, "recomputed", async ({ model, engine }) => {
-    fillRows(model);
+  return rehearseCouple(spec, channels, async (pool) => {
     const laps: number[] = [];
-    for (let i = 0; i < 3; i++) laps.push(await seconds(() => engine.pool.run({ kind: "couple" })));
+    for (let i = 0; i < 3; i++) laps.push(await seconds(() => pool.run({ kind: "couple" })));
     return median(laps);
   });
 }

@@ -45,9 +45,17 @@ export async function rehearse<T>(
   }
 }
 
-/** Fills the rows that a loss over the whole batch needs. */
-export function fillRows({ buffers }: Model): void {
-  for (const rows of Object.values(buffers.rows)) for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i);
+/** Rehearses a loss over the rows of the whole batch at its own size. The loss sees no encoder: the smallest stands in. */
+export async function rehearseCouple<T>(
+  spec: TrainSpec,
+  channels: number,
+  use: (pool: Threads["pool"]) => Promise<T>,
+): Promise<T> {
+  const small = { ...spec, encoder: { ...spec.encoder, arch: "resnet10", width: 4 } } as TrainSpec;
+  return rehearse(small, channels, 1, "recomputed", ({ model, engine }) => {
+    for (const rows of Object.values(model.buffers.rows)) for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i);
+    return use(engine.pool);
+  });
 }
 
 /** A step of noise. */
