@@ -7,19 +7,19 @@ export const BLOCK = 64;
 
 /** Followers whose momentum a step can be given. */
 const FOLLOWERS = 2;
-/** What changes from step to step: the rate, AdamW's two corrections, one free; then m and 1 - m of each follower. */
+/** What changes from step to step: the rate, AdamW's two corrections, the weight decay; then m and 1 - m of each follower. */
 export const SCALARS = 4 + 2 * FOLLOWERS;
 
 /** The scalars of a step. `step`: updates done before it. @throws where there are more followers than there is room for. */
 export function scalarsOf(
   lr: number,
-  { momentum, beta2 }: { momentum: number; beta2: number },
+  { momentum, beta2, weightDecay }: { momentum: number; beta2: number; weightDecay: number },
   step: number,
   averages: readonly number[],
 ): Float32Array {
   if (averages.length > FOLLOWERS) throw new Error(`at most ${FOLLOWERS} networks can follow, got ${averages.length}`);
   const scalars = new Float32Array(SCALARS);
-  scalars.set([lr, 1 - momentum ** (step + 1), Math.sqrt(1 - beta2 ** (step + 1))]);
+  scalars.set([lr, 1 - momentum ** (step + 1), Math.sqrt(1 - beta2 ** (step + 1)), weightDecay]);
   averages.forEach((m, i) => {
     scalars.set([m, 1 - m], 4 + 2 * i);
   });
@@ -42,7 +42,6 @@ export interface UpdateSettings {
   readonly algorithm: "sgd" | "lars" | "adamw";
   readonly momentum: number;
   readonly beta2: number;
-  readonly weightDecay: number;
 }
 
 /** Tensors in the flat buffers, for LARS: where each begins, its floats, and whether it is decayed and scaled. */
@@ -53,7 +52,7 @@ export interface Segments {
   readonly ofBlock: tf.Tensor;
 }
 
-/** Runs `code` for each parameter i, with its rate `lr`, its value `p` and gradient `g`; it writes first[i], params[i]. */
+/** Runs `code` for each parameter i, with its rate `lr`, the `decay`, its value `p` and gradient `g`; it writes first[i], params[i]. */
 export function launchFlat(
   name: string,
   flat: Flat,
@@ -63,10 +62,10 @@ export function launchFlat(
 ) {
   const { params, gradient, first, scalars, rates } = flat;
   const { size } = params;
-  const rate = `let lr = scalars[0] * rates[i / ${BLOCK}u]; let p = params[i]; let g = gradient[i];`;
+  const given = `let lr = scalars[0] * rates[i / ${BLOCK}u]; let decay = scalars[3]; let p = params[i]; let g = gradient[i];`;
   launch({
     name,
-    numbers: { size, momentumF: s.momentum, decayF: s.weightDecay, betaF: s.beta2 },
+    numbers: { size, momentumF: s.momentum, betaF: s.beta2 },
     bind: {
       params: writes(params),
       gradient: reads(gradient),
@@ -75,7 +74,7 @@ export function launchFlat(
       rates: reads(rates),
       ...more,
     },
-    code: lineKernel("its.size", 256, `${rate} ${code}`),
+    code: lineKernel("its.size", 256, `${given} ${code}`),
     groups: folded(size, 256),
   });
 }

@@ -13,7 +13,7 @@ export function launchAdamw(flat: Flat, settings: UpdateSettings): void {
   let v = its.betaF * second[i] + (1.0 - its.betaF) * g * g;
   first[i] = m;
   second[i] = v;
-  params[i] = p * (1.0 - lr * its.decayF) - lr / scalars[1] * m / (sqrt(v) / scalars[2] + ${EPSILON});`,
+  params[i] = p * (1.0 - lr * decay) - lr / scalars[1] * m / (sqrt(v) / scalars[2] + ${EPSILON});`,
     { second: writes(flat.second as tf.Tensor) },
   );
 }

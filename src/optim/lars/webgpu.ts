@@ -5,14 +5,14 @@ import { TRUST } from "./index.ts";
 
 /** `lars` of index.ts over all parameters. */
 export function launchLars(flat: Flat, segments: Segments, settings: UpdateSettings): void {
-  const trust = larsTrust(flat.params, flat.gradient, segments, settings);
+  const trust = larsTrust(flat, segments);
   launchFlat(
     "LARS",
     flat,
     settings,
     `let segment = u32(segments[i / ${BLOCK}u]);
-  let decay = select(0.0, its.decayF, trust[2u * segment + 1u] != 0.0);
-  let v = its.momentumF * first[i] + trust[2u * segment] * (g + decay * p);
+  let decayed = select(0.0, decay, trust[2u * segment + 1u] != 0.0);
+  let v = its.momentumF * first[i] + trust[2u * segment] * (g + decayed * p);
   first[i] = v;
   params[i] = p - lr * v;`,
     { trust: reads(trust), segments: reads(segments.ofBlock, "i32") },
@@ -21,13 +21,18 @@ export function launchLars(flat: Flat, segments: Segments, settings: UpdateSetti
 }
 
 /** f32[T, 2]: each tensor's factor, and whether it is decayed. A workgroup adds up one tensor. */
-function larsTrust(params: tf.Tensor, gradient: tf.Tensor, { table }: Segments, s: UpdateSettings): tf.TensorInfo {
+function larsTrust({ params, gradient, scalars }: Flat, { table }: Segments): tf.TensorInfo {
   const count = table.shape[0] as number;
   const trust = webgpu().allocate([count, 2]);
   launch({
     name: "LARS: trust",
-    numbers: { decayF: s.weightDecay },
-    bind: { params: reads(params), gradient: reads(gradient), table: reads(table, "i32"), trust: writes(trust) },
+    bind: {
+      params: reads(params),
+      gradient: reads(gradient),
+      scalars: reads(scalars),
+      table: reads(table, "i32"),
+      trust: writes(trust),
+    },
     code: `
 var<workgroup> sums: array<vec2f, 256>;
 @compute @workgroup_size(256)
@@ -37,7 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let scaled = table[group.x * 3u + 2u] != 0;
   var sum = vec2f();
   for (var i = begin + local; i < end; i += 256u) {
-    let u = gradient[i] + its.decayF * params[i];
+    let u = gradient[i] + scalars[3] * params[i];
     sum += vec2f(params[i] * params[i], u * u);
   }
   sums[local] = sum;

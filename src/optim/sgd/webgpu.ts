@@ -6,6 +6,6 @@ export function launchSgd(flat: Flat, settings: UpdateSettings): void {
     "SGD",
     flat,
     settings,
-    "let v = its.momentumF * first[i] + g + its.decayF * p; first[i] = v; params[i] = p - lr * v;",
+    "let v = its.momentumF * first[i] + g + decay * p; first[i] = v; params[i] = p - lr * v;",
   );
 }
