@@ -16,6 +16,12 @@ export interface Slice {
   readonly size: number;
 }
 
+/** How kernels compute what is launched next; `kernels/webgpu` says what the two mean. */
+export interface LaunchContext {
+  readonly half: boolean;
+  readonly statisticsGroups: number;
+}
+
 /** What is private in tfjs-backend-webgpu 4.22, which is why that version is pinned. */
 interface Internals {
   bufferManager: Buffers;
@@ -34,6 +40,7 @@ export class GpuBackend extends WebGPUBackend {
    * which takes a third of a second to compile one, is better off with one for all sizes.
    */
   foldsNumbers = true;
+  private context: LaunchContext = { half: false, statisticsGroups: 0 };
   private readonly slices = new WeakMap<object, Slice>();
   private readonly halves = new WeakSet<object>();
   private readonly pipelines = new Map<string, GPUComputePipeline>();
@@ -59,6 +66,21 @@ export class GpuBackend extends WebGPUBackend {
     });
     const stock = this.inside.tensorToBinding.bind(this);
     this.inside.tensorToBinding = (tensor) => (tensor && this.slices.get(tensor.dataId)) ?? stock(tensor);
+  }
+
+  get launchContext(): LaunchContext {
+    return this.context;
+  }
+
+  /** Runs `use` in a context that differs from the present one in `changes`. tfjs hands kernels a backend and no more. */
+  within<T>(changes: Partial<LaunchContext>, use: () => T): T {
+    const before = this.context;
+    this.context = { ...before, ...changes };
+    try {
+      return use();
+    } finally {
+      this.context = before;
+    }
   }
 
   private get inside(): Internals {

@@ -49,6 +49,8 @@ export interface WasmDevice {
   readonly name: "wasm";
   readonly backend: BackendWasm;
   readonly kernels: WasmKernels;
+  /** By a parameter's data, then by name, while it is kept: see `kernels/derived.ts`. */
+  derived: Map<object, Map<string, tf.TensorInfo>> | undefined;
 }
 
 let opened: WasmDevice | undefined;
@@ -67,7 +69,7 @@ export async function openWasm(module: WebAssembly.Module): Promise<WasmDevice> 
   guardHeap(backend.wasm as never);
   const { memory } = (backend.wasm as unknown as { asm: { memory: WebAssembly.Memory } }).asm;
   const instance = await WebAssembly.instantiate(module, { env: { memory } });
-  opened = { name: "wasm", backend, kernels: instance.exports as unknown as WasmKernels };
+  opened = { name: "wasm", backend, kernels: instance.exports as unknown as WasmKernels, derived: undefined };
   return opened;
 }
 

@@ -164,7 +164,7 @@ describe.each(devices)("%s", (device) => {
         const { oh, ow } = outSize(g);
         const [x, f, dy] = [noise(3 * 99 * 20, 1), noise(9 * 20 * 72, 2), noise(3 * oh * ow * 72, 3)];
         const expected = conv2dGradReference(g, x, f, dy);
-        tuning.tensorCores = { config: { rows: 16, columns: 8, depth: 16, lanes: 32 }, emulated: true };
+        tuning().tensorCores = { config: { rows: 16, columns: 8, depth: 16, lanes: 32 }, emulated: true };
         await tidied(async () => {
           const [xt, ft] = [tf.tensor4d(x, [3, 9, 11, 20]), tf.tensor4d(f, [3, 3, 20, 72])];
           const got = inHalf(true, () => {
@@ -176,7 +176,7 @@ describe.each(devices)("%s", (device) => {
           expect(relativeError(await got.dx.data(), expected.dx)).toBeLessThan(2 ** -11);
           expect(relativeError(await got.df.data(), expected.dfilter)).toBeLessThan(1e-5);
         });
-        tuning.tensorCores = undefined;
+        tuning().tensorCores = undefined;
       });
 
       test("tensor cores' code is WGSL that Dawn accepts", async () => {
@@ -229,8 +229,8 @@ describe.each(devices)("%s", (device) => {
         const [product] = products as [Heard];
         expect(await tuneProducts(webgpu(), products)).toBe(1);
         expect(await tuneProducts(webgpu(), products)).toBe(0);
-        expect(candidates(product)).toContain(tiles[tuning.choices.get(keyOf(product)) as number] as Tile);
-        tuning.choices.clear();
+        expect(candidates(product)).toContain(tiles[tuning().choices.get(keyOf(product)) as number] as Tile);
+        tuning().choices.clear();
         expect(await provenCores(webgpu(), webgpu().info, products, () => undefined)).toBeUndefined();
         // What a proof is worth: the emulated cores agree, one that stores elsewhere does not.
         const cores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
@@ -264,10 +264,10 @@ describe.each(devices)("%s", (device) => {
             const expected = await all();
             webgpu().foldsNumbers = true;
             for (const tile of [tiles[0], tiles.at(-1)] as Tile[]) {
-              tuning.forced = tile;
+              tuning().forced = tile;
               expect(await all()).toEqual(expected);
             }
-            tuning.forced = undefined;
+            tuning().forced = undefined;
             webgpu().foldsNumbers = false;
           });
         }

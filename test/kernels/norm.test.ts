@@ -77,7 +77,7 @@ describe.each(devices)("%s", (device) => {
           if (name.startsWith("in float32")) {
             webgpu().foldsNumbers = true;
             for (const tile of LONG ? tilesOfBlocks : [tilesOfBlocks[0], tilesOfBlocks.at(-1)]) {
-              tuning.forced = tile;
+              tuning().forced = tile;
               const got = await fused();
               got.forEach((values, i) => {
                 expect(relativeError(values as Float32Array, expected[i] as Float32Array)).toBeLessThan(1e-5);
@@ -91,17 +91,17 @@ describe.each(devices)("%s", (device) => {
               ]);
               recording.destroy();
             }
-            tuning.forced = undefined;
+            tuning().forced = undefined;
             webgpu().foldsNumbers = false;
             expect(results).toHaveLength(LONG ? tilesOfBlocks.length : 2);
             for (const result of results.slice(1)) expect(result).toEqual(results[0]);
           } else {
-            tuning.tensorCores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
+            tuning().tensorCores = { config: { rows: 16, columns: 16, depth: 16, lanes: 32 }, emulated: true };
             const onCores = () => withStatistics(2, () => inHalf(true, normalised));
             const [product] = (await productsOf(webgpu(), () => void onCores())) as [Heard];
             const [, means, variances] = expected as [Float32Array, Float32Array, Float32Array];
             for (const [index, { columns }] of matrixTiles.entries()) {
-              tuning.choices.set(choiceOf(product, product.half), index);
+              tuning().choices.set(choiceOf(product, product.half), index);
               const recording = await webgpu().record(() => void onCores(), false);
               expect(recording.dispatches[0]).toMatchObject({
                 name: "conv2d",
@@ -115,8 +115,8 @@ describe.each(devices)("%s", (device) => {
               expect(relativeError(got[2] as Float32Array, variances)).toBeLessThan(1e-5);
               results.push(got);
             }
-            tuning.tensorCores = undefined;
-            tuning.choices.clear();
+            tuning().tensorCores = undefined;
+            tuning().choices.clear();
             expect(results[1]).toEqual(results[0]);
           }
         },

@@ -1,7 +1,7 @@
 /** The gradient of units on a thread: of their own loss, or of one over the rows of all of them. */
 import * as tf from "@tensorflow/tfjs-core";
 import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
-import { keepingDerived } from "../../kernels/kept.ts";
+import { keepingDerived } from "../../kernels/derived.ts";
 import type { Outcome } from "../../methods/method.ts";
 import { differentiate, type Tape } from "../../nn/tape.ts";
 import { coupled, recordRows } from "../coupled.ts";

@@ -41,16 +41,16 @@ export async function tune(
 ): Promise<void> {
   const products = await productsOf(backend, work);
   if (mixed) {
-    tuning.tensorCores = await provenCores(backend, backend.info, products, log);
-    if (tuning.tensorCores) log("tensor cores are used: products come out right on them");
+    tuning().tensorCores = await provenCores(backend, backend.info, products, log);
+    if (tuning().tensorCores) log("tensor cores are used: products come out right on them");
   }
   const kept = file ? read(file) : undefined;
-  for (const [key, tile] of Object.entries(kept?.devices[device] ?? {})) tuning.choices.set(key, tile);
+  for (const [key, tile] of Object.entries(kept?.devices[device] ?? {})) tuning().choices.set(key, tile);
   const start = performance.now();
   const measured = await tuneProducts(backend, products);
   if (measured === 0) return;
   log(`tuned ${measured} products for ${device} in ${((performance.now() - start) / 1000).toFixed(1)} s`);
   if (!file || !kept) return;
-  kept.devices[device] = Object.fromEntries(tuning.choices);
+  kept.devices[device] = Object.fromEntries(tuning().choices);
   writeAtomic(file, JSON.stringify(kept));
 }

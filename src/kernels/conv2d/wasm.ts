@@ -5,7 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
-import { withDerived } from "../kept.ts";
+import { withDerived } from "../derived.ts";
 import { via } from "../profile.ts";
 import { type ConvAttrs, describe, type Info } from "./geometry.ts";
 import { winogradFilterGrad, winogradForward, winogradInputGrad } from "./winograd.ts";

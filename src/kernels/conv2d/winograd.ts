@@ -1,7 +1,7 @@
 /** When and how a 3x3 convolution is done by Winograd's algorithm (assembly/winograd.ts, winograd_strided.ts). */
 import type * as tf from "@tensorflow/tfjs-core";
 import { pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
-import { withDerived } from "../kept.ts";
+import { withDerived } from "../derived.ts";
 import { via } from "../profile.ts";
 
 type Info = tf.backend_util.Conv2DInfo;

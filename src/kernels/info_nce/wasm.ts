@@ -1,7 +1,7 @@
 /** InfoNCE on WASM; the meaning is in `index.ts`. */
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, floatsOf, heap, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
-import { withDerived } from "../kept.ts";
+import { withDerived } from "../derived.ts";
 import { INFO_NCE, type InfoNceAttrs } from "./index.ts";
 
 /** Numbers of each query that the kernel gives. */

@@ -7,7 +7,6 @@ import { launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
 
 /** By the output's data. */
 const taken = new WeakMap<object, Statistics>();
-let groups = 0;
 
 export interface Statistics {
   /** f32[rows of the output / block, 3, C] */
@@ -17,20 +16,14 @@ export interface Statistics {
 }
 
 /** While `use` runs convolutions take sums for a batch norm of so many groups. */
-export function withStatistics<T>(of: number, use: () => T): T {
-  const before = groups;
-  groups = of;
-  try {
-    return use();
-  } finally {
-    groups = before;
-  }
-}
+export const withStatistics = <T>(groups: number, use: () => T): T =>
+  webgpu().within({ statisticsGroups: groups }, use);
 
 /** Room for the sums of a convolution's output, where they are wanted and no block lies in two groups. */
 export function statisticsFor(y: tf.TensorInfo, block: number): Statistics | undefined {
   const channels = y.shape.at(-1) as number;
   const rows = y.shape.slice(0, -1).reduce((a, b) => a * b, 1);
+  const groups = webgpu().launchContext.statisticsGroups;
   if (groups === 0 || rows % (groups * block) !== 0 || channels % 4 !== 0) return undefined;
   const statistics = { parts: webgpu().allocate([rows / block, 3, channels]), block };
   taken.set(y.dataId, statistics);

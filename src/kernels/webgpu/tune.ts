@@ -33,11 +33,11 @@ export interface Heard extends ProductLaunch {
 /** The products that `work` launches, each once. Nothing is run. */
 export async function productsOf(backend: GpuBackend, work: () => void): Promise<Heard[]> {
   const heard = new Map<string, Heard>();
-  tuning.heard = (wanted, half) => heard.set(`${half} ${keyOf(wanted)}`, { ...wanted, half });
+  tuning().heard = (wanted, half) => heard.set(`${half} ${keyOf(wanted)}`, { ...wanted, half });
   try {
     (await backend.record(work, false)).destroy();
   } finally {
-    tuning.heard = undefined;
+    tuning().heard = undefined;
   }
   return [...heard.values()];
 }
@@ -76,11 +76,11 @@ function noise(tensor: tf.TensorInfo): void {
   });
 }
 
-/** Measures what is not in `tuning.choices` yet; returns how many products that were. */
+/** Measures what is not in the tuning yet; returns how many products that were. */
 export async function tuneProducts(backend: GpuBackend, products: readonly Heard[]): Promise<number> {
   const unknown = products
     .map((wanted) => ({ wanted, kernels: kernelsFor(wanted, wanted.half), key: choiceOf(wanted, wanted.half) }))
-    .filter(({ kernels, key }) => !tuning.choices.has(key) && kernels.length > 1);
+    .filter(({ kernels, key }) => !tuning().choices.has(key) && kernels.length > 1);
   // A driver takes a tenth of a second for each of hundreds, so all are compiled at once.
   const compiled = await backend.record(() => {
     for (const { wanted, kernels } of unknown) {
@@ -104,7 +104,7 @@ export async function tuneProducts(backend: GpuBackend, products: readonly Heard
       recording.destroy();
     }
     free(backend, own);
-    tuning.choices.set(key, best.index);
+    tuning().choices.set(key, best.index);
   }
   return unknown.length;
 }

@@ -3,6 +3,7 @@
  * Tiles differ in time alone. Tensor cores differ in bits, so whether they are used is never a matter of time: they are in
  * mixed precision, where the device has them and has shown that they are right.
  */
+import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import { type Bound, launch, webgpu } from "../../backend/webgpu.ts";
 import {
   type MatrixConfig,
@@ -63,12 +64,16 @@ export interface Tuning {
   heard: ((wanted: ProductLaunch, half: boolean) => void) | undefined;
 }
 
-export const tuning: Tuning = {
-  choices: new Map(),
-  tensorCores: undefined,
-  forced: undefined,
-  heard: undefined,
-};
+const tunings = new WeakMap<GpuBackend, Tuning>();
+
+/** That of the open device. */
+export function tuning(): Tuning {
+  const known = tunings.get(webgpu());
+  if (known) return known;
+  const fresh: Tuning = { choices: new Map(), tensorCores: undefined, forced: undefined, heard: undefined };
+  tunings.set(webgpu(), fresh);
+  return fresh;
+}
 
 /** What a product does, whatever its sizes. */
 export const kindOf = ({ name, product }: ProductLaunch): string => `${name}${product.keep ? " with statistics" : ""}`;
@@ -106,13 +111,13 @@ function matrixCandidates(wanted: Shape, cores: TensorCores): (TensorCores & { t
 }
 
 /** What a product can be computed by, in the present tuning; `half`: in mixed precision. */
-export function kernelsFor(wanted: Shape, half: boolean, cores = tuning.tensorCores): Kernel[] {
+export function kernelsFor(wanted: Shape, half: boolean, cores = tuning().tensorCores): Kernel[] {
   return cores && half ? matrixCandidates(wanted, cores) : candidates(wanted);
 }
 
 /** Where the choice of a product's kernel is kept, and as what. */
 export const choiceOf = (wanted: ProductLaunch, half: boolean): string =>
-  `${tuning.tensorCores && half ? "tensor cores: " : ""}${keyOf(wanted)}`;
+  `${tuning().tensorCores && half ? "tensor cores: " : ""}${keyOf(wanted)}`;
 export const indexOf = (kernel: Kernel): number =>
   "tile" in kernel ? matrixTiles.indexOf(kernel.tile) : tiles.indexOf(kernel);
 
@@ -148,13 +153,13 @@ export function launchWith(wanted: ProductLaunch, kernel: Kernel): void {
 
 /** Rows of C that a kernel can take sums of; undefined: none, on a software adapter, for which such tiles are too large. */
 export function statisticsRows(): number | undefined {
-  return webgpu().foldsNumbers || (tuning.tensorCores && halfMode()) ? STATISTICS_ROWS : undefined;
+  return webgpu().foldsNumbers || (tuning().tensorCores && halfMode()) ? STATISTICS_ROWS : undefined;
 }
 
 export function launchProduct(wanted: ProductLaunch): void {
   const half = halfMode();
-  tuning.heard?.(wanted, half);
-  const { tensorCores, forced, choices } = tuning;
+  tuning().heard?.(wanted, half);
+  const { tensorCores, forced, choices } = tuning();
   const choice = choices.get(choiceOf(wanted, half));
   if (tensorCores && half) {
     const possible = matrixCandidates(wanted, tensorCores);
