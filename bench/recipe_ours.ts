@@ -1,4 +1,4 @@
-/** One side of bench/recipe.ts: pretrains and probes a spec by the real path, prints one line of JSON. */
+/** Our side of bench/recipe.ts and bench/methods.ts: pretrains and probes a spec by the real path, prints one line of JSON. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,10 +8,10 @@ import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter } from "../src/train/reporter.ts";
-import type { Outcome } from "./recipe.ts";
+import type { JudgedHere } from "./seeds.ts";
 
 const [file, threads] = process.argv.slice(2) as [string, string];
-const spec = parseSpec("pretrain", { preset: "cifar", ...JSON.parse(readFileSync(file, "utf8")) });
+const spec = parseSpec("pretrain", JSON.parse(readFileSync(file, "utf8")));
 const data = mkdtempSync(join(tmpdir(), "mocod-recipe-"));
 let epoch = 0;
 const report: Reporter = {
@@ -27,6 +27,7 @@ const computing = { threads: Number(threads), device: "wasm" } as const;
 try {
   const folder = new RunStore(new LocalBlobs(data), "run_recipe");
   const trained = await pretrain(spec, folder, computing, report);
+  const peak = Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024;
   const probed = await probe(parseSpec("linear-probe", { from: "run_recipe", lr: 0.1 }), {
     pretrained: spec,
     source: folder,
@@ -34,10 +35,10 @@ try {
     computing,
     report,
   });
-  if (!("result" in trained && "result" in probed)) throw new Error("nobody asked it to stop");
+  if (!("result" in trained && "result" in probed)) throw new Error("the run stopped early");
   const { result } = probed;
   const { untrained, pixels } = result.baselines as NonNullable<typeof result.baselines>;
-  const outcome: Outcome = {
+  const outcome: JudgedHere = {
     side: "mocod",
     seed: spec.seed,
     untrained: { knn: untrained.knn, linear: untrained.top1 },
@@ -46,6 +47,10 @@ try {
     loss: trained.result.loss,
     seconds: trained.result.seconds,
     pixels: pixels.top1,
+    epochs: spec.epochs,
+    imagesPerSecond: trained.result.imagesPerSecond,
+    peak,
+    verdict: trained.result.verdict?.state ?? "",
   };
   console.log(JSON.stringify(outcome));
 } finally {

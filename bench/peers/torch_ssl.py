@@ -1,11 +1,11 @@
-"""SimCLR and BYOL in PyTorch: the peer of bench/recipe.ts for them, on the same images.
+"""SimCLR and BYOL in PyTorch: the peer of bench/methods.ts for them, on the same images.
 
     python3 bench/peers/torch_ssl.py FOLDER --method byol --seed 0 --epochs 8 [--width 16] [--batch 64] [--threads 1]
 
 FOLDER and what is printed: as of torch_moco.py. Flags of its own: --arch resnet10 or resnet18; --norm batch (each view
 of the batch at once) or split (8 splits); --hidden and --dim, the sizes of the heads; --temperature of SimCLR; --momentum,
 from which BYOL's rises to 1; --crop, the least area of a crop; --flip and --blur, probabilities; --jitter, by which the
-strengths 0.4, 0.4, 0.4, 0.1 are multiplied. The heads are those of test/golden/methods_nets.py.
+strengths 0.4, 0.4, 0.4, 0.1 are multiplied; --decay, the weight decay. The heads are those of test/golden/methods_nets.py.
 """
 import json, math, time
 import numpy as np, torch, torch.nn as nn
@@ -17,8 +17,8 @@ import methods_nets
 a = arguments(("method", str, "simclr", ("simclr", "byol")), ("arch", str, "resnet18", ("resnet10", "resnet18")),
               ("norm", str, "batch", ("batch", "split")), ("hidden", int, 128), ("dim", int, 128),
               ("temperature", float, 0.5), ("momentum", float, 0.99), ("crop", float, 0.08), ("flip", float, 0.5),
-              ("blur", float, 0.0), ("jitter", float, 1.0))
-SPLITS, WD = (8 if a.norm == "split" else 1), 5e-4
+              ("blur", float, 0.0), ("jitter", float, 1.0), ("decay", float, 5e-4))
+SPLITS = 8 if a.norm == "split" else 1
 data = Judge(a.folder)
 s = 0.4 * a.jitter
 jitter = T.ColorJitter(s, s, s, s / 4) if data.channels == 3 else T.ColorJitter(s, s, 0, 0)
@@ -43,7 +43,7 @@ if a.method == "byol":
     target = network(target=True)
     target.load_state_dict(online.state_dict(), strict=False)
 untrained = data.judge(online)
-optimiser = torch.optim.SGD(online.parameters(), lr=a.lr, momentum=0.9, weight_decay=WD)
+optimiser = torch.optim.SGD(online.parameters(), lr=a.lr, momentum=0.9, weight_decay=a.decay)
 started = time.time()
 steps = len(data.train_x) // a.batch
 for epoch in range(a.epochs):
