@@ -3,41 +3,13 @@
 //
 // Layouts: q, k f32[N,C], queue f32[K,C], mask f32[N,K].
 
-import { panelWidth, product } from "./gemm";
-
-// @ts-ignore: AssemblyScript decorator
-@inline
-function even(n: i32): i32 {
-  return (n + 1) & ~1;
-}
-
-// @ts-ignore: AssemblyScript decorator
-@inline
-function eights(n: i32): i32 {
-  return (n + 7) & ~7;
-}
+import { exp4, total } from "./functions";
+import { product } from "./gemm";
+import { eights, even, pack } from "./panels";
 
 /** Bytes of the queue in panels, by keys and by dimensions. */
 export function queuePanelBytes(keys: i32, c: i32): i32 {
   return (eights(keys) * even(c) + even(keys) * eights(c)) * 4;
-}
-
-// panels f32[inner2, width] of `columns` columns: element (i, j) is at from + i * rowStep + j * columnStep; else zero.
-function pack(
-  from: usize, to: usize, inner: i32, inner2: i32, columns: i32, rowStep: usize, columnStep: usize,
-): void {
-  const whole = eights(columns);
-  for (let start = 0; start < whole; ) {
-    const stop = start + panelWidth(whole, start);
-    for (let i = 0; i < inner2; i++) {
-      for (let j = start; j < stop; j++) {
-        const there = i < inner && j < columns;
-        store<f32>(to, there ? load<f32>(from + <usize>i * rowStep + <usize>j * columnStep) : 0);
-        to += 4;
-      }
-    }
-    start = stop;
-  }
 }
 
 /** Panels of the queue, queuePanelBytes(keys, c). */
@@ -50,33 +22,6 @@ export function packQueue(queue: usize, panels: usize, keys: i32, c: i32): void 
 /** Bytes of scratch of `infoNce`. */
 export function infoNceScratchBytes(n: i32, keys: i32, c: i32): i32 {
   return even(n) * (even(c) + eights(keys) + 16 + eights(c)) * 4 + 64;
-}
-
-// e^x of four numbers, each at most 0: to 1e-7 relative, 0 below -87 (the range reduction and polynomial of Cephes' expf).
-function exp4(x: v128): v128 {
-  const far = f32x4.lt(x, f32x4.splat(-87));
-  x = f32x4.max(x, f32x4.splat(-87));
-  const n = f32x4.nearest(f32x4.mul(x, f32x4.splat(1.44269504088896341)));
-  let r = f32x4.sub(x, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
-  let p = f32x4.splat(1.9875691500e-4);
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.3981999507e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(8.3334519073e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(4.1665795894e-2));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.6666665459e-1));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(5.0000001201e-1));
-  p = f32x4.add(f32x4.add(f32x4.mul(p, f32x4.mul(r, r)), r), f32x4.splat(1));
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
-  return v128.andnot(f32x4.mul(p, power), far);
-}
-
-// @ts-ignore: AssemblyScript decorator
-@inline
-function total(v: v128): f64 {
-  return (
-    <f64>f32x4.extract_lane(v, 0) + <f64>f32x4.extract_lane(v, 1) +
-    (<f64>f32x4.extract_lane(v, 2) + <f64>f32x4.extract_lane(v, 3))
-  );
 }
 
 // Floats of a row of results: the sum of e^(logit - largest), of that the queue's share, largest - logit of the key, the
