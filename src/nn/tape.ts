@@ -104,6 +104,8 @@ function walk(
     if (ids.some((id) => varies.has(id))) for (const output of outputs) varies.add(output.id);
   }
 
+  // Our kernels take the gradient of their first output alone. tfjs would make zeros for the others, as large as they are.
+  const none = tf.keep(tf.scalar(0));
   const gradients = new Map<number, tf.Tensor>([...seeds].map(([id, seed]) => [id, tf.keep(seed.clone())]));
   const arrive = (id: number, gradient: tf.Tensor) => {
     const there = gradients.get(id);
@@ -127,7 +129,8 @@ function walk(
     if (inputs.length > 0 && dys.some((dy) => dy)) {
       if (!node.gradient) throw new Error(`differentiate: ${node.kernelName} has no gradient`);
       tf.tidy(() => {
-        const of = node.gradient?.(dys) as Record<string, () => tf.Tensor>;
+        const given = node.kernelName.startsWith("Mocod") ? dys.map((dy) => dy ?? none) : dys;
+        const of = node.gradient?.(given) as Record<string, () => tf.Tensor>;
         for (const [name, input] of inputs) {
           const dx = tf.tidy(() => (of[name] as () => tf.Tensor)());
           // One that passes dy through as it is would have it freed below.
@@ -142,6 +145,7 @@ function walk(
       gradients.delete(output.id);
     }
   }
+  none.dispose();
   // Outputs that no recorded operation made: an x that is an output as it is has its seed for a gradient.
   for (const [id, gradient] of gradients) {
     if (index.has(id) && !uses.has(id)) take(gradient, index.get(id) as number);
