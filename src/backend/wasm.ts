@@ -43,6 +43,15 @@ export interface WasmKernels {
   maxPool(...args: number[]): void;
   maxPoolGrad(...args: number[]): void;
   augment(...args: number[]): void;
+  layerNorm(...args: number[]): void;
+  layerNormGrad(...args: number[]): void;
+  addBias(z: number, bias: number, y: number, rows: number, c: number): void;
+  biasGrad(...args: number[]): void;
+  attention(...args: number[]): void;
+  attentionScratchBytes(tokens: number, d: number): number;
+  attentionGrad(...args: number[]): void;
+  attentionGradScratchBytes(tokens: number, d: number): number;
+  patches(x: number, y: number, ...sizes: number[]): void;
 }
 
 export interface WasmDevice {

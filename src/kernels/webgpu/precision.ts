@@ -7,9 +7,9 @@ export const inHalf = <T>(half: boolean, use: () => T): T => webgpu().within({ h
 
 export const halfMode = (): boolean => webgpu().launchContext.half;
 
-/** Whether a tensor of this shape is to be float16: activations [N,H,W,C] only, channels in fours, as they are read. */
+/** Whether a tensor of this shape is to be float16: activations [N,H,W,C] and [N,T,C], channels in fours, as they are read. */
 export const halfWanted = (shape: readonly number[]): boolean =>
-  halfMode() && shape.length === 4 && (shape.at(-1) as number) % 4 === 0;
+  halfMode() && shape.length >= 3 && (shape.at(-1) as number) % 4 === 0;
 
 /** A float32 copy of a tensor, which may be float16: what leaves the device has to be. */
 export function toFloat32(x: tf.Tensor): tf.Tensor {

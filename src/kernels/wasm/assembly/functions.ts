@@ -27,3 +27,24 @@ export function total(v: v128): f64 {
     (<f64>f32x4.extract_lane(v, 2) + <f64>f32x4.extract_lane(v, 3))
   );
 }
+
+/** erf(x) of four numbers, to 4e-7: a rational minimax approximation on [-4, 4], beyond which it is 1 to float32. */
+// @ts-ignore: AssemblyScript decorator
+@inline
+export function erf4(v: v128): v128 {
+  const x = f32x4.max(f32x4.min(v, f32x4.splat(4)), f32x4.splat(-4));
+  const s = f32x4.mul(x, x);
+  let p = f32x4.splat(-2.72614225801306e-10);
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(2.77068142495902e-08));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(-2.10102402082508e-06));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(-5.69250639462346e-05));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(-7.34990630326855e-04));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(-2.95459980854025e-03));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(-1.60960333262415e-02));
+  let q = f32x4.splat(-1.45660718464996e-05);
+  q = f32x4.add(f32x4.mul(q, s), f32x4.splat(-2.13374055278905e-04));
+  q = f32x4.add(f32x4.mul(q, s), f32x4.splat(-1.68282697438203e-03));
+  q = f32x4.add(f32x4.mul(q, s), f32x4.splat(-7.37332916720468e-03));
+  q = f32x4.add(f32x4.mul(q, s), f32x4.splat(-1.42647390514189e-02));
+  return f32x4.div(f32x4.mul(x, p), q);
+}

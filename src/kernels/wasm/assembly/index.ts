@@ -12,3 +12,7 @@ export {
   winogradStridedGradScratchBytes, winogradStridedInputGrad, winogradStridedScratchBytes,
 } from "./winograd_strided";
 export { infoNce, infoNceScratchBytes, packQueue, queuePanelBytes } from "./info_nce";
+export { attention, attentionGrad, attentionGradScratchBytes, attentionScratchBytes } from "./attention";
+export { layerNorm, layerNormGrad } from "./layer_norm";
+export { addBias, biasGrad } from "./linear";
+export { patches } from "./patches";

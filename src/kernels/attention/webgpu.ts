@@ -1,0 +1,250 @@
+/**
+ * Attention on WebGPU (Dao et al. 2022, algorithm 1): a thread has a query, or in the backward pass a key and its value, in
+ * registers, and goes through the others, tiles of which its workgroup shares. Nothing is added across threads.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import { launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
+import { type Access, access, join } from "../webgpu/access.ts";
+import { halfWanted } from "../webgpu/precision.ts";
+import { ATTENTION, ATTENTION_GRAD, type AttentionAttrs, sizesOf } from "./index.ts";
+
+const THREADS = 64;
+/** Bytes of two tiles: the least that every device has for a workgroup. */
+const SHARED = 16_384;
+
+type Sizes = ReturnType<typeof sizesOf>;
+
+/** Fours of a head. */
+const foursOf = ({ d }: Sizes): number => Math.ceil(d / 4);
+/** Rows of a tile. */
+const tileOf = (s: Sizes): number => Math.min(32, Math.floor((SHARED - 1024) / (2 * 16 * foursOf(s))));
+
+const numbersOf = ({ t, h, d }: Sizes) => ({ TOKENS: t, HEADS: h, DIM: d, scaleF: 1 / Math.sqrt(d) });
+
+/** Reads or writes four values of a head at a time: `NAME_four(first, c)` of the head that begins at `first`, in floats. */
+function fours(name: string, tensor: tf.TensorInfo, d: number, written = false): Access {
+  const width: 1 | 4 = d % 4 === 0 ? 4 : 1;
+  const own = access(width, name, tensor, written);
+  const [get, set] =
+    width === 4
+      ? [`return ${name}_at(first / 4u + c);`, `${name}_set(first / 4u + c, v);`]
+      : [
+          `var v = vec4f();
+  for (var i = 0u; i < min(4u, u32(DIM) - 4u * c); i++) { v[i] = ${name}_at(first + 4u * c + i); }
+  return v;`,
+          `for (var i = 0u; i < min(4u, u32(DIM) - 4u * c); i++) { ${name}_set(first + 4u * c + i, v[i]); }`,
+        ];
+  const code = `fn ${name}_four(first: u32, c: u32) -> vec4f { ${get} }
+${written ? `fn ${name}_put(first: u32, c: u32, v: vec4f) { ${set} }` : ""}`;
+  return { bound: own.bound, code: `${own.code}\n${code}` };
+}
+
+/** WGSL around `body`: `own` is the thread's token, `there` whether it is one. */
+const kernelCode = (s: Sizes, body: string): string => `
+const FOURS = ${foursOf(s)}u;
+const TILE = ${tileOf(s)}u;
+var<workgroup> firsts: array<vec4f, ${foursOf(s) * tileOf(s)}>;
+var<workgroup> seconds: array<vec4f, ${foursOf(s) * tileOf(s)}>;
+// Where the query (0), key (1) or value (2) of a token begins, and its output.
+fn part_of(image: u32, token: u32, part: u32, head: u32) -> u32 {
+  return (((image * u32(TOKENS) + token) * 3u + part) * u32(HEADS) + head) * u32(DIM);
+}
+fn out_of(image: u32, token: u32, head: u32) -> u32 {
+  return ((image * u32(TOKENS) + token) * u32(HEADS) + head) * u32(DIM);
+}
+fn stat_of(image: u32, token: u32, head: u32) -> u32 { return (image * u32(HEADS) + head) * u32(TOKENS) + token; }
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  let head = group.y;
+  let image = group.z;
+  let own = group.x * ${THREADS}u + local;
+  let there = own < u32(TOKENS);
+  ${body}
+}`;
+
+/** WGSL: the tiles of two parts of all tokens in turn; `each` is run for the token `first + j`, whose fours begin at `row`. */
+const throughTiles = (first: string, second: string, each: string, more = ""): string => `
+  for (var first = 0u; first < u32(TOKENS); first += TILE) {
+    workgroupBarrier();
+    for (var i = local; i < TILE * FOURS; i += ${THREADS}u) {
+      let token = first + i / FOURS;
+      let c = i % FOURS;
+      if (token < u32(TOKENS)) {
+        firsts[i] = ${first};
+        seconds[i] = ${second};
+      }
+    }
+    ${more}
+    workgroupBarrier();
+    if (there) {
+      for (var j = 0u; j < min(TILE, u32(TOKENS) - first); j++) {
+        let row = j * FOURS;
+        ${each}
+      }
+    }
+  }`;
+
+const eachFour = (line: string): string => `for (var c = 0u; c < FOURS; c++) { ${line} }`;
+
+const groupsOf = ({ n, t, h }: Sizes): [number, number, number] => [Math.ceil(t / THREADS), h, n];
+
+function forward(qkv: tf.TensorInfo, s: Sizes): tf.TensorInfo[] {
+  const { n, t, h, d } = s;
+  const shape = [n, t, h * d];
+  const out = webgpu().allocate(shape, "float32", d % 4 === 0 && halfWanted(shape));
+  const stats = webgpu().allocate([n, h, t, 2]);
+  const { bind, code } = join({ qkv: fours("qkv", qkv, d), out: fours("out", out, d, true) });
+  launch({
+    name: "attention",
+    numbers: numbersOf(s),
+    bind: { ...bind, stats: writes(stats) },
+    code:
+      code +
+      kernelCode(
+        s,
+        `var q = array<vec4f, FOURS>();
+  var sum = array<vec4f, FOURS>();
+  if (there) { let q0 = part_of(image, own, 0u, head); ${eachFour("q[c] = qkv_four(q0, c) * its.scaleF;")} }
+  var most = -3.4e38;
+  var total = 0.0;
+  ${throughTiles(
+    "qkv_four(part_of(image, token, 1u, head), c)",
+    "qkv_four(part_of(image, token, 2u, head), c)",
+    `var score = 0.0;
+        ${eachFour("score += dot(q[c], firsts[row + c]);")}
+        if (score > most) {
+          let less = exp(most - score);
+          most = score;
+          total *= less;
+          ${eachFour("sum[c] *= less;")}
+        }
+        let p = exp(score - most);
+        total += p;
+        ${eachFour("sum[c] += p * seconds[row + c];")}`,
+  )}
+  if (there) {
+    let to = out_of(image, own, head);
+    ${eachFour("out_put(to, c, sum[c] / total);")}
+    let at = 2u * stat_of(image, own, head);
+    stats[at] = most;
+    stats[at + 1u] = 1.0 / total;
+  }`,
+      ),
+    groups: groupsOf(s),
+    flops: 4 * n * h * t * t * d,
+  });
+  return [out, stats];
+}
+
+function gradient(i: Record<"qkv" | "out" | "stats" | "dout", tf.TensorInfo>, s: Sizes): tf.TensorInfo {
+  const { n, t, h, d } = s;
+  const { qkv, out, stats, dout } = i;
+  const dqkv = webgpu().allocate(qkv.shape, "float32", d % 4 === 0 && halfWanted(qkv.shape));
+  // rowsum(dO * O) of each query.
+  const deltas = webgpu().allocate([n, h, t]);
+  const common = {
+    qkv: fours("qkv", qkv, d),
+    dout: fours("dout", dout, d),
+    dqkv: fours("dqkv", dqkv, d, true),
+  };
+  const forQueries = join({ ...common, out: fours("out", out, d) });
+  launch({
+    name: "attention gradient: queries",
+    numbers: numbersOf(s),
+    bind: { ...forQueries.bind, stats: reads(stats), deltas: writes(deltas) },
+    code:
+      forQueries.code +
+      kernelCode(
+        s,
+        `var q = array<vec4f, FOURS>();
+  var dq = array<vec4f, FOURS>();
+  var g = array<vec4f, FOURS>();
+  var delta = 0.0;
+  var most = 0.0;
+  var share = 0.0;
+  let q0 = part_of(image, own, 0u, head);
+  if (there) {
+    let o0 = out_of(image, own, head);
+    ${eachFour("q[c] = qkv_four(q0, c) * its.scaleF; g[c] = dout_four(o0, c); delta += dot(g[c], out_four(o0, c));")}
+    let at = stat_of(image, own, head);
+    deltas[at] = delta;
+    most = stats[2u * at];
+    share = stats[2u * at + 1u];
+  }
+  ${throughTiles(
+    "qkv_four(part_of(image, token, 1u, head), c)",
+    "qkv_four(part_of(image, token, 2u, head), c)",
+    `var score = 0.0;
+        var dp = 0.0;
+        ${eachFour("score += dot(q[c], firsts[row + c]); dp += dot(g[c], seconds[row + c]);")}
+        let ds = exp(score - most) * share * (dp - delta);
+        ${eachFour("dq[c] += ds * firsts[row + c];")}`,
+  )}
+  if (there) { ${eachFour("dqkv_put(q0, c, dq[c] * its.scaleF);")} }`,
+      ),
+    groups: groupsOf(s),
+    flops: 6 * n * h * t * t * d,
+  });
+  const forKeys = join(common);
+  launch({
+    name: "attention gradient: keys and values",
+    numbers: numbersOf(s),
+    bind: { ...forKeys.bind, stats: reads(stats), deltas: reads(deltas) },
+    code:
+      forKeys.code +
+      `var<workgroup> mosts: array<f32, ${tileOf(s)}>;
+var<workgroup> shares: array<f32, ${tileOf(s)}>;
+var<workgroup> means: array<f32, ${tileOf(s)}>;` +
+      kernelCode(
+        s,
+        `var k = array<vec4f, FOURS>();
+  var v = array<vec4f, FOURS>();
+  var dk = array<vec4f, FOURS>();
+  var dv = array<vec4f, FOURS>();
+  let k0 = part_of(image, own, 1u, head);
+  let v0 = part_of(image, own, 2u, head);
+  if (there) { ${eachFour("k[c] = qkv_four(k0, c); v[c] = qkv_four(v0, c);")} }
+  ${throughTiles(
+    "qkv_four(part_of(image, token, 0u, head), c) * its.scaleF",
+    "dout_four(out_of(image, token, head), c)",
+    `var score = 0.0;
+        var dp = 0.0;
+        ${eachFour("score += dot(k[c], firsts[row + c]); dp += dot(v[c], seconds[row + c]);")}
+        let p = exp(score - mosts[j]) * shares[j];
+        let ds = p * (dp - means[j]);
+        ${eachFour("dk[c] += ds * firsts[row + c]; dv[c] += p * seconds[row + c];")}`,
+    `if (local < TILE && first + local < u32(TOKENS)) {
+      let at = stat_of(image, first + local, head);
+      mosts[local] = stats[2u * at];
+      shares[local] = stats[2u * at + 1u];
+      means[local] = deltas[at];
+    }`,
+  )}
+  if (there) { ${eachFour("dqkv_put(k0, c, dk[c]); dqkv_put(v0, c, dv[c]);")} }`,
+      ),
+    groups: groupsOf(s),
+    flops: 8 * n * h * t * t * d,
+  });
+  webgpu().disposeData(deltas.dataId);
+  return dqkv;
+}
+
+export function registerAttentionWebgpu(): void {
+  const headsOf = (attrs: unknown) => (attrs as AttentionAttrs).heads;
+  tf.registerKernel({
+    kernelName: ATTENTION,
+    backendName: "webgpu",
+    kernelFunc: ({ inputs, attrs }) => {
+      const qkv = inputs.qkv as tf.TensorInfo;
+      return forward(qkv, sizesOf(qkv, headsOf(attrs)));
+    },
+  });
+  tf.registerKernel({
+    kernelName: ATTENTION_GRAD,
+    backendName: "webgpu",
+    kernelFunc: ({ inputs, attrs }) => {
+      const of = inputs as Record<string, tf.TensorInfo> as Record<"qkv" | "out" | "stats" | "dout", tf.TensorInfo>;
+      return gradient(of, sizesOf(of.qkv, headsOf(attrs)));
+    },
+  });
+}
