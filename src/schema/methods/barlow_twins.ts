@@ -57,7 +57,7 @@ const cifar: Preset = {
   secondView: { blur: 0, solarise: 0 },
 };
 
-/** `cifar` made narrow, for CPUs; its rate was found on images held out of Fashion-MNIST's training set, see docs/decisions.md. */
+/** `cifar` made narrow, for CPUs; batch and rate were searched, see docs/decisions.md. */
 const small: Preset = {
   ...cifar,
   ...recipes.smallBatch,

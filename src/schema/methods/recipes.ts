@@ -76,7 +76,6 @@ export const lightlyCifar: Recipe = {
 /** `small` for methods whose batch is normalised as a whole, by two threads. */
 export const smallBatch: Recipe = {
   ...small,
-  batchSize: 128,
   splits: 2,
   norm: "batch",
 };
