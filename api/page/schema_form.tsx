@@ -21,13 +21,19 @@ function meant(text: string, { type, enum: values }: Schema): unknown {
 /** A lists of every field's path and schema, in order. A choice between kinds has the fields of the kind that is chosen. */
 function* fieldsOf(schema: Schema, typed: Typed, base: unknown, path: string): Generator<[path: string, Schema]> {
   if (schema.oneOf) {
-    const kinds = schema.oneOf.map((of) => of.properties?.kind?.const as string);
-    const at = `${path}.kind`;
+    const decides = "kind" in (schema.oneOf[0]?.properties ?? {}) ? "kind" : "arch";
+    const kindsOf = (of: Schema): string[] => {
+      const { const: only, enum: several } = of.properties?.[decides] ?? {};
+      return (several ?? [only]) as string[];
+    };
+    const at = `${path}.${decides}`;
     const kind = typed[at] ?? (valueAt(base, at) as string | undefined) ?? "";
-    yield [at, { enum: ["", ...kinds], description: schema.description ?? "where the images come from" }];
-    const chosen = schema.oneOf.find((of) => of.properties?.kind?.const === kind);
+    const chosen = schema.oneOf.find((of) => kindsOf(of).includes(kind));
+    const description =
+      chosen?.properties?.[decides]?.description ?? schema.description ?? "where the images come from";
+    yield [at, { enum: [...(kind ? [] : [""]), ...schema.oneOf.flatMap(kindsOf)], description }];
     for (const [name, of] of Object.entries(chosen?.properties ?? {})) {
-      if (name !== "kind") yield* fieldsOf(of, typed, base, `${path}.${name}`);
+      if (name !== decides) yield* fieldsOf(of, typed, base, `${path}.${name}`);
     }
   } else if (schema.properties) {
     for (const [name, of] of Object.entries(schema.properties)) {

@@ -100,7 +100,7 @@ export class Networks {
     this.built = new Map(
       Object.entries(specs).map(([name, own]) => [
         name,
-        { spec: own, network: buildNetwork(spec.encoder, channels, own.heads) },
+        { spec: own, network: buildNetwork(spec.encoder, channels, spec.augmentation.size, own.heads) },
       ]),
     );
     this.names = [...this.built.keys()];

@@ -1,5 +1,5 @@
 /** Which ResNet, head and queue a checkpoint of facebookresearch/moco holds, read off its tensors' names and shapes. */
-import { architectures } from "../nn/encoders/index.ts";
+import { resnetNames } from "../nn/encoders/index.ts";
 import { buildNetwork } from "../nn/network.ts";
 import type { EncoderSpec } from "../schema/pretrain.ts";
 import type { Tensors } from "../train/checkpoint.ts";
@@ -32,8 +32,8 @@ export function inferEncoder(tensors: Tensors, file: string): Inferred {
   const convolutions = (names: readonly string[]) => names.filter((name) => /conv\d\.weight$/.test(name)).sort();
   const present = convolutions(own).join();
   // The one with just these convolutions; what else is missing is named when it is read.
-  const arch = architectures.find((candidate) => {
-    const { params } = buildNetwork({ arch: candidate, stem, width }, channels);
+  const arch = resnetNames.find((candidate) => {
+    const { params } = buildNetwork({ arch: candidate, stem, width }, channels, 32);
     return convolutions(params.entries.map(({ name }) => name)).join() === present;
   });
   if (!arch) {
@@ -41,7 +41,7 @@ export function inferEncoder(tensors: Tensors, file: string): Inferred {
       (layer) => own.filter((name) => name.match(`^layer${layer}\\.\\d+\\.conv1\\.weight`)).length,
     );
     const kind = has("layer1.0.conv3.weight") ? "bottleneck" : "basic";
-    throw new FileError(file, `its blocks [${blocks}] (${kind}) are none of ${architectures.join(", ")}`);
+    throw new FileError(file, `its blocks [${blocks}] (${kind}) are none of ${resnetNames.join(", ")}`);
   }
   const head = has("fc.2.weight") ? "mlp" : "linear";
   const dim = shapeOf(head === "mlp" ? "fc.2.weight" : "fc.weight")[0] as number;

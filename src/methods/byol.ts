@@ -7,12 +7,9 @@ import { hidden, linear } from "../nn/heads.ts";
 import type { ByolSpec } from "../schema/methods/byol.ts";
 import { cosines } from "./losses/vectors.ts";
 import { bothViews, type RowMethod, twoViews } from "./method.ts";
+import { risingMomentum } from "./momentum.ts";
 
 const head = (spec: ByolSpec) => [...hidden(spec.hidden), linear(spec.dim)];
-
-/** tau_k = 1 - (1 - tau_base) * (cos(pi*k/K) + 1) / 2 (section 3.3). */
-export const targetMomentum = (base: number, progress: number): number =>
-  1 - ((1 - base) * (Math.cos(Math.PI * progress) + 1)) / 2;
 
 export const byol: RowMethod<ByolSpec> = {
   couples: "rows",
@@ -21,7 +18,7 @@ export const byol: RowMethod<ByolSpec> = {
     target: {
       prefix: "target.",
       heads: { projector: head(spec) },
-      follows: { momentum: (progress) => targetMomentum(spec.momentum, progress), when: "after" },
+      follows: { momentum: (progress) => risingMomentum(spec.momentum, progress), when: "after" },
     },
   }),
   views: twoViews,

@@ -39,6 +39,13 @@ export interface Bound {
   head(name: string, x: tf.Tensor): tf.Tensor;
 }
 
+export interface BatchTargets {
+  readonly from: number;
+  readonly count: number;
+  readonly rows: tf.Tensor;
+  readonly ids: tf.Tensor;
+}
+
 /** What a method works on: threads call it for one unit at a time, a GPU for many at once. */
 export interface Unit<S> {
   readonly spec: S;
@@ -47,6 +54,11 @@ export interface Unit<S> {
   network(name: string): Bound;
   /** f32[n,C]: the targets of these images. */
   targets(): tf.Tensor;
+  /**
+   * All targets of the batch, of each direction that it has images of, which are its rows [from, from + count): f32[N,C], and
+   * the images that they are of, i32[N].
+   */
+  batchTargets(): readonly BatchTargets[];
   /** rows f32[K,C] and the images that they are of, i32[K]. */
   ring(name: string): { readonly rows: tf.Tensor; readonly ids: tf.Tensor };
   /** i32[n]: dataset indices of these images, and their classes. */

@@ -1,5 +1,6 @@
 /** Supervised training: cross-entropy of the labels, where the head is the classifier. C classes. */
 import * as tf from "@tensorflow/tfjs-core";
+import { depthOf } from "../nn/encoders/index.ts";
 import { linear } from "../nn/heads.ts";
 import type { SupervisedSpec } from "../schema/methods/supervised.ts";
 import type { RowMethod } from "./method.ts";
@@ -18,10 +19,9 @@ export const supervised: RowMethod<SupervisedSpec> = {
     const top1 = tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), labels), "float32"));
     return { loss, metrics: tf.reshape(top1, [1]) as tf.Tensor1D };
   },
-  /** layerDecay to the power of the stages between a parameter and the classifier. */
-  rate({ layerDecay }, { name, part }) {
-    const stage = name.split(".")[0] as string;
-    const depth = part !== "backbone" ? 5 : stage.startsWith("layer") ? Number(stage.slice(5)) : 0;
-    return layerDecay ** (5 - depth);
+  /** layerDecay to the power of the stages or blocks between a parameter and the classifier. */
+  rate({ layerDecay, encoder }, { name, part }) {
+    const { depth, depths } = depthOf(encoder, name);
+    return part === "backbone" ? layerDecay ** (depths - depth) : 1;
   },
 };

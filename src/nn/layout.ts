@@ -4,7 +4,10 @@ import { Stream } from "../util/random.ts";
 export type Init =
   | { kind: "kaiming-fan-out" }
   | { kind: "uniform"; bound: number }
-  | { kind: "constant"; value: number };
+  | { kind: "normal"; std: number }
+  | { kind: "constant"; value: number }
+  /** Whose values are given by the architecture. */
+  | { kind: "table"; values: () => Float32Array };
 
 /** How the axes of a tensor in memory become PyTorch's: HWIO -> OIHW, [in, out] -> [out, in], or as they are. */
 export type Axes = "conv" | "linear" | "plain";
@@ -21,6 +24,8 @@ export interface Entry {
   readonly axes: Axes;
   /** Weights are decayed and scaled by LARS; biases and the gains of norms are neither. */
   readonly decay: boolean;
+  /** It stays as it was initialised: it has no gradient, and the optimiser leaves it. */
+  readonly frozen: boolean;
   /** The part of the network that it belongs to: `backbone`, or the name of a head. */
   readonly part: string;
 }
@@ -35,14 +40,19 @@ export class Layout {
     name: string,
     shape: readonly number[],
     init: Init,
-    { part, axes, decay = true }: { part: string; axes: Axes; decay?: boolean },
+    { part, axes, decay = true, frozen = false }: { part: string; axes: Axes; decay?: boolean; frozen?: boolean },
   ): void {
     if (this.byName.has(name)) throw new Error(`two tensors are named ${name}`);
     const size = shape.reduce((a, b) => a * b, 1);
-    const entry: Entry = { name, shape, size, offset: this.size, init, axes, decay, part };
+    const entry: Entry = { name, shape, size, offset: this.size, init, axes, decay, frozen, part };
     this.entries.push(entry);
     this.byName.set(name, entry);
     this.size += size;
+  }
+
+  /** Those that are trained. */
+  get trainable(): readonly Entry[] {
+    return this.entries.filter(({ frozen }) => !frozen);
   }
 
   get(name: string): Entry {
@@ -58,7 +68,10 @@ export class Layout {
       const slice = values.subarray(entry.offset, entry.offset + entry.size);
       const { init } = entry;
       if (init.kind === "constant") slice.fill(init.value);
-      else if (init.kind === "uniform") {
+      else if (init.kind === "table") slice.set(init.values());
+      else if (init.kind === "normal") {
+        for (let i = 0; i < slice.length; i++) slice[i] = init.std * random.normal();
+      } else if (init.kind === "uniform") {
         for (let i = 0; i < slice.length; i++) slice[i] = random.uniform(-init.bound, init.bound);
       } else {
         const [kh, kw, , out] = entry.shape as [number, number, number, number];

@@ -1,13 +1,22 @@
 /** A network: an encoder and its heads over one flat layout of parameters and one of running statistics. */
 import * as tf from "@tensorflow/tfjs-core";
+import { attention } from "../kernels/attention/index.ts";
 import { batchNormEval, batchNormTrain, type NormInputs, type NormMeeting } from "../kernels/batch_norm/index.ts";
+import { layerNorm } from "../kernels/layer_norm/index.ts";
+import { linear } from "../kernels/linear/index.ts";
 import { maxPool } from "../kernels/max_pool/index.ts";
 import { meanPlaces } from "../kernels/mean_places/index.ts";
+import { patches } from "../kernels/patches/index.ts";
+import { firstToken, place } from "../kernels/tokens/index.ts";
 import type { EncoderSpec } from "../schema/pretrain.ts";
 import { encode, featuresOf } from "./encoders/index.ts";
+import { sincosPositions } from "./encoders/vit.ts";
 import { applyHead, dimensionOfHead, type HeadSpec } from "./heads.ts";
 import { Layout } from "./layout.ts";
 import type { Ops } from "./ops.ts";
+
+/** timm's, and MoCo v3's. */
+const LAYER_NORM_EPSILON = 1e-6;
 
 /** What a forward pass reads and writes besides its input. */
 export interface Pass {
@@ -31,8 +40,9 @@ export interface Network {
   readonly params: Layout;
   /** running_mean and running_var of every batch norm. */
   readonly stats: Layout;
-  /** Of the images. */
+  /** Of the images, whose views have this side in pixels. */
   readonly channels: number;
+  readonly side: number;
   /** Dimension of the backbone's features. */
   readonly features: number;
   /** Dimension of the first head's output: of a projection. The features' own where there is no head. */
@@ -48,10 +58,10 @@ export interface Network {
 /** Heads in the order in which their parameters follow the encoder's. */
 export type Heads = Readonly<Record<string, HeadSpec>>;
 
-export function buildNetwork(spec: EncoderSpec, channels: number, heads: Heads = {}): Network {
+export function buildNetwork(spec: EncoderSpec, channels: number, side: number, heads: Heads = {}): Network {
   const [params, stats] = [new Layout(), new Layout()];
   const features = featuresOf(spec);
-  encode(declaring(params, stats, "backbone"), spec, channels, undefined);
+  encode(declaring(params, stats, "backbone"), spec, channels, side, undefined);
   const inputs = new Map<string, number>();
   let dim = features;
   for (const [name, head] of Object.entries(heads)) {
@@ -69,9 +79,10 @@ export function buildNetwork(spec: EncoderSpec, channels: number, heads: Heads =
     params,
     stats,
     channels,
+    side,
     features,
     dim: first === undefined ? features : dimensionOfHead(heads[first] as HeadSpec, features),
-    backbone: (pass, images) => encode(computing(pass), spec, channels, images),
+    backbone: (pass, images) => encode(computing(pass), spec, channels, side, images),
     head,
     project: (pass, x) => (first === undefined ? x : head(first, pass, x)),
   };
@@ -83,8 +94,8 @@ function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> 
   const zero = { kind: "constant", value: 0 } as const;
   const plain = { part, axes: "plain", decay: false } as const;
   return {
-    conv(name, _, { size, from, to }) {
-      params.add(`${name}.weight`, [size, size, from, to], { kind: "kaiming-fan-out" }, { part, axes: "conv" });
+    conv(name, _, { size, from, to, init = { kind: "kaiming-fan-out" } }) {
+      params.add(`${name}.weight`, [size, size, from, to], init, { part, axes: "conv" });
       return undefined;
     },
     norm(name, _, { channels, affine = true, residual }) {
@@ -97,12 +108,39 @@ function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> 
       residual?.();
       return undefined;
     },
-    linear(name, _, { from, to, bias }) {
-      const init = { kind: "uniform", bound: 1 / Math.sqrt(from) } as const;
-      params.add(`${name}.weight`, [from, to], init, { part, axes: "linear" });
-      if (bias) params.add(`${name}.bias`, [to], init, plain);
+    linear(name, _, { from, to, bias, init, biasInit }) {
+      const torch = { kind: "uniform", bound: 1 / Math.sqrt(from) } as const;
+      params.add(`${name}.weight`, [from, to], init ?? torch, { part, axes: "linear" });
+      if (bias) params.add(`${name}.bias`, [to], biasInit ?? torch, plain);
       return undefined;
     },
+    patches(name, _, { size, from, to, init, biasInit, frozen }) {
+      params.add(`${name}.weight`, [size, size, from, to], init, { part, axes: "conv", frozen });
+      params.add(`${name}.bias`, [to], biasInit, { ...plain, frozen });
+      return undefined;
+    },
+    place(_, { width, grid, position, token, init }) {
+      const count = grid * grid + (token ? 1 : 0);
+      // MoCo v3 decays them: its optimiser has one group.
+      const of = { ...plain, decay: true };
+      if (token) params.add("cls_token", [1, 1, width], init, of);
+      const shape = [1, count, width];
+      if (position === "learned") params.add("pos_embed", shape, { kind: "normal", std: 0.02 }, of);
+      if (position === "sincos") {
+        const values = () => sincosPositions(width, grid, token);
+        params.add("pos_embed", shape, { kind: "table", values }, { ...plain, frozen: true });
+      }
+      return undefined;
+    },
+    layerNorm(name, _, channels) {
+      params.add(`${name}.weight`, [channels], one, plain);
+      params.add(`${name}.bias`, [channels], zero, plain);
+      return undefined;
+    },
+    attention: () => undefined,
+    add: () => undefined,
+    firstToken: () => undefined,
+    meanTokens: () => undefined,
     relu: () => undefined,
     maxPool: () => undefined,
     meanPlaces: () => undefined,
@@ -129,9 +167,29 @@ function computing(pass: Pass): Ops<tf.Tensor> {
       record(name, mean, variance, (x.size / channels / groups) * (meeting?.parts ?? 1));
       return y;
     },
-    linear(name, x, { bias }) {
+    linear(name, x, { bias, gelu = false }) {
+      if (x.rank > 2) return linear(x, pass.param(`${name}.weight`), pass.param(`${name}.bias`), gelu);
       const product = tf.matMul(x as tf.Tensor2D, pass.param(`${name}.weight`) as tf.Tensor2D); // [N,from] -> [N,to]
       return bias ? tf.add(product, pass.param(`${name}.bias`)) : product;
+    },
+    patches(name, x, { size, from, to }) {
+      const weight = tf.reshape(pass.param(`${name}.weight`), [size * size * from, to]);
+      const [n, h, w] = x.shape as [number, number, number];
+      const rows = size === 1 ? tf.reshape(x, [n, h * w, from]) : patches(x, size); // [N,S,S,from] -> [N,T,size*size*from]
+      return linear(rows, weight, pass.param(`${name}.bias`)); // [N,T,to]
+    },
+    place: (x, { position, token }) =>
+      place(x, {
+        token: token ? pass.param("cls_token") : undefined,
+        positions: position === "none" ? undefined : pass.param("pos_embed"),
+      }),
+    layerNorm: (name, x) => layerNorm(x, pass.param(`${name}.weight`), pass.param(`${name}.bias`), LAYER_NORM_EPSILON),
+    attention: (qkv, { heads }) => attention(qkv, heads),
+    add: (_, x, y) => tf.add(x, y),
+    firstToken,
+    meanTokens(x) {
+      const [n, t, c] = x.shape as [number, number, number];
+      return meanPlaces(tf.reshape(x, [n, t, 1, c])); // [N,T,C] -> [N,C]
     },
     relu: (_, x) => tf.relu(x),
     maxPool: (x) => maxPool(x, 3, 2, 1),

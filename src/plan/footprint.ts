@@ -10,8 +10,9 @@ import { type Phase, phasesOf } from "../engine/phases.ts";
 import { Networks, ringsOf, slotsOf, threadsFor } from "../engine/state.ts";
 import { directionsOf, unitsOf } from "../engine/units.ts";
 import { methodOf } from "../methods/index.ts";
+import { mostActivations } from "../nn/encoders/index.ts";
 import { optimisers } from "../optim/optimiser.ts";
-import { strideOf, type TrainSpec } from "../schema/pretrain.ts";
+import type { TrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 import { noiseStep, rehearse, rehearseCouple } from "./rehearsal.ts";
 
@@ -190,14 +191,13 @@ export async function expectMemory(
 ): Promise<Tapes> {
   const networks = new Networks(spec, channels);
   const { params } = networks.get(networks.trained);
-  const side = (spec.augmentation.size * 8) / strideOf(spec.encoder);
   const method = methodOf(spec);
   const coupled = method.couples === "batch";
   const all = threadsFor(spec, threads);
   const units = coupled ? Math.ceil(unitsOf(spec) / all) : 1;
   const images = spec.batchSize / spec.splits;
-  // Above what any ResNet here takes: ten times its parameters, 120 activations of the first stage for an image.
-  const activations = units * images * 120 * side * side * spec.encoder.width;
+  // Above what any encoder here takes, with ten times its parameters.
+  const activations = units * images * mostActivations(spec.encoder, spec.augmentation.size);
   const rings = Object.values(ringsOf(spec)).reduce((sum, { rows, dim }) => sum + (images + 3 * dim) * rows, 0);
   const rows = coupled ? Object.values(method.rows(spec)).reduce((sum, { dim }) => sum + dim * dim, 0) : 0;
   const pairs = coupled ? (2 * spec.batchSize) ** 2 : 0;

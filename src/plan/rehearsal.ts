@@ -51,7 +51,7 @@ export async function rehearseCouple<T>(
   channels: number,
   use: (pool: Threads["pool"]) => Promise<T>,
 ): Promise<T> {
-  const small = { ...spec, encoder: { ...spec.encoder, arch: "resnet10", width: 4 } } as TrainSpec;
+  const small = { ...spec, encoder: { arch: "resnet10", stem: "cifar", width: 4 } } as TrainSpec;
   return rehearse(small, channels, 1, "recomputed", ({ model, engine }) => {
     for (const rows of Object.values(model.buffers.rows)) for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i);
     return use(engine.pool);

@@ -1,16 +1,13 @@
 /** What the specs of all methods have in common. */
 import { z } from "zod";
 import { datasetSpec } from "./dataset.ts";
+import { encoderSpec, isVit, strideOf, type VitSpec } from "./encoder.ts";
+
+export type { EncoderSpec } from "./encoder.ts";
+export { strideOf } from "./encoder.ts";
 
 export const probability = z.number().min(0).max(1);
 const strength = z.number().min(0).max(2);
-
-export const encoderSpec = z.strictObject({
-  arch: z.enum(["resnet10", "resnet18", "resnet34", "resnet50"]),
-  stem: z.enum(["cifar", "imagenet"]).describe("cifar: 3x3 stride 1; imagenet: 7x7 stride 2 and max-pool"),
-  width: z.int().min(4).max(256).describe("channels of the first stage; 64 is the standard"),
-});
-export type EncoderSpec = z.infer<typeof encoderSpec>;
 
 export const augmentationSpec = z.strictObject({
   size: z.int().min(8).max(512).describe("side of a view in pixels"),
@@ -57,9 +54,6 @@ export const checkpointSpec = z.strictObject({
   keepBest: z.boolean().describe("the one with the best kNN stays as well"),
   keepEvery: z.int().min(0).describe("those of every so many epochs stay as well; 0: none"),
 });
-
-/** The side by which an encoder divides an image before its last stage. */
-export const strideOf = (encoder: EncoderSpec): number => (encoder.stem === "cifar" ? 8 : 32);
 
 /** Fields that every method has. */
 export const commonShape = {
@@ -115,6 +109,41 @@ export interface FieldRule<S> {
   allowed(spec: S): string;
 }
 
+/** A rule about a ViT alone; it stands where the encoder's field is. */
+const vitRule = (
+  field: keyof VitSpec,
+  holds: (encoder: VitSpec) => boolean,
+  allowed: (encoder: VitSpec) => string,
+): FieldRule<CommonSpec> => ({
+  field: `encoder.${field}`,
+  other: "encoder",
+  holds: ({ encoder }) => !isVit(encoder) || holds(encoder),
+  allowed: ({ encoder }) => (isVit(encoder) ? allowed(encoder) : ""),
+});
+
+const encoderRules = [
+  vitRule(
+    "width",
+    ({ width, heads }) => width % heads === 0,
+    ({ heads }) => `must be a multiple of encoder.heads (${heads})`,
+  ),
+  vitRule(
+    "width",
+    ({ width, position }) => position !== "sincos" || width % 4 === 0,
+    () => 'must be a multiple of 4 with encoder.position "sincos"',
+  ),
+  vitRule(
+    "width",
+    ({ width, stem }) => stem !== "conv" || width % 8 === 0,
+    () => 'must be a multiple of 8 with encoder.stem "conv"',
+  ),
+  vitRule(
+    "patch",
+    ({ patch, stem }) => stem !== "conv" || patch === 16,
+    () => 'must be 16 with encoder.stem "conv", which divides by 2 four times',
+  ),
+];
+
 export const commonRules: readonly FieldRule<CommonSpec>[] = [
   {
     field: "batchSize",
@@ -132,8 +161,16 @@ export const commonRules: readonly FieldRule<CommonSpec>[] = [
     field: "augmentation.size",
     other: "encoder",
     holds: ({ augmentation, encoder }) => augmentation.size >= strideOf(encoder),
-    allowed: ({ encoder }) => `must be at least ${strideOf(encoder)}, the stride of encoder.stem ${encoder.stem}`,
+    allowed: ({ encoder }) =>
+      `must be at least ${strideOf(encoder)}, ${isVit(encoder) ? "a patch" : `the stride of encoder.stem ${encoder.stem}`}`,
   },
+  {
+    field: "augmentation.size",
+    other: "encoder",
+    holds: ({ augmentation, encoder }) => !isVit(encoder) || augmentation.size % encoder.patch === 0,
+    allowed: ({ encoder }) => `must be a multiple of encoder.patch (${strideOf(encoder)})`,
+  },
+  ...encoderRules,
   {
     field: "optimizer.warmup",
     other: "epochs",

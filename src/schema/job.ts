@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { encoderBase, encoderNames } from "./encoder.ts";
 import {
   type EmbedSpec,
   type ExportSpec,
@@ -17,7 +18,7 @@ import {
 import type { JobStatus } from "./life.ts";
 import { merge } from "./merge.ts";
 import { DEFAULT_METHOD } from "./methods/index.ts";
-import { type PresetName, presets } from "./presets.ts";
+import { type PresetName, presetFor, presets } from "./presets.ts";
 import { type MethodName, methodNames, methodsWith, type PretrainSpec, pretrainSpec } from "./pretrain.ts";
 import type { JobType } from "./types.ts";
 
@@ -74,9 +75,12 @@ function completed(type: JobType, spec: unknown): unknown {
   }
   const known = methodNames.includes(rest.method as MethodName);
   // An unknown method is left for the schema to name.
-  return known || rest.method === undefined
-    ? merge(presets[preset as PresetName][known ? (rest.method as MethodName) : DEFAULT_METHOD], rest)
-    : rest;
+  if (!known && rest.method !== undefined) return rest;
+  const { encoder, augmentation } = rest as { encoder?: { arch?: unknown }; augmentation?: { size?: unknown } };
+  const method = known ? (rest.method as MethodName) : DEFAULT_METHOD;
+  const base = presetFor(preset as PresetName, method, encoder?.arch);
+  const side = Number(augmentation?.size ?? base.augmentation.size);
+  return merge({ ...base, encoder: encoderBase(base.encoder, encoder?.arch, side) }, rest);
 }
 
 export function valueAt(value: unknown, path: PropertyKey[]): unknown {
@@ -104,6 +108,9 @@ function noSuchField(path: PropertyKey[], key: string): string {
   return methods.length > 0 ? `no such field of this method; ${methods.join(", ")} have it` : "no such field";
 }
 
+/** What may stand in the field that decides which of several kinds a value is. */
+const choices: Readonly<Record<string, readonly string[]>> = { method: methodNames, arch: encoderNames };
+
 function allowedBy(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case "too_small":
@@ -113,7 +120,7 @@ function allowedBy(issue: z.core.$ZodIssue): string {
     case "invalid_value":
       return issue.values.map(String).join(", ");
     case "invalid_union":
-      return "discriminator" in issue && issue.discriminator === "method" ? methodNames.join(", ") : issue.message;
+      return ("discriminator" in issue && choices[issue.discriminator as string]?.join(", ")) || issue.message;
     case "invalid_type":
       return issue.expected;
     default:

@@ -29,7 +29,7 @@ export async function watch(session: Session): Promise<Watched> {
 /** Norm of the gradient by layer: `layer1.0.conv1`, … `fc.2`. A spike shows first in the earliest ones (MoCo v3). */
 export function gradientNorms(layout: Layout, gradient: Float32Array): Record<string, number> {
   const squares = new Map<string, number>();
-  for (const { name, offset, size } of layout.entries) {
+  for (const { name, offset, size } of layout.trainable) {
     const layer = name.slice(0, name.lastIndexOf("."));
     let sum = squares.get(layer) ?? 0;
     for (let i = offset; i < offset + size; i++) sum += (gradient[i] as number) ** 2;

@@ -3,8 +3,10 @@ import type { Engine } from "../engine/engine.ts";
 import type { Position, StepMetrics } from "../engine/metrics.ts";
 import { type Model, ringsOf } from "../engine/state.ts";
 import { directionsOf, inOrder } from "../engine/units.ts";
-import { methodOf } from "../methods/index.ts";
+import { type AnyMethod, methodOf } from "../methods/index.ts";
+import type { Entry } from "../nn/layout.ts";
 import { learningRate } from "../optim/schedule.ts";
+import type { TrainSpec } from "../schema/pretrain.ts";
 import { Stream } from "../util/random.ts";
 import type { Batches } from "./batches.ts";
 
@@ -35,6 +37,12 @@ export async function deal({ model, batches, labels }: Trainer, step: number): P
   }
 }
 
+/** Factor of the rate for each parameter, 0 for frozen ones; undefined: 1 for all. */
+function ratesOf(method: AnyMethod, spec: TrainSpec, entries: readonly Entry[], lr: number): number[] | undefined {
+  if (!method.rate && !entries.some(({ frozen }) => frozen)) return undefined;
+  return entries.map((entry) => (entry.frozen ? 0 : (method.rate?.(spec, entry, lr) ?? 1)));
+}
+
 /**
  * Trains on the batch at `position` and moves it on. Gives the metrics of the steps that have become known, this one's
  * perhaps later.
@@ -53,7 +61,7 @@ export async function trainStep(trainer: Trainer, position: Position): Promise<S
     epoch: Math.floor(step / stepsPerEpoch),
     pixels: batches.source.pixels,
     lr,
-    scale: method.rate && trained.params.entries.map((entry) => method.rate?.(spec, entry, lr) as number),
+    scale: ratesOf(method, spec, trained.params.entries, lr),
     averages: Object.fromEntries(
       networks.followers.map((name) => [name, networks.specOf(name).follows?.momentum(progress) as number]),
     ),

@@ -34,7 +34,7 @@ async function embed(request: Request): Promise<{ features: number[]; adapter: s
 
   const { n, height, width, channels, size } = request.sizes;
   const file = decodeSafetensors(new Uint8Array(await bytes(request.encoder)), request.encoder);
-  const encoder = buildNetwork(request.spec, channels);
+  const encoder = buildNetwork(request.spec, channels, 32);
   const tensors = (layout: Layout) =>
     new Map(
       layout.entries.map((entry) => {

@@ -53,6 +53,10 @@ export function relativeError(got: ArrayLike<number>, expected: ArrayLike<number
   return scale === 0 ? error : error / scale;
 }
 
+/** `sampled` of methods_nets.py: up to 61 places, evenly. */
+export const sampled = (v: Float32Array): Float32Array =>
+  v.filter((_, i) => i % Math.max(1, Math.ceil(v.length / 61)) === 0);
+
 /** A repeatable wave of values in [-1, 1]. */
 export const wave = (length: number, salt = 0) =>
   Float32Array.from({ length }, (_, i) => Math.sin(1.7 * i + 0.3 * salt + ((i * 7919) % 13)));

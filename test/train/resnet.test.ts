@@ -21,7 +21,7 @@ for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
   for (const stem of ["cifar", "imagenet"] as const) {
     test(`${arch}, ${stem} stem: features and running statistics equal torchvision's to 1e-4`, async () => {
       await openDevice();
-      const encoder = buildNetwork({ arch, stem, width: WIDTH }, 3, { fc: [linear(2)] });
+      const encoder = buildNetwork({ arch, stem, width: WIDTH }, 3, 32, { fc: [linear(2)] });
       const params = new Float32Array(encoder.params.size);
       fill(
         encoder.params.entries.filter(({ name }) => !name.startsWith("fc.")),
@@ -64,7 +64,7 @@ for (const arch of ["resnet18", "resnet34", "resnet50"] as const) {
 
 test("a new encoder has torchvision's distributions", () => {
   const spec = { arch: "resnet18", stem: "cifar", width: 32 } as const;
-  const encoder = buildNetwork(spec, 3, { fc: [linear(featuresOf(spec)), relu, linear(128)] });
+  const encoder = buildNetwork(spec, 3, 32, { fc: [linear(featuresOf(spec)), relu, linear(128)] });
   const values = new Float32Array(encoder.params.size);
   encoder.params.initialise(values, 1);
   for (const { name, shape, offset, size } of encoder.params.entries) {

@@ -26,7 +26,7 @@ export interface ThreadContext extends ShardInit {
   hold(networks: readonly string[], use: (held: Held) => void): void;
 }
 
-/** What units share while a task runs: parameters and rings do not change in that time. */
+/** What units share while a task runs: parameters, rings and targets do not change in that time. */
 export interface Held {
   /** By network. */
   readonly params: Readonly<Record<string, Params>>;
@@ -34,12 +34,16 @@ export interface Held {
   ringRows(name: string): tf.Tensor;
   /** i32[K] */
   ringIds(name: string): tf.Tensor;
+  /** f32[N,C]: all targets of a direction. */
+  targetsOf(direction: number): tf.Tensor;
+  /** i32[N]: the images of the batch. */
+  batchIds(): tf.Tensor;
 }
 
-/** Parameters of a network: by name, and in the layout's order. */
+/** Parameters of a network: by name, and those that are trained in the layout's order. */
 export interface Params {
   readonly param: Pass["param"];
-  readonly all: readonly tf.Tensor[];
+  readonly trainable: readonly tf.Tensor[];
 }
 
 export function tensorsOf(layout: Layout, values: Float32Array): Map<string, tf.Tensor> {

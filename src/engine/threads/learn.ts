@@ -41,7 +41,7 @@ export class LearnUnits {
         const names = Object.keys(method.rows(c.spec));
         const tape = recordRows(method, unit, names);
         this.give(unit, Object.fromEntries(names.map((name, i) => [name, tape.outputs[i] as tf.Tensor])));
-        this.kept.set(index, { unit, tape, xs: held.params[c.networks.trained]?.all ?? [] });
+        this.kept.set(index, { unit, tape, xs: held.params[c.networks.trained]?.trainable ?? [] });
       }),
     );
   }
@@ -80,7 +80,7 @@ export class LearnUnits {
       return outcome.loss;
     };
     const take = this.taking(slot);
-    const value = differentiate(loss, held.params[c.networks.trained]?.all ?? [], take.gradient);
+    const value = differentiate(loss, held.params[c.networks.trained]?.trainable ?? [], take.gradient);
     take.expectAll();
     const measured = metrics as unknown as tf.Tensor;
     into.set([...floatsOfTensor(value), ...floatsOfTensor(measured)], unit.index * (1 + measured.size));
@@ -91,7 +91,7 @@ export class LearnUnits {
     const { context: c } = this;
     const method = coupled(c.method);
     const tape = recordRows(method, unit, Object.keys(method.rows(c.spec)));
-    this.back({ unit, tape, xs: held.params[c.networks.trained]?.all ?? [] }, slot);
+    this.back({ unit, tape, xs: held.params[c.networks.trained]?.trainable ?? [] }, slot);
   }
 
   /** Goes back over a unit's tape with the gradient of its rows. */
@@ -116,16 +116,19 @@ export class LearnUnits {
    */
   private taking(slot: number) {
     const { networks, buffers } = this.context;
-    const { entries, size } = networks.get(networks.trained).params;
+    const { trainable, size } = networks.get(networks.trained).params;
     const base = slot * size;
     const taken = new Set<number>();
     return {
       gradient: (gradient: tf.Tensor, index: number): void => {
         taken.add(index);
-        buffers.unitGradients.set(floatsOfTensor(gradient), base + (entries[index] as (typeof entries)[number]).offset);
+        buffers.unitGradients.set(
+          floatsOfTensor(gradient),
+          base + (trainable[index] as (typeof trainable)[number]).offset,
+        );
       },
       expectAll: (): void => {
-        const idle = entries.find((_, index) => !taken.has(index));
+        const idle = trainable.find((_, index) => !taken.has(index));
         if (idle) throw new Error(`parameter ${idle.name} has no part in the loss`);
       },
     };

@@ -9,7 +9,7 @@ import { measured, startProfile, takeProfile } from "../../kernels/profile.ts";
 import { methodOf } from "../../methods/index.ts";
 import { tooLarge } from "../advice.ts";
 import { blockNames, floatsOf, intsOf, Networks } from "../state.ts";
-import { splitsMeet, unitsOf } from "../units.ts";
+import { directionsOf, splitsMeet, unitsOf } from "../units.ts";
 import { type Held, named, type Params, type ThreadContext, tensorsOf } from "./context.ts";
 import { embedChunks } from "./embed_chunks.ts";
 import { coupleRows, LearnUnits } from "./learn.ts";
@@ -57,7 +57,8 @@ export class Shard {
         const params = Object.fromEntries(
           names.map((name, i): [string, Params] => {
             const tensors = maps[i] as Map<string, tf.Tensor>;
-            return [name, { param: (of) => named(tensors, of), all: [...tensors.values()] }];
+            const trainable = networks.get(name).params.trainable.map((entry) => named(tensors, entry.name));
+            return [name, { param: (of) => named(tensors, of), trainable }];
           }),
         );
         const made = new Map<string, tf.Tensor>();
@@ -74,6 +75,13 @@ export class Shard {
             return once(name, () => tf.tensor2d(rows, [length, rows.length / length]));
           },
           ringIds: (name) => once(`${name}.ids`, () => tf.tensor1d(intsOf(state, blockNames.ringIds(name)), "int32")),
+          targetsOf(direction) {
+            const { targets, batch } = buffers;
+            const size = targets.length / directionsOf(spec);
+            const rows = targets.subarray(direction * size, (direction + 1) * size);
+            return once(`targets ${direction}`, () => tf.tensor2d(rows, [batch.length, size / batch.length]));
+          },
+          batchIds: () => once("batch", () => tf.tensor1d(buffers.batch, "int32")),
         };
         try {
           keepingDerived(() => use(held));

@@ -4,7 +4,7 @@ import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
 import { PLACE } from "../../data/source.ts";
 import { ROW, viewRow } from "../../data/view.ts";
 import { augment } from "../../kernels/augment/index.ts";
-import type { Bound, Unit } from "../../methods/method.ts";
+import type { BatchTargets, Bound, Unit } from "../../methods/method.ts";
 import type { Pass } from "../../nn/network.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
 import { directionsOf, inOrder, splitPositions, targetView, unitAt } from "../units.ts";
@@ -54,6 +54,11 @@ export class ThreadUnit implements Unit<TrainSpec> {
   targets(): tf.Tensor {
     const { targets, batch } = this.context.buffers;
     return this.gather(targets, targets.length / (directionsOf(this.spec) * batch.length));
+  }
+
+  batchTargets(): readonly BatchTargets[] {
+    const { held, direction, positions } = this;
+    return [{ from: 0, count: positions.length, rows: held.targetsOf(direction), ids: held.batchIds() }];
   }
 
   ring(name: string): { readonly rows: tf.Tensor; readonly ids: tf.Tensor } {

@@ -4,7 +4,7 @@ import { webgpu } from "../../backend/webgpu.ts";
 import { augmentViews } from "../../kernels/augment/views.ts";
 import { withStatistics } from "../../kernels/webgpu/statistics.ts";
 import type { AnyMethod } from "../../methods/index.ts";
-import type { Bound, Unit } from "../../methods/method.ts";
+import type { BatchTargets, Bound, Unit } from "../../methods/method.ts";
 import type { Pass } from "../../nn/network.ts";
 import type { Segments } from "../../optim/flat.ts";
 import { launchRunning } from "../../optim/running/webgpu.ts";
@@ -97,6 +97,22 @@ export class PassUnit implements Unit<TrainSpec> {
     const own = tf.engine().makeTensorFromTensorInfo(webgpu().allocate([this.picks.size, dim]));
     launchRows("gather", all, this.picks, own); // [D*N,dim] -> [n,dim], in the order of the views
     return own;
+  }
+
+  batchTargets(): readonly BatchTargets[] {
+    const { state, method, spec, passes, inputs } = this.program;
+    const dim = method.targets?.dim(spec) as number;
+    const directions = directionsOf(spec);
+    const all = state.shaped("targets", [directions * spec.batchSize, dim]) as tf.Tensor2D;
+    const here = Math.max(1, directions / passes);
+    const first = Math.floor((this.pass * directions) / passes);
+    const count = this.picks.size / here;
+    return Array.from({ length: here }, (_, i) => ({
+      from: i * count,
+      count,
+      rows: tf.slice(all, [(first + i) * spec.batchSize, 0], [spec.batchSize, dim]), // [N,C]
+      ids: inputs.ids.tensor,
+    }));
   }
 
   /** Puts targets to the places of their images. f32[n,dim] */

@@ -12,6 +12,7 @@ import { launchUpdate } from "../../optim/update.ts";
 import { coupled, recordRows } from "../coupled.ts";
 import { phasesOf } from "../phases.ts";
 import { blockNames, ringsOf } from "../state.ts";
+import { named } from "../threads/context.ts";
 import { directionsOf } from "../units.ts";
 import { launchGather, launchLog } from "./launches.ts";
 import { eachPass, PassUnit, type Program } from "./program.ts";
@@ -234,14 +235,16 @@ class Step {
   ): void {
     const { program, tensors } = this;
     const { state, networks } = program;
-    const xs = [...(tensors[network] as Map<string, tf.Tensor>).values()];
+    const { entries, trainable } = networks.get(network).params;
+    const xs = trainable.map(({ name }) => named(tensors[network] as Map<string, tf.Tensor>, name));
     const gradients: { tensor: tf.Tensor; offset: number }[] = [];
     const taken = new Set<number>();
     differentiated(xs, (part, index) => {
       taken.add(index);
-      gradients.push({ tensor: tf.keep(part.clone()), offset: state.params.offsets[index] as number });
+      const entry = trainable[index] as (typeof trainable)[number];
+      gradients.push({ tensor: tf.keep(part.clone()), offset: state.params.offsets[entries.indexOf(entry)] as number });
     });
-    const idle = networks.get(network).params.entries.find((_, index) => !taken.has(index));
+    const idle = trainable.find((_, index) => !taken.has(index));
     if (idle) throw new Error(`parameter ${idle.name} has no part in the loss`);
     launchGather(gradients, state.flat("gradient"), 1 / scaleOf(program), pass > 0);
     for (const { tensor } of gradients) tensor.dispose();

@@ -2,7 +2,7 @@
  * ResNet (He et al. 2016) with torchvision's names.
  * N batch, HW side, C channels; images [N,HW,HW,C], channels innermost.
  */
-import type { EncoderSpec } from "../../schema/pretrain.ts";
+import type { ResnetSpec } from "../../schema/encoder.ts";
 import type { Ops } from "../ops.ts";
 
 export const resnets = {
@@ -11,7 +11,6 @@ export const resnets = {
   resnet34: { blocks: [3, 4, 6, 3], expansion: 1 },
   resnet50: { blocks: [3, 4, 6, 3], expansion: 4 },
 } as const;
-export type ResnetSpec = EncoderSpec & { arch: keyof typeof resnets };
 
 /** Dimension of the features: the channels of the last stage. */
 export const resnetFeatures = ({ arch, width }: ResnetSpec): number => width * 8 * resnets[arch].expansion;

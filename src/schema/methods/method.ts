@@ -39,6 +39,8 @@ export interface MethodSchema<Shape extends z.ZodRawShape, S = CommonSpec & z.in
   judge(spec: S, evidence: Evidence): Verdict;
   /** By name of the preset and of the method. */
   readonly presets: Record<PresetName, Record<string, Omit<S, "dataset">>>;
+  /** What takes a preset's place where the request names one of these encoders, by preset and `encoder.arch`. */
+  readonly variants?: Partial<Record<PresetName, Readonly<Record<string, Omit<S, "dataset">>>>>;
 }
 
 /** Types a method's schema by its fields. */

@@ -1,10 +1,12 @@
 /** Warnings that several methods share. */
 import { type CommonSpec, strideOf } from "../common.ts";
+import { isVit } from "../encoder.ts";
 import type { LintRule } from "./method.ts";
 
 /** Statistics of very few values are noise. */
 export const noisyBatchNorm: LintRule<CommonSpec> = ({ batchSize, splits, norm, augmentation, encoder }) => {
-  const side = Math.max(1, Math.floor(augmentation.size / strideOf(encoder)));
+  // A ViT has them in the heads alone, but for ViT-BN.
+  const side = isVit(encoder) ? 1 : Math.max(1, Math.floor(augmentation.size / strideOf(encoder)));
   const images = norm === "batch" ? batchSize : batchSize / splits;
   const values = images * side * side;
   if (values >= 16) return undefined;
