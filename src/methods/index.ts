@@ -5,6 +5,7 @@ import { barlowTwins } from "./barlow_twins.ts";
 import { byol } from "./byol.ts";
 import type { Method } from "./method.ts";
 import { moco } from "./moco.ts";
+import { mocoV3 } from "./moco_v3.ts";
 import { simclr } from "./simclr.ts";
 import { simsiam } from "./simsiam.ts";
 import { supervised } from "./supervised.ts";
@@ -15,6 +16,7 @@ export type AnyMethod = Method<CommonSpec>;
 const methods = {
   "moco-v1": moco,
   "moco-v2": moco,
+  "moco-v3": mocoV3,
   simclr,
   byol,
   simsiam,

@@ -1,4 +1,4 @@
-"""50 steps of SimCLR, BYOL, SimSiam and Barlow Twins by PyTorch in float64: the loss curves of test/train/golden.test.ts.
+"""50 steps of SimCLR, BYOL, SimSiam, Barlow Twins and MoCo v3 by PyTorch in float64: the loss curves of test/train/methods_golden.test.ts.
 
 64 images, four steps an epoch, in order, plain and solarised. Prints how far PyTorch's float32 is off, and each curve.
 Run with Debian's python3-torch:  python3 test/golden/methods_curve.py
@@ -9,7 +9,7 @@ import methods_nets
 
 IMAGES, N, STEPS, EPOCHS, M, MOMENTUM, WD = 64, 16, 50, 13, 0.99, 0.9, 5e-4
 # Few steps, so small rates, at which the curves are not chaotic.
-LR = {"simclr": 1e-4, "byol": 3e-5, "simsiam": 1e-5, "barlow-twins": 1e-6}
+LR = {"simclr": 1e-4, "byol": 3e-5, "simsiam": 1e-5, "barlow-twins": 1e-6, "moco-v3": 1e-5, "moco-v3-vit": 1e-3}
 
 
 def curve(method, dtype, lr):

@@ -1,13 +1,16 @@
-"""What methods_step.py, methods_curve.py and bench/peers/torch_ssl.py share: SimCLR, BYOL, SimSiam and Barlow Twins in PyTorch.
+"""What methods_step.py, methods_curve.py and bench/peers/torch_ssl.py share: SimCLR, BYOL, SimSiam, Barlow Twins and MoCo v3 in
+PyTorch. "moco-v3-vit" is MoCo v3 with a ViT: its heads differ.
 The losses' closed forms:  python3 test/golden/methods_nets.py
 """
 import functools, math
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
-import nets
+import nets, vit_nets
 
 SIDE, WIDTH, LAMBDA = 16, 4, 0.005
 # Dimension of a hidden layer and of the output. Of SimSiam: the predictor's hidden layer; its projector's are as the output.
-SIZES = {"simclr": (24, 16), "byol": (24, 16), "simsiam": (8, 24), "barlow-twins": (24, 32)}
+SIZES = {"simclr": (24, 16), "byol": (24, 16), "simsiam": (8, 24), "barlow-twins": (24, 32), "moco-v3": (24, 16),
+         "moco-v3-vit": (24, 16)}
+MOCO_V3_T = 0.2
 
 
 def mixed(h):
@@ -20,11 +23,17 @@ def mixed(h):
 
 
 def fill(net, salt):
-    """Parameter t, element i (PyTorch order): uniform in [-1, 1) of mixed(i + 100003 t + 1000 salt), scaled; float32."""
-    for t, (name, p) in enumerate(sorted(net.named_parameters())):
+    """All but fixed positions. Parameter t, element i (PyTorch order): uniform in [-1, 1) of mixed(i + 100003 t + 1000 salt), scaled; float32."""
+    for t, (name, p) in enumerate(sorted((n, p) for n, p in net.named_parameters() if n != "pos_embed" or p.requires_grad)):
         u = mixed(np.arange(p.numel(), dtype=np.uint32) + np.uint32(100003 * t + round(1000 * salt))) / 2.0**31 - 1
         v = u * math.sqrt(6 * p.shape[0] / p.numel()) if p.dim() > 1 else 1 + 0.2 * u if name.endswith("weight") else 0.1 * u
         p.data.copy_(torch.from_numpy(v.astype(np.float32).astype(np.float64)).view(p.shape))
+
+
+def sampled(v):
+    """Up to 61 places of a tensor, evenly."""
+    flat = v.detach().reshape(-1)
+    return flat[::max(1, -(-len(flat) // 61))].clone()
 
 
 def pixels(n, side, block=4):
@@ -46,13 +55,22 @@ def heads(method, f, hidden, dim, norm):
     if method == "simsiam":
         return ([*block(f, dim), *block(dim, dim), nn.Linear(dim, dim, bias=False), norm(dim, affine=False)],
                 [*block(dim, hidden), nn.Linear(hidden, dim)])
+    if method == "moco-v3":
+        return ([*block(f, hidden), nn.Linear(hidden, dim, bias=False), norm(dim, affine=False)],
+                [*block(dim, hidden), nn.Linear(hidden, dim, bias=False)])
+    if method == "moco-v3-vit":
+        return ([*block(f, hidden), *block(hidden, hidden), nn.Linear(hidden, dim, bias=False), norm(dim, affine=False)],
+                [*block(dim, hidden), nn.Linear(hidden, dim, bias=False), norm(dim, affine=False)])
     return [*block(f, hidden), *block(hidden, hidden), nn.Linear(hidden, dim, bias=False)], []
 
 
 def network(method, splits, width=WIDTH, sizes=None, arch="resnet18", target=False):
     """A backbone that gives features, with heads `projector` and (not for a target) `predictor`. splits 1: ordinary batch norm."""
-    net = nets.encoder(width, splits, 1, False, arch)
-    features, net.fc = net.fc.in_features, nn.Identity()
+    if method.endswith("-vit"):
+        net, features = vit_nets.Vit(SIDE, 4, 24, 2, 3, freeze=True), 24
+    else:
+        net = nets.encoder(width, splits, 1, False, arch)
+        features, net.fc = net.fc.in_features, nn.Identity()
     projector, predictor = heads(method, features, *(sizes or SIZES[method]), nets.split_batch_norm(splits, nn.BatchNorm1d))
     net.projector = nn.Sequential(*projector)
     if predictor and not target:
@@ -85,7 +103,7 @@ def barlow(z0, z1):
 
 
 def loss_of(method, online, target, x, temperature=0.5):
-    """The loss of two views. Each goes forward by itself, view 0 first; BYOL: online 0, target 1, online 1, target 0."""
+    """The loss of two views. Each goes forward by itself, view 0 first; BYOL, MoCo v3: online 0, target 1, online 1, target 0."""
     if method == "byol":
         total = 0
         for own, other in (x, x[::-1]):
@@ -93,6 +111,14 @@ def loss_of(method, online, target, x, temperature=0.5):
             with torch.no_grad():
                 t = target.projector(target(other))
             total = total + 2 - 2 * cosine(p, t)
+        return total
+    if method.startswith("moco-v3"):
+        total = 0
+        for own, other in (x, x[::-1]):
+            q = F.normalize(online.predictor(online.projector(online(own))), dim=1)
+            with torch.no_grad():
+                k = F.normalize(target.projector(target(other)), dim=1)
+            total = total + 2 * MOCO_V3_T * F.cross_entropy(q @ k.t() / MOCO_V3_T, torch.arange(len(q)))
         return total
     z = [online.projector(online(view)) for view in x]
     if method == "simclr":
@@ -105,7 +131,7 @@ def loss_of(method, online, target, x, temperature=0.5):
 
 @torch.no_grad()
 def follow(target, online, m0, step, total):
-    """BYOL's moving average, after the optimiser's step `step` (from 0) of `total`: m rises from m0 to 1."""
+    """The moving average of step `step` (from 0) of `total`: m rises from m0 to 1. BYOL's is after the optimiser, MoCo v3's before."""
     m = 1 - (1 - m0) * (math.cos(math.pi * step / total) + 1) / 2
     new = dict(online.named_parameters())
     for name, p in target.named_parameters():
@@ -138,15 +164,17 @@ class Run:
         self.method, self.m0, self.total, self.steps = method, m0, total, 0
         self.online, self.target = network(method, splits), None
         fill(self.online, 0.0)
-        if method == "byol":
+        if method == "byol" or method.startswith("moco-v3"):
             self.target = network(method, splits, target=True)
             fill(self.target, 0.1)
-        self.optimiser = optimiser(self.online.parameters(), **settings)
+        self.optimiser = optimiser([p for p in self.online.parameters() if p.requires_grad], **settings)
 
     def step(self, x):
+        if self.method.startswith("moco-v3"):
+            follow(self.target, self.online, self.m0, self.steps, self.total)
         loss = loss_of(self.method, self.online, self.target, x)
         self.optimiser.zero_grad(), loss.backward(), self.optimiser.step()
-        if self.target is not None:
+        if self.method == "byol":
             follow(self.target, self.online, self.m0, self.steps, self.total)
         self.steps += 1
         return loss.item()

@@ -1,4 +1,4 @@
-"""Steps of SimCLR, BYOL, SimSiam and Barlow Twins by PyTorch in float64: the oracle of test/train/golden.test.ts.
+"""Steps of SimCLR, BYOL, SimSiam, Barlow Twins and MoCo v3 by PyTorch in float64: the oracle of test/train/methods_golden.test.ts.
 
 batch: one step, batch norm over the whole of a view; split: two steps, interleaved splits, loss and gradient of the
 last one. Every tensor at up to 61 places. Weights and images come from formulas that the test repeats. Prints how far
@@ -9,13 +9,8 @@ import methods_nets
 
 N, SPLITS, M, MOMENTUM, WD, TOTAL = 16, 2, 0.9, 0.9, 1e-3, 2
 # Small, so that the second step is not chaotic: where a ReLU turns over, gradients jump.
-LR = {"simclr": 5e-4, "byol": 5e-4, "simsiam": 5e-5, "barlow-twins": 1e-5, "simclr-lars": 0.03}
-
-
-def sampled(v):
-    """Up to 61 places of a tensor, evenly."""
-    flat = v.detach().reshape(-1)
-    return flat[::max(1, -(-len(flat) // 61))].clone()
+LR = {"simclr": 5e-4, "byol": 5e-4, "simsiam": 5e-5, "barlow-twins": 1e-5, "simclr-lars": 0.03, "moco-v3": 5e-4,
+      "moco-v3-vit": 5e-4, "moco-v3-lars": 0.01}
 
 
 def case(name, splits, steps, dtype):
@@ -27,16 +22,17 @@ def case(name, splits, steps, dtype):
     for _ in range(steps):
         loss = run.step(x)
     out = {"loss": torch.tensor([loss])}
-    out.update({"grad." + n: p.grad for n, p in run.online.named_parameters()})
+    out.update({"grad." + n: p.grad for n, p in run.online.named_parameters() if p.requires_grad})
     for prefix, net in (("online.", run.online), ("target.", run.target)):
         if net is not None:
             out.update({prefix + n: v for n, v in net.state_dict().items() if "num_batches" not in n})
-    return {n: sampled(v) for n, v in out.items()}
+    return {n: methods_nets.sampled(v) for n, v in out.items()}
 
 
 CASES = {f"{method}.{norm}.": (method, splits, steps) for method in methods_nets.SIZES
          for norm, splits, steps in (("batch", 1, 1), ("split", SPLITS, 2))}
 CASES["simclr-lars.batch."] = ("simclr-lars", 1, 2)
+CASES["moco-v3-lars.batch."] = ("moco-v3-lars", 1, 2)
 tensors = {}
 for prefix, settings in CASES.items():
     exact, rounded = case(*settings, torch.float64), case(*settings, torch.float32)

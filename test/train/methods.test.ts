@@ -16,11 +16,27 @@ const [SIDE, N] = [16, 16];
 /** Fields of a method's own that make it small, as far as it has them. */
 const sizes = { dim: 16, hidden: 24, bottleneck: 8, queueSize: 40 };
 
-function specOf(method: string, more: object = {}): PretrainSpec {
+/** Another encoder than a ResNet, behind the method's name. */
+const encoders = {
+  vit: { arch: "vit-tiny", patch: 4, width: 24, depth: 2, heads: 3 },
+  "vit-bn": {
+    arch: "vit-tiny",
+    patch: 8,
+    width: 24,
+    depth: 2,
+    heads: 2,
+    pool: "mean",
+    position: "learned",
+    mlpNorm: "batch",
+  },
+} as const;
+
+function specOf(name: string, more: object = {}): PretrainSpec {
+  const [method, encoder] = name.split(" ") as [string, keyof typeof encoders | undefined];
   const common = {
     method,
     dataset: { kind: "cifar10" },
-    encoder: { arch: "resnet10", stem: "cifar", width: 4 },
+    encoder: encoder ? encoders[encoder] : { arch: "resnet10", stem: "cifar", width: 4 },
     batchSize: N,
     splits: 4,
     epochs: 3,
@@ -64,8 +80,8 @@ async function trained(opened: Pick<Trainer, "model" | "engine">, steps: number)
   return { losses, state: structuredClone(model.state) as TrainState };
 }
 
-/** One name of each algorithm. */
-const methods = methodNames.filter((name) => name !== "moco-v1");
+/** One name of each algorithm, and ViTs. */
+const methods = [...methodNames.filter((name) => name !== "moco-v1"), "moco-v3 vit", "simclr vit-bn"];
 const norms = ["split", "batch"] as const;
 
 test.each(methods.flatMap((method) => norms.map((norm) => [method, norm] as const)))(

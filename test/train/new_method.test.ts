@@ -27,7 +27,7 @@ function withToy(folder: string): void {
   insert(methods, "import", 'import { toy } from "./toy.ts";');
   insert(methods, "  supervised,", "  toy,");
   insert(schemas, "import", 'import { toySchema } from "./toy.ts";');
-  writeFileSync(schemas, readFileSync(schemas, "utf8").replace("[mocoSchema,", "[toySchema, mocoSchema,"));
+  insert(schemas, "  mocoSchema,", "  toySchema,");
 }
 
 const PROGRAM = `

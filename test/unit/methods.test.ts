@@ -3,9 +3,9 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import { openDevice } from "../../src/kernels/index.ts";
 import { barlowTwins } from "../../src/methods/barlow_twins.ts";
-import { targetMomentum } from "../../src/methods/byol.ts";
 import { ntXent } from "../../src/methods/losses/nt_xent.ts";
 import { deviation, normalise } from "../../src/methods/losses/vectors.ts";
+import { risingMomentum } from "../../src/methods/momentum.ts";
 import { simclr } from "../../src/methods/simclr.ts";
 import { simsiam } from "../../src/methods/simsiam.ts";
 import { forkSpec } from "../../src/schema/fork.ts";
@@ -47,7 +47,7 @@ describe("specs", () => {
     expect(errorsOf({ method: "simclr", queueSize: 4096 })).toEqual([
       "spec.queueSize 4096: no such field of this method; moco-v1, moco-v2 have it",
     ]);
-    expect(errorsOf({ method: "byol", temperature: 0.1 })[0]).toContain("moco-v1, moco-v2, simclr have it");
+    expect(errorsOf({ method: "byol", temperature: 0.1 })[0]).toContain("moco-v1, moco-v2, moco-v3, simclr have it");
     expect(errorsOf({ method: "moco-v2", bottleneck: 64 })[0]).toContain("simsiam have it");
     expect(errorsOf({ method: "simclr", nothing: 1 })).toEqual(["spec.nothing 1: no such field"]);
     expect(errorsOf({ method: "dino" })).toEqual([`spec.method "dino": ${methodNames.join(", ")}`]);
@@ -155,6 +155,6 @@ describe("closed forms", () => {
   });
 
   test("BYOL's momentum rises from its base to 1", () => {
-    expect([0, 0.5, 1].map((at) => targetMomentum(0.99, at))).toEqual([0.99, 0.995, 1]);
+    expect([0, 0.5, 1].map((at) => risingMomentum(0.99, at))).toEqual([0.99, 0.995, 1]);
   });
 });

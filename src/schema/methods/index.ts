@@ -2,11 +2,19 @@
 import { barlowTwinsSchema } from "./barlow_twins.ts";
 import { byolSchema } from "./byol.ts";
 import { mocoSchema } from "./moco.ts";
+import { mocoV3Schema } from "./moco_v3.ts";
 import { simclrSchema } from "./simclr.ts";
 import { simsiamSchema } from "./simsiam.ts";
 
 /** Every method of a pretrain job. */
-export const methodSchemas = [mocoSchema, simclrSchema, byolSchema, simsiamSchema, barlowTwinsSchema] as const;
+export const methodSchemas = [
+  mocoSchema,
+  mocoV3Schema,
+  simclrSchema,
+  byolSchema,
+  simsiamSchema,
+  barlowTwinsSchema,
+] as const;
 
 /** The method of a spec that names none. */
 export const DEFAULT_METHOD = "moco-v2";
