@@ -64,7 +64,9 @@ export function addToolCommands(program: Command): void {
   })
     .argument("<id>", "a pretrain job")
     .addOption(
-      new Option("--format <name>", "torchvision, moco: safetensors").choices(exportFormats).default("torchvision"),
+      new Option("--format <name>", "torchvision, timm, moco: safetensors")
+        .choices(exportFormats)
+        .default("torchvision"),
     )
     .addOption(
       new Option("--encoder <name>", "the trained network or its moving average; query and key are MoCo's names")

@@ -142,7 +142,7 @@ export interface ImageMap {
 }
 
 /** How an encoder is written for others. */
-export const exportFormats = ["torchvision", "moco", "onnx"] as const;
+export const exportFormats = ["torchvision", "timm", "moco", "onnx"] as const;
 export type ExportFormat = (typeof exportFormats)[number];
 
 /** An encoder as a file for PyTorch or ONNX. */
@@ -150,7 +150,10 @@ export const exportSpec = z.strictObject({
   from,
   encoder: encoder.describe("trained, or its moving average; `moco` writes both"),
   checkpoint,
-  format: z.enum(exportFormats).default("torchvision").describe("torchvision and moco: safetensors with their names"),
+  format: z
+    .enum(exportFormats)
+    .default("torchvision")
+    .describe("torchvision, timm and moco: safetensors with their names"),
 });
 export type ExportSpec = z.infer<typeof exportSpec>;
 

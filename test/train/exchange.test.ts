@@ -154,32 +154,105 @@ describe("export", () => {
     },
   );
 
+  const narrow = { hidden: 24, dim: 16 };
+  const vit = { arch: "vit-tiny", patch: 4, width: 24, depth: 2, heads: 3 } as const;
+
+  test("timm: a ViT has just the names and shapes of its VisionTransformer without a classifier", () => {
+    const spec = parseSpec("pretrain", { preset: "cifar", method: "moco-v3", ...given, ...narrow, encoder: vit });
+    const checkpoint = encodeCheckpoint(createModel(spec, 3, 1), startPosition(spec, []));
+    const { tensors } = decodeSafetensors(exportCheckpoint(checkpoint, "x", spec, "timm", "average"), "x");
+    const linear = (name: string, from: number, to: number) => ({
+      [`${name}.weight`]: [to, from],
+      [`${name}.bias`]: [to],
+    });
+    const norm = (name: string) => ({ [`${name}.weight`]: [24], [`${name}.bias`]: [24] });
+    const block = (name: string) => ({
+      ...norm(`${name}.norm1`),
+      ...linear(`${name}.attn.qkv`, 24, 72),
+      ...linear(`${name}.attn.proj`, 24, 24),
+      ...norm(`${name}.norm2`),
+      ...linear(`${name}.mlp.fc1`, 24, 96),
+      ...linear(`${name}.mlp.fc2`, 96, 24),
+    });
+    expect(Object.fromEntries([...tensors].map(([name, { shape }]) => [name, [...shape]]))).toEqual({
+      cls_token: [1, 1, 24],
+      pos_embed: [1, 65, 24],
+      "patch_embed.proj.weight": [24, 3, 4, 4],
+      "patch_embed.proj.bias": [24],
+      ...block("blocks.0"),
+      ...block("blocks.1"),
+      ...norm("norm"),
+    });
+  });
+
+  test("torchvision: a ViT that it has no architecture for is refused, with what it has", () => {
+    const spec = parseSpec("pretrain", {
+      preset: "cifar",
+      method: "moco-v3",
+      ...given,
+      ...narrow,
+      encoder: { ...vit, pool: "mean" },
+    });
+    const checkpoint = encodeCheckpoint(createModel(spec, 3, 1), startPosition(spec, []));
+    expect(() => exportCheckpoint(checkpoint, "x", spec, "torchvision", "trained")).toThrow(
+      'spec.format: got "torchvision", allowed: "timm", "onnx"; torchvision has no ViT with encoder.pool mean',
+    );
+  });
+
+  test.each([
+    ["class token", {}],
+    ["mean, learned positions, ViT-BN", { pool: "mean", position: "learned", mlpNorm: "batch" }],
+    ["convolutional stem", { patch: 16, stem: "conv" }],
+  ] as const)("ONNX: a ViT with %s gives our features in ONNX Runtime to 1e-5", (_, more) => {
+    const spec = parseSpec("pretrain", {
+      preset: "cifar",
+      method: "moco-v3",
+      ...given,
+      ...narrow,
+      encoder: { ...vit, ...more },
+    });
+    const model = createModel(spec, 3, 1);
+    // Weights and statistics that are not the initial ones.
+    const [params, stats] = [trainedParams(model), trainedStats(model)];
+    params.forEach((v, i) => {
+      params[i] = v + 0.05 * Math.sin(i);
+    });
+    stats.forEach((_, i) => {
+      stats[i] = 0.6 + 0.3 * Math.sin(i);
+    });
+    expectOnnx(spec, model, encodeCheckpoint(model, startPosition(spec, [])));
+  });
+
   for (const arch of ["resnet10", "resnet18", "resnet50"] as const) {
     for (const stem of ["cifar", "imagenet"] as const) {
       test(`ONNX: ${arch}, ${stem} stem, gives our features in ONNX Runtime to 1e-5`, () => {
         const { spec, model, checkpoint } = make({ arch, stem, width: 8 });
-        using folder = temporaryFolder();
-        const [file, input] = [join(folder.path, "encoder.onnx"), join(folder.path, "images.f32")];
-        writeFileSync(file, exportCheckpoint(checkpoint, "x", spec, "onnx", "trained"));
-        const nchw = new Float32Array(pixels.length);
-        pixels.forEach((v, i) => {
-          const [n, p, c] = [Math.floor(i / (SIDE * SIDE * 3)), Math.floor(i / 3) % (SIDE * SIDE), i % 3];
-          nchw[(n * 3 + c) * SIDE * SIDE + p] = v;
-        });
-        writeFileSync(input, nchw);
-        const command = [
-          process.execPath,
-          join(import.meta.dir, "../support/onnx_run.ts"),
-          file,
-          input,
-          ...[N, 3, SIDE, SIDE].map(String),
-        ];
-        const { stdout, exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "pipe", "inherit"] });
-        expect(exitCode).toBe(0);
-        const features = new Float32Array(new Uint8Array(stdout).buffer);
-        expect(features.length).toBe(N * model.trained.features);
-        expect(relativeError(features, featuresOf(model))).toBeLessThan(1e-5);
+        expectOnnx(spec, model, checkpoint);
       });
     }
+  }
+
+  function expectOnnx(spec: PretrainSpec, model: Model, checkpoint: Uint8Array): void {
+    using folder = temporaryFolder();
+    const [file, input] = [join(folder.path, "encoder.onnx"), join(folder.path, "images.f32")];
+    writeFileSync(file, exportCheckpoint(checkpoint, "x", spec, "onnx", "trained"));
+    const nchw = new Float32Array(pixels.length);
+    pixels.forEach((v, i) => {
+      const [n, p, c] = [Math.floor(i / (SIDE * SIDE * 3)), Math.floor(i / 3) % (SIDE * SIDE), i % 3];
+      nchw[(n * 3 + c) * SIDE * SIDE + p] = v;
+    });
+    writeFileSync(input, nchw);
+    const command = [
+      process.execPath,
+      join(import.meta.dir, "../support/onnx_run.ts"),
+      file,
+      input,
+      ...[N, 3, SIDE, SIDE].map(String),
+    ];
+    const { stdout, exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "pipe", "inherit"] });
+    expect(exitCode).toBe(0);
+    const features = new Float32Array(new Uint8Array(stdout).buffer);
+    expect(features.length).toBe(N * model.trained.features);
+    expect(relativeError(features, featuresOf(model))).toBeLessThan(1e-5);
   }
 });
