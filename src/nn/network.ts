@@ -98,9 +98,9 @@ function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> 
       params.add(`${name}.weight`, [size, size, from, to], init, { part, axes: "conv" });
       return undefined;
     },
-    norm(name, _, { channels, affine = true, residual }) {
+    norm(name, _, { channels, affine = true, residual, zeroInit }) {
       if (affine) {
-        params.add(`${name}.weight`, [channels], one, plain);
+        params.add(`${name}.weight`, [channels], zeroInit ? zero : one, plain);
         params.add(`${name}.bias`, [channels], zero, plain);
       }
       stats.add(`${name}.running_mean`, [channels], zero, plain);

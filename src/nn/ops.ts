@@ -4,6 +4,15 @@
  */
 import type { Init } from "./layout.ts";
 
+export interface NormLayer<T> {
+  readonly channels: number;
+  readonly relu?: boolean | undefined;
+  readonly affine?: boolean | undefined;
+  readonly residual?: (() => T) | undefined;
+  /** Its gain starts at 0 in place of 1. */
+  readonly zeroInit?: boolean | undefined;
+}
+
 export interface LinearLayer {
   readonly from: number;
   readonly to: number;
@@ -44,7 +53,7 @@ export interface Ops<T> {
    * Batch norm over the last axis of `channels`, then the residual is added, then the ReLU is taken. The residual is a
    * function, so that its own parameters are declared after those of this norm, as torchvision does.
    */
-  norm(name: string, x: T, of: { channels: number; relu?: boolean; affine?: boolean; residual?: () => T }): T;
+  norm(name: string, x: T, of: NormLayer<T>): T;
   /** [...,from] -> [...,to] */
   linear(name: string, x: T, of: LinearLayer): T;
   relu(name: string, x: T): T;

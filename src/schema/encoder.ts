@@ -5,6 +5,12 @@ const resnetSpec = z.strictObject({
   arch: z.enum(["resnet10", "resnet18", "resnet34", "resnet50"]),
   stem: z.enum(["cifar", "imagenet"]).describe("cifar: 3x3 stride 1; imagenet: 7x7 stride 2 and max-pool"),
   width: z.int().min(4).max(256).describe("channels of the first stage; 64 is the standard"),
+  zeroInit: z
+    .boolean()
+    .optional()
+    .describe(
+      "true: the last norm of each block starts with a gain of 0, so that the block begins as an identity (Goyal et al. 2017)",
+    ),
 });
 export type ResnetSpec = z.infer<typeof resnetSpec>;
 

@@ -90,3 +90,18 @@ test("a new encoder has torchvision's distributions", () => {
     if (linear) expect(tensor.every((v) => Math.abs(v) <= bound)).toBe(true);
   }
 });
+
+test("zeroInit: the last norm of each block has a gain of 0, and no other", () => {
+  for (const [arch, last] of [
+    ["resnet18", "bn2"],
+    ["resnet50", "bn3"],
+  ] as const) {
+    const { params } = buildNetwork({ arch, stem: "cifar", width: 8, zeroInit: true }, 3, 32);
+    const values = new Float32Array(params.size);
+    params.initialise(values, 1);
+    const gains = params.entries.filter(({ name, shape }) => shape.length === 1 && name.endsWith("weight"));
+    for (const { name, offset } of gains) {
+      expect(values[offset], name).toBe(name.startsWith("layer") && name.endsWith(`${last}.weight`) ? 0 : 1);
+    }
+  }
+});

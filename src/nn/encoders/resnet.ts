@@ -18,6 +18,7 @@ export const resnetFeatures = ({ arch, width }: ResnetSpec): number => width * 8
 /** images [N,HW,HW,channels] -> [N,features] */
 export function resnet<T>(ops: Ops<T>, spec: ResnetSpec, channels: number, images: T): T {
   const { blocks, expansion } = resnets[spec.arch];
+  const { zeroInit } = spec;
   const small = spec.stem === "cifar";
 
   const conv = (name: string, x: T, size: number, from: number, to: number, stride: number) =>
@@ -34,7 +35,7 @@ export function resnet<T>(ops: Ops<T>, spec: ResnetSpec, channels: number, image
     });
     const residual = () => shortcut(name, x, from, width, stride);
     const second = conv(`${name}.conv2`, first, 3, width, width, 1);
-    return ops.norm(`${name}.bn2`, second, { channels: width, relu: true, residual });
+    return ops.norm(`${name}.bn2`, second, { channels: width, relu: true, residual, zeroInit });
   };
 
   const bottleneck = (name: string, x: T, from: number, width: number, stride: number): T => {
@@ -43,7 +44,7 @@ export function resnet<T>(ops: Ops<T>, spec: ResnetSpec, channels: number, image
     const second = ops.norm(`${name}.bn2`, conv(`${name}.conv2`, first, 3, width, width, stride), narrow);
     const third = conv(`${name}.conv3`, second, 1, width, width * 4, 1);
     const residual = () => shortcut(name, x, from, width * 4, stride);
-    return ops.norm(`${name}.bn3`, third, { channels: width * 4, relu: true, residual });
+    return ops.norm(`${name}.bn3`, third, { channels: width * 4, relu: true, residual, zeroInit });
   };
 
   let x = ops.stem(images, (input) => {
