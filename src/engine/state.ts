@@ -64,6 +64,8 @@ export interface StepBuffers {
   /** Gradient of each unit in flight, f32[slots, P]; summed into `gradient` in the order of units. */
   readonly unitGradients: Float32Array;
   readonly gradient: Float32Array;
+  /** Sum of squares of each tensor's gradient, f64[T]; of a clipped gradient only. */
+  readonly squares: Float64Array;
   /** Batch statistics (mean, unbiased variance) of each unit, f32[units, B], of each network. */
   readonly batchStats: Readonly<Record<string, Float32Array>>;
   /** Loss and metrics, f64[units, 1 + M]; of a coupled loss the first row alone. */
@@ -249,6 +251,7 @@ function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): St
     rowGradients: perRow(({ constant }) => !constant),
     unitGradients: floats(slots * params.size),
     gradient: floats(params.size),
+    squares: doubles(params.entries.length),
     batchStats: Object.fromEntries(networks.names.map((n) => [n, floats(units * networks.get(n).stats.size)])),
     metrics: doubles(units * (1 + schemaOfTraining(spec).metrics.length)),
     counter: ints(1),

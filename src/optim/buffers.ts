@@ -18,6 +18,8 @@ export interface Hyper {
   readonly momentum: number;
   readonly beta2: number;
   readonly weightDecay: number;
+  /** Factor of the gradient, see `clip/`. */
+  readonly clip: number;
   /** Updates done before this one, for AdamW's bias correction. */
   readonly step: number;
 }

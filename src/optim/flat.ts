@@ -36,6 +36,8 @@ export interface Flat {
   readonly scalars: tf.Tensor;
   /** f32[P / BLOCK]: factor of the rate. */
   readonly rates: tf.Tensor;
+  /** f32[1]: factor of the gradient, where it is clipped. */
+  readonly clip: tf.Tensor | undefined;
 }
 
 export interface UpdateSettings {
@@ -52,6 +54,9 @@ export interface Segments {
   readonly ofBlock: tf.Tensor;
 }
 
+/** WGSL: what a gradient is multiplied by. */
+export const clipped = (clip: tf.Tensor | undefined): string => (clip ? " * clip_factor[0]" : "");
+
 /** Runs `code` for each parameter i, with its rate `lr`, the `decay`, its value `p` and gradient `g`; it writes first[i], params[i]. */
 export function launchFlat(
   name: string,
@@ -60,9 +65,9 @@ export function launchFlat(
   code: string,
   more: Record<string, Bound> = {},
 ) {
-  const { params, gradient, first, scalars, rates } = flat;
+  const { params, gradient, first, scalars, rates, clip } = flat;
   const { size } = params;
-  const given = `let lr = scalars[0] * rates[i / ${BLOCK}u]; let decay = scalars[3]; let p = params[i]; let g = gradient[i];`;
+  const given = `let lr = scalars[0] * rates[i / ${BLOCK}u]; let decay = scalars[3]; let p = params[i]; let g = gradient[i]${clipped(clip)};`;
   launch({
     name,
     numbers: { size, momentumF: s.momentum, betaF: s.beta2 },
@@ -72,6 +77,7 @@ export function launchFlat(
       first: writes(first),
       scalars: reads(scalars),
       rates: reads(rates),
+      ...(clip && { clip_factor: reads(clip) }),
       ...more,
     },
     code: lineKernel("its.size", 256, `${given} ${code}`),

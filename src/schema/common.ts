@@ -44,6 +44,7 @@ export const optimizerSpec = z.strictObject({
   per: z.enum(["epoch", "step"]).describe("how often the rate changes; epoch: as the reference of v1 and v2 does"),
   warmup: z.number().min(0).describe("epochs in which the rate rises linearly to lr"),
   milestones: z.array(z.int().min(1)).describe("epochs at which `step` multiplies the rate by 0.1"),
+  clip: z.number().gt(0).optional().describe("norm to which a longer gradient is scaled down; unset: none is"),
 });
 export type OptimizerSpec = z.infer<typeof optimizerSpec>;
 

@@ -28,11 +28,13 @@ def trajectory(algorithm):
     buffers = [torch.zeros_like(p) for p in params.values()]
     optimiser = {"sgd": lambda: torch.optim.SGD(params.values(), lr=LR, momentum=0.9, weight_decay=WD),
                  "adamw": lambda: torch.optim.AdamW(params.values(), lr=LR, betas=(0.9, 0.99), weight_decay=WD),
-                 "lars": lambda: None}[algorithm]()
+                 "lars": lambda: None}[algorithm.replace("clip", "sgd")]()
     path = []
     for step in range(STEPS):
         for p in params.values():
             p.grad = torch.cos(torch.arange(p.numel()) * 1.3 + 0.5 * step).view(p.shape)
+        if algorithm == "clip":
+            torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
         optimiser.step() if optimiser else lars(params, buffers)
         path.append(torch.cat([p.data.reshape(-1) for p in params.values()]))
     return torch.stack(path)
@@ -58,7 +60,7 @@ def v3(optimiser):
     return LambdaLR(optimiser, factor)
 
 
-out = {name: trajectory(name) for name in ("sgd", "lars", "adamw")}
+out = {name: trajectory(name) for name in ("sgd", "lars", "adamw", "clip")}
 out["cosine"] = rates(lambda o: CosineAnnealingLR(o, EPOCHS), EPOCHS)
 out["step"] = rates(lambda o: MultiStepLR(o, [4, 8], 0.1), EPOCHS)
 out["warmup"] = rates(lambda o: SequentialLR(o, [LinearLR(o, 1 / WARMUP, 1, WARMUP - 1), CosineAnnealingLR(o, EPOCHS - WARMUP)], [WARMUP]), EPOCHS)

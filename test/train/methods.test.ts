@@ -42,12 +42,19 @@ function specOf(name: string, more: object = {}): PretrainSpec {
     epochs: 3,
     logEvery: 1,
     augmentation: { size: SIDE, blur: 0.5 },
-    optimizer: { algorithm: "sgd", lr: 0.01, warmup: 0 },
     ...more,
+    // Of a ViT clipped, as its gradients would be: to about a tenth.
+    optimizer: {
+      algorithm: "sgd",
+      lr: 0.01,
+      warmup: 0,
+      ...(encoder === "vit" && { clip: 0.1 }),
+      ...(more as { optimizer?: object }).optimizer,
+    },
   };
   const complete = parseSpec("pretrain", common);
   const own = Object.fromEntries(Object.entries(sizes).filter(([field]) => field in complete));
-  return parseSpec("pretrain", { ...common, ...own, ...more });
+  return parseSpec("pretrain", { ...common, ...own });
 }
 
 const images = { channels: 3, mean: [0.45, 0.45, 0.45], std: [0.25, 0.25, 0.25] };

@@ -1,5 +1,6 @@
 /** Optimisers and schedules against PyTorch's trajectories (test/golden/optimisers.py). */
 import { expect, test } from "bun:test";
+import { clipFactor, squaresOf } from "../../src/optim/clip/index.ts";
 import { optimisers } from "../../src/optim/optimiser.ts";
 import { learningRate } from "../../src/optim/schedule.ts";
 import type { OptimizerSpec } from "../../src/schema/pretrain.ts";
@@ -19,7 +20,7 @@ test.each(["sgd", "lars", "adamw"] as const)("%s follows its oracle for 20 steps
     gradient: new Float32Array(size),
   };
   const { update, whole } = optimisers[algorithm];
-  const hyper = { lr: LR, momentum: 0.9, beta2: 0.99, weightDecay: WD };
+  const hyper = { lr: LR, momentum: 0.9, beta2: 0.99, weightDecay: WD, clip: 1 };
   for (let step = 0; step < STEPS; step++) {
     for (let i = 0; i < size; i++) buffers.gradient[i] = Math.cos((i < WEIGHT ? i : i - WEIGHT) * 1.3 + 0.5 * step);
     // In two parts, as two threads would, where the optimiser allows it.
@@ -32,6 +33,36 @@ test.each(["sgd", "lars", "adamw"] as const)("%s follows its oracle for 20 steps
       relativeError(params, path(algorithm).subarray(step * size, (step + 1) * size)),
       `step ${step}`,
     ).toBeLessThan(1e-6);
+  }
+});
+
+test("a clipped gradient follows PyTorch's clip_grad_norm_, whether it is longer than allowed or not", () => {
+  for (const [name, clip] of [
+    ["clip", 1],
+    ["sgd", 100],
+  ] as const) {
+    const size = WEIGHT + BIAS;
+    const place = (i: number) => (i < WEIGHT ? i : i - WEIGHT);
+    const buffers = {
+      params: Float32Array.from({ length: size }, (_, i) => Math.sin(place(i) * 0.7 + 0.3)),
+      first: new Float32Array(size),
+      second: new Float32Array(0),
+      gradient: new Float32Array(size),
+    };
+    for (let step = 0; step < STEPS; step++) {
+      for (let i = 0; i < size; i++) buffers.gradient[i] = Math.cos(place(i) * 1.3 + 0.5 * step);
+      const parts = [
+        { from: 0, to: WEIGHT },
+        { from: WEIGHT, to: size },
+      ];
+      const factor = clipFactor(
+        parts.map((part) => squaresOf(buffers.gradient, part)),
+        clip,
+      );
+      const hyper = { lr: LR, momentum: 0.9, beta2: 0.99, weightDecay: WD, clip: factor, step };
+      for (const part of parts) optimisers.sgd.update(buffers, part, hyper, true);
+    }
+    expect(relativeError(buffers.params, path(name).subarray((STEPS - 1) * size))).toBeLessThan(1e-6);
   }
 });
 

@@ -16,7 +16,7 @@ import { coupleRows, LearnUnits } from "./learn.ts";
 import { Meeting } from "./meeting.ts";
 import type { Answer, ShardInit, Task } from "./tasks.ts";
 import { ThreadUnit } from "./unit.ts";
-import { follow, reduceGradients, updateParams } from "./update.ts";
+import { follow, reduceGradients, squareGradients, updateParams } from "./update.ts";
 
 export class Shard {
   private readonly units: LearnUnits;
@@ -131,6 +131,9 @@ export class Shard {
         return;
       case "reduce":
         reduceGradients(c, task.from, task.to);
+        return;
+      case "squares":
+        squareGradients(c);
         return;
       case "update":
         updateParams(c, task);

@@ -49,6 +49,8 @@ export type Task =
   | { kind: "couple" }
   | ({ kind: "learn"; from: number; to: number } & BatchTask)
   | { kind: "reduce"; from: number; to: number }
+  /** Sums of squares of each tensor's gradient, for its clipping. */
+  | { kind: "squares" }
   /** `scale`: factor of the rate for each parameter, in the layout's order; undefined: 1 for all. */
   | { kind: "update"; lr: number; step: number; scale?: readonly number[] | undefined }
   | EmbedTask

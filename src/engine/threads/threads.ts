@@ -59,6 +59,7 @@ export class Threads implements Engine {
         return;
       }
       case "update":
+        if (model.spec.optimizer.clip !== undefined) await pool.run({ kind: "squares" });
         await pool.run({ kind: "update", lr, step, scale });
         return;
       case "remember":

@@ -1,5 +1,6 @@
 /** After the gradients: their sum in a fixed order, the optimiser, running statistics, moving averages. */
 import { momentumUpdate } from "../../optim/average/index.ts";
+import { clipFactor, squaresOf } from "../../optim/clip/index.ts";
 import { optimisers } from "../../optim/optimiser.ts";
 import { BATCH_NORM_MOMENTUM, runningStatistics } from "../../optim/running/index.ts";
 import { blockNames, floatsOf } from "../state.ts";
@@ -24,6 +25,15 @@ export function reduceGradients({ buffers, spec, range, method }: ThreadContext,
   for (let i = range.from; i < range.to; i++) gradient[i] = (gradient[i] as number) / spec.splits;
 }
 
+/** The sum of squares of each tensor's gradient, which threads take in turn: their sum is the same for any number of them. */
+export function squareGradients({ buffers, networks, take }: ThreadContext): void {
+  const { entries } = networks.get(networks.trained).params;
+  take(entries.length, (index) => {
+    const { offset, size } = entries[index] as (typeof entries)[number];
+    buffers.squares[index] = squaresOf(buffers.gradient, { from: offset, to: offset + size });
+  });
+}
+
 /** Moves this thread's share of a follower towards the trained network. */
 export function follow({ state, networks, thread, threads }: ThreadContext, network: string, m: number): void {
   const own = floatsOf(state, blockNames.params(network));
@@ -35,7 +45,8 @@ export function follow({ state, networks, thread, threads }: ThreadContext, netw
 /** One step of the optimiser on this thread's share, and (the first thread) the running statistics. */
 export function updateParams(context: ThreadContext, task: Extract<Task, { kind: "update" }>): void {
   const { state, buffers, spec, networks, range, thread } = context;
-  const { algorithm, ...settings } = spec.optimizer;
+  const { algorithm, clip: most, ...settings } = spec.optimizer;
+  const clip = most === undefined ? 1 : clipFactor(buffers.squares, most);
   const optimiser = optimisers[algorithm];
   const tensors = {
     params: floatsOf(state, blockNames.params(networks.trained)),
@@ -47,7 +58,7 @@ export function updateParams(context: ThreadContext, task: Extract<Task, { kind:
   const update = (index: number, from: number, to: number) => {
     const lr = task.lr * (task.scale?.[index] ?? 1);
     const { decay } = entries[index] as (typeof entries)[number];
-    optimiser.update(tensors, { from, to }, { ...settings, lr, step: task.step }, decay);
+    optimiser.update(tensors, { from, to }, { ...settings, lr, clip, step: task.step }, decay);
   };
   if (optimiser.whole) {
     context.take(entries.length, (index) => {

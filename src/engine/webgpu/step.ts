@@ -8,6 +8,7 @@ import type { Outcome } from "../../methods/method.ts";
 import { launchEnqueue } from "../../methods/ring_webgpu.ts";
 import { differentiate, type Tape } from "../../nn/tape.ts";
 import { launchMomentum } from "../../optim/average/webgpu.ts";
+import { launchClip } from "../../optim/clip/webgpu.ts";
 import { launchUpdate } from "../../optim/update.ts";
 import { coupled, recordRows } from "../coupled.ts";
 import { phasesOf } from "../phases.ts";
@@ -161,6 +162,8 @@ class Step {
 
   update(): void {
     const { networks, state, inputs, segments, spec } = this.program;
+    const { clip } = spec.optimizer;
+    const factor = clip === undefined ? undefined : launchClip(state.flat("gradient"), segments, clip);
     launchUpdate(
       {
         params: state.flat(blockNames.params(networks.trained)),
@@ -169,10 +172,12 @@ class Step {
         second: state.has(blockNames.second) ? state.flat(blockNames.second) : undefined,
         scalars: inputs.scalars.tensor,
         rates: inputs.rates.tensor,
+        clip: factor,
       },
       segments,
       spec.optimizer,
     );
+    factor?.dispose();
   }
 
   remember(): void {

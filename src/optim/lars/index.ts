@@ -10,7 +10,7 @@ export const TRUST = 0.001;
 export function lars(
   { params, first, gradient }: Buffers,
   range: Range,
-  { lr, momentum, weightDecay }: Omit<Hyper, "beta2" | "step">,
+  { lr, momentum, weightDecay, clip }: Omit<Hyper, "beta2" | "step">,
   scaled: boolean,
 ): void {
   const decay = scaled ? weightDecay : 0;
@@ -21,13 +21,13 @@ export function lars(
     for (let i = range.from; i < range.to; i++) {
       const p = params[i] as number;
       weight += p * p;
-      update += ((gradient[i] as number) + decay * p) ** 2;
+      update += (clip * (gradient[i] as number) + decay * p) ** 2;
     }
     if (weight > 0 && update > 0) scale = (TRUST * Math.sqrt(weight)) / Math.sqrt(update);
   }
   for (let i = range.from; i < range.to; i++) {
     const p = params[i] as number;
-    const v = Math.fround(momentum * (first[i] as number) + scale * ((gradient[i] as number) + decay * p));
+    const v = Math.fround(momentum * (first[i] as number) + scale * (clip * (gradient[i] as number) + decay * p));
     first[i] = v;
     params[i] = p - lr * v;
   }

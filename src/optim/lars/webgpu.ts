@@ -1,6 +1,6 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
-import { BLOCK, type Flat, launchFlat, type Segments, type UpdateSettings } from "../flat.ts";
+import { BLOCK, clipped, type Flat, launchFlat, type Segments, type UpdateSettings } from "../flat.ts";
 import { TRUST } from "./index.ts";
 
 /** `lars` of index.ts over all parameters. */
@@ -21,7 +21,7 @@ export function launchLars(flat: Flat, segments: Segments, settings: UpdateSetti
 }
 
 /** f32[T, 2]: each tensor's factor, and whether it is decayed. A workgroup adds up one tensor. */
-function larsTrust({ params, gradient, scalars }: Flat, { table }: Segments): tf.TensorInfo {
+function larsTrust({ params, gradient, scalars, clip }: Flat, { table }: Segments): tf.TensorInfo {
   const count = table.shape[0] as number;
   const trust = webgpu().allocate([count, 2]);
   launch({
@@ -32,6 +32,7 @@ function larsTrust({ params, gradient, scalars }: Flat, { table }: Segments): tf
       scalars: reads(scalars),
       table: reads(table, "i32"),
       trust: writes(trust),
+      ...(clip && { clip_factor: reads(clip) }),
     },
     code: `
 var<workgroup> sums: array<vec2f, 256>;
@@ -42,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let scaled = table[group.x * 3u + 2u] != 0;
   var sum = vec2f();
   for (var i = begin + local; i < end; i += 256u) {
-    let u = gradient[i] + scalars[3] * params[i];
+    let u = gradient[i]${clipped(clip)} + scalars[3] * params[i];
     sum += vec2f(params[i] * params[i], u * u);
   }
   sums[local] = sum;

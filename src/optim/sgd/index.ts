@@ -4,11 +4,11 @@ import type { Buffers, Hyper, Range } from "../buffers.ts";
 export function sgd(
   { params, first, gradient }: Buffers,
   range: Range,
-  { lr, momentum, weightDecay }: Omit<Hyper, "beta2" | "step">,
+  { lr, momentum, weightDecay, clip }: Omit<Hyper, "beta2" | "step">,
 ): void {
   for (let i = range.from; i < range.to; i++) {
     const p = params[i] as number;
-    const v = Math.fround(momentum * (first[i] as number) + (gradient[i] as number) + weightDecay * p);
+    const v = Math.fround(momentum * (first[i] as number) + clip * (gradient[i] as number) + weightDecay * p);
     first[i] = v;
     params[i] = p - lr * v;
   }
