@@ -79,13 +79,17 @@ export function addToolCommands(program: Command): void {
 
   addCommand(program, {
     name: "import",
-    does: "import a checkpoint of facebookresearch/moco as a finished run; prints its id",
-    examples: ["import moco_v2_800ep_pretrain.pth.tar --dataset photos/train --test photos/test"],
+    does: "import a checkpoint of facebookresearch/moco or moco-v3, or weights of torchvision or timm, as a finished run; prints its id",
+    examples: [
+      "import moco_v2_800ep_pretrain.pth.tar --dataset photos/train --test photos/test",
+      "import vit-s-300ep.pth.tar --dataset photos/train --test photos/test",
+    ],
   })
-    .argument("<file>", "checkpoint_*.pth.tar, moco_v*_pretrain.pth.tar, or their names in safetensors")
+    .argument("<file>", "a file of torch.save or safetensors; what it holds shows by its tensors' names")
     .requiredOption("--dataset <source>", "images to evaluate it on: as for `data check`")
     .option("--test <path>", "test images of a folder or tar")
     .option("--size <pixels>", "side of its input images", "224")
+    .option("--heads <n>", "of a ViT; unset: those of the named ViT of its width, of MoCo v3's ViT-S 12")
     .option("--name <name>", "unset: the file's")
     .action(async (file: string, options) => importRun(envOf(options), file, options));
 }

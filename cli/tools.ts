@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { checkDataset, type PartReport } from "../src/data/check.ts";
 import { loadDataset } from "../src/data/index.ts";
 import { exportCheckpoint, exportedName } from "../src/exchange/export.ts";
-import { importMoco } from "../src/exchange/import.ts";
+import { importCheckpoint } from "../src/exchange/import.ts";
 import { gigabytes } from "../src/plan/footprint.ts";
 import { plan } from "../src/plan/plan.ts";
 import { Jobs } from "../src/queue/jobs.ts";
@@ -191,15 +191,19 @@ export async function exportRun(
   console.log(`${out}: ${options.format}, ${encoder} encoder after step ${step}, ${bytes.length} bytes`);
 }
 
-/** Imports a file of facebookresearch/moco as a finished run, so that it can be evaluated and exported. */
+/** Imports somebody else's checkpoint or weights as a finished run, so that it can be evaluated, forked and exported. */
 export async function importRun(
   env: Env,
   file: string,
-  options: { dataset: string; test?: string; size: string; name?: string; json?: boolean },
+  options: { dataset: string; test?: string; size: string; heads?: string; name?: string; json?: boolean },
 ): Promise<void> {
   if (!existsSync(file)) throw new UserError(`${file}: is not there`);
-  const given = { dataset: datasetOf(options.dataset, options.test), augmentation: { size: Number(options.size) } };
-  const { spec, epochs, checkpoint } = importMoco(new Uint8Array(readFileSync(file)), file, given);
+  const side = Number(options.size);
+  const { spec, epochs, checkpoint } = importCheckpoint(new Uint8Array(readFileSync(file)), file, {
+    fields: { dataset: datasetOf(options.dataset, options.test), augmentation: { size: side } },
+    side,
+    heads: options.heads === undefined ? undefined : wholeNumbers(options.heads)[0],
+  });
   await withJobs(env, async (jobs) => {
     const job = await jobs.submissions.adopt(options.name ?? basename(file), spec, epochs, (run) =>
       run.writeCheckpoint({ step: 0, epoch: null, knn: null }, checkpoint, spec.checkpoint),

@@ -39,6 +39,22 @@ export function expectTorchvision(spec: EncoderSpec): void {
   }
 }
 
+/** torchvision's name -> timm's; undefined for the classifier. */
+export function timmName(name: string): string | undefined {
+  const [, block, rest = name] = /^encoder\.layers\.encoder_layer_(\d+)\.(.*)$/.exec(name) ?? [];
+  // Releases before 0.14 name the layers of the MLP.
+  const inner = rest
+    .replace("mlp.linear_1.", "mlp.0.")
+    .replace("mlp.linear_2.", "mlp.3.")
+    .replace("in_proj_", "in_proj.");
+  const found = Object.entries(block === undefined ? OUTER : INNER).find(
+    ([, theirs]) => inner === theirs || inner.startsWith(`${theirs}.`),
+  );
+  if (!found) return undefined;
+  const own = found[0] + inner.slice(found[1].length);
+  return block === undefined ? own : `blocks.${block}.${own}`;
+}
+
 /** `blocks.0.attn.qkv.weight` -> `encoder.layers.encoder_layer_0.self_attention.in_proj_weight` */
 export function torchvisionName(name: string): string {
   const [, block, inner = name] = /^blocks\.(\d+)\.(.*)$/.exec(name) ?? [];

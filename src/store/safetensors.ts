@@ -55,6 +55,17 @@ export function encodeSafetensors(tensors: ToStore, metadata: Record<string, str
   return bytes;
 }
 
+/** Bytes of an element of the types that are read. */
+const WIDTHS: Readonly<Record<string, number>> = { F32: 4, I64: 8, F16: 2, BF16: 2 };
+
+/** Halves are widened to float32, which holds each of them exactly. */
+function valuesOf(dtype: string, raw: ArrayBuffer): Float32Array | BigInt64Array {
+  if (dtype === "F32") return new Float32Array(raw);
+  if (dtype === "I64") return new BigInt64Array(raw);
+  if (dtype === "F16") return Float32Array.from(new Float16Array(raw));
+  return new Float32Array(Uint32Array.from(new Uint16Array(raw), (v) => v << 16).buffer);
+}
+
 /**
  * Decodes a file of F32 and I64 tensors.
  *
@@ -76,15 +87,16 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
   const tensors = new Map<string, StoredTensor>();
   for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
     const [from, to] = data_offsets;
-    const width = dtype === "F32" ? 4 : dtype === "I64" ? 8 : 0;
+    const width = WIDTHS[dtype] ?? 0;
     const count = shape.reduce((a, b) => a * b, 1);
-    if (width === 0) throw new FileError(file, `tensor ${name}: dtype F32 or I64 expected, got ${dtype}`);
+    if (width === 0)
+      throw new FileError(file, `tensor ${name}: dtype ${Object.keys(WIDTHS).join(" or ")} expected, got ${dtype}`);
     if (to - from !== count * width || from < 0 || 8 + length + to > bytes.length) {
       throw new FileError(file, `tensor ${name}: offsets [${from}, ${to}] do not fit shape [${shape}]`);
     }
     // A copy, because the offset in the file is not aligned for a view. (`slice` of a Buffer would not copy.)
     const raw = new Uint8Array(bytes.subarray(8 + length + from, 8 + length + to)).buffer;
-    tensors.set(name, { shape, data: width === 4 ? new Float32Array(raw) : new BigInt64Array(raw) });
+    tensors.set(name, { shape, data: valuesOf(dtype, raw) });
   }
   return { tensors, metadata: (__metadata__ ?? {}) as unknown as Record<string, string> };
 }

@@ -10,8 +10,16 @@ const storages: Record<string, { width: number; read: Reader }> = {
   FloatStorage: { width: 4, read: (v, i) => v.getFloat32(i * 4, true) },
   DoubleStorage: { width: 8, read: (v, i) => v.getFloat64(i * 8, true) },
   HalfStorage: { width: 2, read: (v, i) => v.getFloat16(i * 2, true) },
+  // The upper half of a float32.
+  BFloat16Storage: { width: 2, read: (v, i) => bfloat16(v.getUint16(i * 2, true)) },
   LongStorage: { width: 8, read: (v, i) => v.getBigInt64(i * 8, true) },
 };
+
+const word = new DataView(new ArrayBuffer(4));
+function bfloat16(bits: number): number {
+  word.setUint32(0, bits << 16);
+  return word.getFloat32(0);
+}
 
 export interface TorchFile {
   readonly value: PickleValue;

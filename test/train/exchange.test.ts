@@ -6,7 +6,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { startPosition } from "../../src/engine/metrics.ts";
 import { allocateModel, createModel, type Model, trainedParams, trainedStats } from "../../src/engine/state.ts";
 import { exportCheckpoint } from "../../src/exchange/export.ts";
-import { importMoco } from "../../src/exchange/import.ts";
+import { importCheckpoint } from "../../src/exchange/import.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
@@ -20,25 +20,28 @@ beforeAll(openDevice);
 
 const bytesOf = (name: string) => new Uint8Array(readFileSync(join(import.meta.dir, "../golden", name)));
 const given = { dataset: { kind: "folder", path: "/images" }, augmentation: { size: 32 } };
+const importOf = (bytes: Uint8Array, file: string) => importCheckpoint(bytes, file, { fields: given, side: 32 });
 const [N, SIDE] = [4, 32];
 const pixels = Float32Array.from(hashedPixels(N, SIDE), (v) => (v / 255 - 0.45) / 0.25); // NHWC
 
-/** Features of the query encoder in evaluation mode, by our kernels. */
-function featuresOf(model: Model, channels = 3): Float32Array {
+/** Features of the trained encoder in evaluation mode, or their projections, by our kernels. */
+function featuresOf(model: Model, channels = 3, projected = false): Float32Array {
   const { trained } = model;
   const tensor = (values: Float32Array, at: { offset: number; size: number; shape: readonly number[] }) =>
     tf.tensor(values.subarray(at.offset, at.offset + at.size), [...at.shape]);
   const param = (name: string) => tensor(trainedParams(model), trained.params.get(name));
   const stat = (name: string) => tensor(trainedStats(model), trained.stats.get(name));
-  const out = tf.tidy(() =>
-    trained.backbone({ param, norm: { mode: "eval", stat } }, tf.tensor4d(pixels, [N, SIDE, SIDE, channels])),
-  );
+  const pass = { param, norm: { mode: "eval", stat } } as const;
+  const out = tf.tidy(() => {
+    const features = trained.backbone(pass, tf.tensor4d(pixels, [N, SIDE, SIDE, channels]));
+    return projected ? trained.project(pass, features) : features;
+  });
   return out.dataSync() as Float32Array;
 }
 
 describe("import of facebookresearch/moco", () => {
   test.each(["moco_new.pth.tar", "moco_old.pth.tar"])("%s, saved by PyTorch: encoder, queue and features", (name) => {
-    const { spec, epochs, checkpoint } = importMoco(bytesOf(name), name, given);
+    const { spec, epochs, checkpoint } = importOf(bytesOf(name), name);
     expect(epochs).toBe(3);
     expect(spec).toMatchObject({
       method: "moco-v2",
@@ -58,38 +61,127 @@ describe("import of facebookresearch/moco", () => {
   });
 
   test("what it exports as `moco` comes back as it went", () => {
-    const { spec, checkpoint } = importMoco(bytesOf("moco_new.pth.tar"), "x", given);
+    const { spec, checkpoint } = importOf(bytesOf("moco_new.pth.tar"), "x");
     const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "trained");
-    const again = importMoco(exported, "again.safetensors", given);
+    const again = importOf(exported, "again.safetensors");
     expect(decodeSafetensors(again.checkpoint, "x").tensors).toEqual(decodeSafetensors(checkpoint, "x").tensors);
   });
 
   test("a file that is none, is cut short, misses a tensor or has another shape: what and where", () => {
     const whole = bytesOf("moco_old.pth.tar");
-    expect(() => importMoco(new TextEncoder().encode("no checkpoint"), "a.pth", given)).toThrow(
+    expect(() => importOf(new TextEncoder().encode("no checkpoint"), "a.pth")).toThrow(
       "a.pth: is not a file of torch.save",
     );
-    expect(() => importMoco(whole.subarray(0, whole.length - 5), "cut.pth", given)).toThrow("cut.pth: is cut short");
+    expect(() => importOf(whole.subarray(0, whole.length - 5), "cut.pth")).toThrow("cut.pth: is cut short");
     const zip = bytesOf("moco_new.pth.tar");
-    expect(() => importMoco(zip.subarray(0, zip.length - 100), "cut.zip", given)).toThrow("cut.zip: is a damaged zip");
+    expect(() => importOf(zip.subarray(0, zip.length - 100), "cut.zip")).toThrow("cut.zip: is a damaged zip");
 
-    const { spec, checkpoint } = importMoco(zip, "x", given);
+    const { spec, checkpoint } = importOf(zip, "x");
     const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "trained");
     const broken = (from: string, to: string) =>
       Buffer.from(Buffer.from(exported).toString("latin1").replace(from, to), "latin1");
     const missing = broken('"module.encoder_q.layer2.0.bn1.bias"', '"module.encoder_q.layer2.0.bn1.bios"');
-    expect(() => importMoco(missing, "m.safetensors", given)).toThrow(
+    expect(() => importOf(missing, "m.safetensors")).toThrow(
       "m.safetensors: tensor module.encoder_q.layer2.0.bn1.bias: expected f32 [8], got none",
     );
     const misshapen = broken(
       'layer3.0.conv2.weight":{"dtype":"F32","shape":[16,16,3,3]',
       'layer3.0.conv2.weight":{"dtype":"F32","shape":[16,12,4,3]',
     );
-    expect(() => importMoco(misshapen, "m.safetensors", given)).toThrow(
+    expect(() => importOf(misshapen, "m.safetensors")).toThrow(
       "m.safetensors: tensor module.encoder_q.layer3.0.conv2.weight: expected shape [16,16,3,3], got [16,12,4,3]",
     );
-    const resnet = exportCheckpoint(checkpoint, "x", spec, "torchvision", "trained");
-    expect(() => importMoco(resnet, "r.safetensors", given)).toThrow("not a checkpoint of MoCo");
+    const renamed = Buffer.from(
+      Buffer.from(exported).toString("latin1").replaceAll("module.encoder_", "module.network_"),
+      "latin1",
+    );
+    expect(() => importOf(renamed, "r.safetensors")).toThrow(
+      "r.safetensors: its tensors begin with module.network_q, module.network_k, module.queue",
+    );
+  });
+});
+
+describe("import of others, saved by PyTorch", () => {
+  const theirs = golden("checkpoint_v3.safetensors");
+  /** Of heads that a file does not hold. */
+  const narrow = { hidden: 16, dim: 8 };
+  const imported = (name: string, more: object = {}) => {
+    const { spec, epochs, checkpoint } = importCheckpoint(bytesOf(name), name, { fields: given, side: 32, ...more });
+    const model = allocateModel(spec, 3, 1);
+    restoreCheckpoint(checkpoint, "x", model);
+    return { spec, epochs, model };
+  };
+
+  test("facebookresearch/moco-v3: both encoders with their heads, the predictor, features and projections", () => {
+    const { spec, epochs, model } = imported("moco_v3.pth.tar", { heads: 2 });
+    expect(epochs).toBe(5);
+    expect(spec).toMatchObject({ method: "moco-v3", hidden: 12, dim: 8, augmentation: { size: 32 } });
+    expect(spec.encoder).toMatchObject({
+      patch: 8,
+      width: 16,
+      depth: 1,
+      heads: 2,
+      position: "sincos",
+      pool: "token",
+      mlpNorm: "layer",
+      freezePatches: true,
+    });
+    expect(relativeError(featuresOf(model), theirs("moco_v3"))).toBeLessThan(1e-5);
+    expect(relativeError(featuresOf(model, 3, true), theirs("moco_v3.projection"))).toBeLessThan(1e-5);
+  });
+
+  test("torchvision's ViT in bfloat16, its classifier left out; heads are new", () => {
+    const { spec, epochs, model } = imported("vit.pth", { heads: 2, fields: { ...given, ...narrow } });
+    expect([epochs, spec.method]).toEqual([0, "moco-v3"]);
+    expect(spec.encoder).toMatchObject({ patch: 8, width: 16, position: "learned", freezePatches: false });
+    expect(relativeError(featuresOf(model), theirs("vit"))).toBeLessThan(1e-5);
+  });
+
+  test("a ResNet of torchvision in half precision under `module.`, as any method", () => {
+    const { spec, model } = imported("resnet.pth");
+    expect(spec).toMatchObject({ method: "moco-v2", encoder: { arch: "resnet10", stem: "imagenet", width: 4 } });
+    expect(relativeError(featuresOf(model), theirs("resnet"))).toBeLessThan(1e-5);
+    const other = imported("resnet.pth", { fields: { ...given, method: "byol", ...narrow } });
+    expect(other.spec.method).toBe("byol");
+    expect(relativeError(featuresOf(other.model), theirs("resnet"))).toBeLessThan(1e-5);
+  });
+
+  test("what is exported for timm or torchvision comes back as it went; F16 and BF16 are read", () => {
+    const { spec, model } = imported("moco_v3.pth.tar", { heads: 2 });
+    const checkpoint = encodeCheckpoint(model, startPosition(spec, []));
+    for (const format of ["timm", "torchvision"] as const) {
+      const exported = exportCheckpoint(checkpoint, "x", spec, format, "trained");
+      const again = importCheckpoint(exported, "again.safetensors", {
+        fields: { ...given, ...narrow },
+        side: 32,
+        heads: 2,
+      });
+      const other = allocateModel(again.spec, 3, 1);
+      restoreCheckpoint(again.checkpoint, "x", other);
+      expect(featuresOf(other)).toEqual(featuresOf(model));
+    }
+    // 1.5 and -2 in each type.
+    for (const [dtype, words] of [
+      ["F16", [0x3e00, 0xc000]],
+      ["BF16", [0x3fc0, 0xc000]],
+    ] as const) {
+      const header = JSON.stringify({ a: { dtype, shape: [2], data_offsets: [0, 4] } });
+      const bytes = new Uint8Array(8 + header.length + 4);
+      new DataView(bytes.buffer).setBigUint64(0, BigInt(header.length), true);
+      bytes.set(new TextEncoder().encode(header), 8);
+      bytes.set(new Uint8Array(Uint16Array.from(words).buffer), 8 + header.length);
+      expect([...(decodeSafetensors(bytes, "x").tensors.get("a")?.data ?? [])]).toEqual([1.5, -2]);
+    }
+  });
+
+  test("a ViT of another side, or of heads that nobody names: what was got, what is allowed", () => {
+    expect(() => imported("moco_v3.pth.tar", { heads: 2, side: 64 })).toThrow(
+      "tensor module.base_encoder.pos_embed: got 17 positions, expected 65 for images of side 64: they are of images of side 32",
+    );
+    expect(() => imported("vit.pth")).toThrow(
+      "vit.pth: its ViT of width 16 is none of the named ones: give its number of heads",
+    );
+    expect(() => imported("vit.pth", { heads: 5 })).toThrow("its ViT of width 16 cannot have 5 heads");
   });
 });
 
@@ -121,7 +213,7 @@ describe("a hostile pickle is refused, and runs nothing", () => {
       const changed = whole.slice();
       changed[i] = (changed[i] as number) ^ (1 << (i % 8));
       try {
-        importMoco(changed, "changed.pth", given);
+        importOf(changed, "changed.pth");
       } catch (error) {
         expect((error as Error).name, `byte ${i}: ${error}`).toMatch(/^(FileError|SpecError)$/);
       }

@@ -1,0 +1,51 @@
+/** Weights of an encoder alone, by torchvision's or timm's names: to probe, or to begin a run from. */
+import { startPosition } from "../engine/metrics.ts";
+import { createModel, ringsOf } from "../engine/state.ts";
+import { isVit } from "../schema/encoder.ts";
+import { parseSpec } from "../schema/job.ts";
+import { encodeCheckpoint, type Tensors } from "../train/checkpoint.ts";
+import type { Given, Imported } from "./import.ts";
+import { inferEncoder } from "./infer.ts";
+import { readNetwork } from "./network.ts";
+import type { Source } from "./source.ts";
+import { timmName } from "./vit_names.ts";
+
+/**
+ * Every network gets the encoder; heads are new, drawn by the spec's seed. A classifier in the file is left out.
+ * @throws FileError that names the tensor, what was expected and what was got.
+ */
+export function importBackbone(source: Source, { fields, side, heads }: Given): Imported {
+  const { file } = source;
+  const tensors = bare(source.tensors);
+  const { encoder, channels } = inferEncoder({ tensors, file, prefix: "", side, heads }, "the weights of an encoder");
+  const spec = parseSpec("pretrain", {
+    preset: "imagenet",
+    method: isVit(encoder) ? "moco-v3" : "moco-v2",
+    ...fields,
+    epochs: 1,
+    encoder,
+    splits: 1,
+    batchSize: 256,
+    optimizer: { warmup: 0 },
+  });
+  const model = createModel(spec, channels, 1);
+  for (const network of model.networks.names) {
+    readNetwork(model, network, { tensors, file }, ({ name, part }) => (part === "backbone" ? name : undefined));
+  }
+  const position = startPosition(spec, Object.keys(ringsOf(spec)));
+  return { spec, epochs: 0, checkpoint: encodeCheckpoint(model, position) };
+}
+
+/** Without what wrappers put before the names, and a ViT of torchvision by timm's names. */
+function bare(tensors: Tensors): Tensors {
+  const plain: Tensors = new Map(
+    [...tensors].map(([name, tensor]) => [name.replace(/^(?:module\.|model\.|backbone\.)*/, ""), tensor]),
+  );
+  if (!plain.has("conv_proj.weight")) return plain;
+  return new Map(
+    [...plain].flatMap(([name, tensor]) => {
+      const own = timmName(name);
+      return own === undefined ? [] : [[own, tensor]];
+    }),
+  );
+}

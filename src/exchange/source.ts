@@ -1,0 +1,59 @@
+/** A file of tensors that somebody else wrote: a `state_dict` of PyTorch, in torch.save's formats or in safetensors. */
+import type { PickleValue } from "../store/pickle.ts";
+import { decodeSafetensors } from "../store/safetensors.ts";
+import { readTorchFile } from "../store/torch_file.ts";
+import type { Tensors } from "../train/checkpoint.ts";
+import { FileError } from "../util/errors.ts";
+
+export interface Source {
+  readonly file: string;
+  readonly tensors: Tensors;
+  /** That were trained, as far as the file says. */
+  readonly epochs: number;
+  /** The method of a checkpoint of ours; undefined: it is somebody else's. */
+  readonly method: string | undefined;
+}
+
+/** @throws FileError where it is neither format, is damaged, or holds no tensors. */
+export function readSource(bytes: Uint8Array, file: string): Source {
+  if (!file.endsWith(".safetensors")) return { file, method: undefined, ...stateDict(bytes, file) };
+  const { tensors, metadata } = decodeSafetensors(bytes, file);
+  const { method } = JSON.parse(metadata.spec ?? "{}") as { method?: string };
+  return { file, tensors, epochs: 0, method };
+}
+
+/** The `state_dict` of a file of torch.save, and its epoch; some files hold the dict alone, others name it `model`. */
+function stateDict(bytes: Uint8Array, file: string): { tensors: Tensors; epochs: number } {
+  const torch = readTorchFile(bytes, file);
+  const field = (value: PickleValue, name: string) => (value instanceof Map ? value.get(name) : undefined);
+  const dict = field(torch.value, "state_dict") ?? field(torch.value, "model") ?? torch.value;
+  if (!(dict instanceof Map)) throw new FileError(file, "is not a checkpoint: it holds no dict of tensors");
+  const tensors: Tensors = new Map();
+  for (const [name, value] of dict) {
+    if (typeof name === "string" && typeof value === "object" && value && "kind" in value && value.kind === "tensor") {
+      tensors.set(name, torch.tensor(value));
+    }
+  }
+  return { tensors, epochs: Number(field(torch.value, "epoch") ?? 0) };
+}
+
+/** The tensors whose names begin with `prefix`, without it. */
+export function under(tensors: Tensors, prefix: string): Tensors {
+  return new Map(
+    [...tensors]
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
+  );
+}
+
+/** First parts of the tensors' names, as they are found: to tell what a file is. */
+export function prefixesOf(tensors: Tensors): string {
+  const first = [...tensors.keys()].map((name) =>
+    name
+      .split(".")
+      .slice(0, name.startsWith("module.") ? 2 : 1)
+      .join("."),
+  );
+  const found = [...new Set(first)];
+  return found.length > 8 ? `${found.slice(0, 8).join(", ")}, …` : found.join(", ");
+}
