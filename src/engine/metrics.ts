@@ -4,11 +4,22 @@ import { supervisedSchema } from "../schema/methods/supervised.ts";
 import { type AnyMethodSchema, schemaOf, type TrainSpec } from "../schema/pretrain.ts";
 
 /** The schema of what is trained, supervised training included. */
-export const schemaOfTraining = ({ method }: TrainSpec): Pick<MethodSchema<never>, "metrics"> | AnyMethodSchema =>
+export const schemaOfTraining = ({
+  method,
+}: TrainSpec): Pick<MethodSchema<never>, "metrics" | "watchesGradient"> | AnyMethodSchema =>
   method === "supervised" ? supervisedSchema : schemaOf(method);
 
-/** Names of what is measured of every step: `loss`, then the method's metrics in their order. */
-export const figuresOf = (spec: TrainSpec): readonly string[] => ["loss", ...schemaOfTraining(spec).metrics];
+/** Norm of the whole gradient, of the backbone's first trained layer, and of its last block, see `gradient.ts`. */
+const gradientFigures = ["gradientNorm", "gradientFirst", "gradientLast"] as const;
+
+/** Names of what a loss gives: `loss`, then the method's metrics in their order. */
+export const lossFiguresOf = (spec: TrainSpec): readonly string[] => ["loss", ...schemaOfTraining(spec).metrics];
+
+/** Names of what is measured of every step: those of its loss, then, where the method watches them, norms of the gradient. */
+export const figuresOf = (spec: TrainSpec): readonly string[] => [
+  ...lossFiguresOf(spec),
+  ...(schemaOfTraining(spec).watchesGradient ? gradientFigures : []),
+];
 
 /** By the names of `figuresOf`. */
 export type StepMetrics = Readonly<Record<string, number>>;
@@ -26,6 +37,8 @@ export interface Position {
   series: number[][];
   /** See `Engine`. */
   passes?: number;
+  /** Best kNN so far, where the method looks for its dips. */
+  bestKnn?: number;
 }
 
 export const startPosition = (spec: TrainSpec, rings: readonly string[]): Position => ({

@@ -10,7 +10,7 @@ import { buildNetwork, type Network } from "../nn/network.ts";
 import { optimisers } from "../optim/optimiser.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
-import { schemaOfTraining } from "./metrics.ts";
+import { lossFiguresOf } from "./metrics.ts";
 import { directionsOf, splitsMeet, unitsOf } from "./units.ts";
 
 /** A part of the state, in shared memory. */
@@ -253,7 +253,7 @@ function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): St
     gradient: floats(params.size),
     squares: doubles(params.entries.length),
     batchStats: Object.fromEntries(networks.names.map((n) => [n, floats(units * networks.get(n).stats.size)])),
-    metrics: doubles(units * (1 + schemaOfTraining(spec).metrics.length)),
+    metrics: doubles(units * lossFiguresOf(spec).length),
     counter: ints(1),
     meeting: { control: ints(meets ? MEETING_INTS : 0), values: doubles(meets ? splits * 2 * widest : 0) },
   };

@@ -11,7 +11,7 @@ export interface Spread {
 }
 
 export interface Verdict {
-  readonly state: "queue warming" | "at chance" | "collapsed" | "leaking" | "learning";
+  readonly state: "queue warming" | "at chance" | "collapsed" | "leaking" | "unstable" | "learning";
   readonly message: string;
 }
 
@@ -24,6 +24,10 @@ export interface Evidence {
   readonly spread: Spread | null;
   readonly knn: number | null;
   readonly untrainedKnn: number | null;
+  /** Best kNN of earlier epochs, where the method looks for dips. */
+  readonly bestKnn?: number | null;
+  /** Each step's figures of the epoch, by name; `step` is that of the last one. */
+  readonly series?: Readonly<Record<string, readonly number[]>>;
 }
 
 /** The loss is within this share of that of guessing. */
@@ -68,4 +72,43 @@ export function learning({ knn, untrainedKnn }: Evidence, figures: string): Verd
   const gain =
     knn !== null && untrainedKnn !== null ? `, kNN ${percent(knn)} from ${percent(untrainedKnn)} untrained` : "";
   return { state: "learning", message: figures + gain };
+}
+
+/** A norm so many times the median of its neighbours is a spike. */
+const SPIKE = 8;
+/** Steps on either side that are its neighbours. */
+const NEIGHBOURS = 25;
+/** kNN that fell by so much below its best has dipped. */
+const DIP = 0.03;
+
+/** The largest value over the median of its neighbours, and its index; undefined of a short series. */
+export function spikeOf(values: readonly number[]): { times: number; index: number } | undefined {
+  if (values.length < NEIGHBOURS) return undefined;
+  let worst = { times: 0, index: 0 };
+  values.forEach((value, index) => {
+    const around = values.slice(Math.max(0, index - NEIGHBOURS), index + NEIGHBOURS + 1).sort((a, b) => a - b);
+    const median = around[Math.floor(around.length / 2)] as number;
+    if (median > 0 && value / median > worst.times) worst = { times: value / median, index };
+  });
+  return worst;
+}
+
+/** Spikes of the gradient and dips of kNN: what instability looks like, which the loss hardly shows (MoCo v3, section 4). */
+export function unstable({ series = {}, step, knn, bestKnn }: Evidence, advice: string): Verdict | undefined {
+  const found = (
+    [
+      ["gradientFirst", "the first layer"],
+      ["gradientLast", "the last block"],
+    ] as const
+  ).flatMap(([name, layer]) => {
+    const values = series[name] ?? [];
+    const spike = spikeOf(values);
+    if (!spike || spike.times < SPIKE) return [];
+    const at = step - values.length + spike.index + 1;
+    return [`the gradient of ${layer} was ${spike.times.toFixed(0)} times its median at step ${at}`];
+  });
+  const fall = knn !== null && bestKnn ? bestKnn - knn : 0;
+  if (found.length === 0 && fall < DIP) return undefined;
+  if (fall > 0) found.push(`kNN fell by ${(100 * fall).toFixed(1)} from its best`);
+  return { state: "unstable", message: `${found.join(", ")}: ${advice}` };
 }

@@ -246,8 +246,10 @@ class Run {
     this.loss = loss;
     const { knn, spread } = due ? this.watched : { knn: null, spread: null };
     const { step, untrainedKnn } = position;
-    const evidence = { step, loss, metrics: metricsOfStep, knn, spread, untrainedKnn };
-    this.verdict = schemaOf(spec.method).judge(spec, evidence);
+    const evidence = { step, loss, metrics: metricsOfStep, knn, spread, untrainedKnn, ...this.past() };
+    const schema = schemaOf(spec.method);
+    this.verdict = schema.judge(spec, evidence);
+    if (schema.watchesGradient && knn !== null) position.bestKnn = Math.max(knn, position.bestKnn ?? 0);
     const metrics = {
       epoch: epoch + 1,
       step,
@@ -267,6 +269,13 @@ class Run {
     if (last || (epoch + 1) % spec.checkpoint.everyEpochs === 0) await this.save(epoch + 1, { metrics, steps }, knn);
     else await this.publisher.submit({ metrics, steps });
     this.tell(epoch + 1);
+  }
+
+  /** The best kNN of earlier epochs, and each figure's series in the one that has ended. */
+  private past() {
+    const { series, bestKnn = null } = this.position;
+    const named = figuresOf(this.spec).map((name, i) => [name, series.map((figures) => figures[i] as number)]);
+    return { bestKnn, series: Object.fromEntries(named) as Record<string, number[]> };
   }
 
   /** One object a step of the epoch that has ended. */

@@ -9,6 +9,7 @@ import { scoreOf } from "../../src/evaluate/score.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { type MocoSpec, mocoSchema } from "../../src/schema/methods/moco.ts";
+import { type MocoV3Spec, mocoV3Schema } from "../../src/schema/methods/moco_v3.ts";
 import type { Evidence } from "../../src/schema/verdict.ts";
 import { Stream } from "../../src/util/random.ts";
 import { golden, relativeError } from "../support/helpers.ts";
@@ -117,6 +118,43 @@ describe("is my training working?", () => {
     // Epochs 1 to 4 (97 steps each): 6.957, 7.250, 7.290, 7.099, below log(4097) = 8.318.
     expect([6.957, 7.25, 7.29, 7.099].map((loss, i) => says(97 * (i + 1), loss))).toEqual(Array(4).fill("learning"));
     expect(says(5, 6)).toBe("queue warming");
+  });
+});
+
+describe("is it stable?", () => {
+  const spec = parseSpec("pretrain", { method: "moco-v3", dataset: { kind: "cifar10" } }) as MocoV3Spec;
+  const calm = Array.from({ length: 60 }, (_, i) => 1 + 0.1 * Math.sin(i));
+  const spiked = calm.map((v, i) => (i === 41 ? 14 * v : v));
+  const evidence: Evidence = {
+    step: 860,
+    loss: 2,
+    metrics: { top1: 0.4, positive: 0.8, negative: 0.1 },
+    knn: 0.6,
+    untrainedKnn: 0.3,
+    bestKnn: 0.6,
+    spread: { uniformity: -3, effectiveRank: 60, std: 0.9 },
+    series: { gradientFirst: calm, gradientLast: calm },
+  };
+  const says = (more: Partial<Evidence>) => mocoV3Schema.judge(spec, { ...evidence, ...more });
+
+  test("a calm run is learning; gradients that grow slowly are no spike", () => {
+    expect(says({}).state).toBe("learning");
+    const growing = Array.from({ length: 200 }, (_, i) => 1.03 ** i); // 370 times the first one at the end
+    expect(says({ series: { gradientFirst: growing } }).state).toBe("learning");
+    expect(says({ series: { gradientFirst: [1, 50, 1] } }).state).toBe("learning"); // too short to tell
+  });
+
+  test("a spike of the first layer's gradient is named with its step, and the dip of kNN with it", () => {
+    const { state, message } = says({ series: { gradientFirst: spiked, gradientLast: calm }, knn: 0.569 });
+    expect(state).toBe("unstable");
+    expect(message).toMatch(
+      /^the gradient of the first layer was 1[34] times its median at step 842, kNN fell by 3.1 from its best: lower/,
+    );
+  });
+
+  test("a dip of kNN alone", () => {
+    expect(says({ knn: 0.56 }).message).toStartWith("kNN fell by 4.0 from its best");
+    expect(says({ knn: 0.58 }).state).toBe("learning");
   });
 });
 

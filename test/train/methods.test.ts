@@ -1,7 +1,7 @@
 /** Every method on every engine: the same bits however it is computed, exact resume, nothing left behind. */
 import { expect, test } from "bun:test";
 import { openSource } from "../../src/data/source.ts";
-import { startPosition } from "../../src/engine/metrics.ts";
+import { type StepMetrics, startPosition } from "../../src/engine/metrics.ts";
 import { openEngine, type Tapes, threadsEngine } from "../../src/engine/open.ts";
 import { ringsOf, type TrainState } from "../../src/engine/state.ts";
 import { parseSpec } from "../../src/schema/job.ts";
@@ -74,16 +74,18 @@ function trainerOf({ model, engine }: Pick<Trainer, "model" | "engine">): Traine
   return { model, engine, batches: { stepsPerEpoch: 2, indices, source: openSource(pixels, indices, N) } };
 }
 
-/** Losses of some steps, and the state after them. */
+/** Losses of some steps, norms of their gradients where the method watches them, and the state after them. */
 async function trained(opened: Pick<Trainer, "model" | "engine">, steps: number) {
   const trainer = trainerOf(opened);
   const { model, engine } = trainer;
   const position = startPosition(model.spec, Object.keys(ringsOf(model.spec)));
   const losses: number[] = [];
+  const keep = ({ loss, gradientNorm, gradientFirst, gradientLast }: StepMetrics) =>
+    losses.push(...[loss, gradientNorm, gradientFirst, gradientLast].filter((v) => v !== undefined));
   for (let step = 0; step < steps; step++) {
-    for (const known of await trainStep(trainer, position)) losses.push(known.loss as number);
+    for (const known of await trainStep(trainer, position)) keep(known);
   }
-  for (const known of await engine.settle()) losses.push(known.loss as number);
+  for (const known of await engine.settle()) keep(known);
   return { losses, state: structuredClone(model.state) as TrainState };
 }
 

@@ -1,11 +1,13 @@
 /** Vision Transformers as PyTorch's: features, gradients and running statistics on both devices, and what they start from. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
+import { FIRST, LAST, watchedLayers } from "../../src/engine/gradient.ts";
 import { sincosPositions } from "../../src/nn/encoders/vit.ts";
 import { type Layout, toTorch } from "../../src/nn/layout.ts";
 import { buildNetwork, type Pass } from "../../src/nn/network.ts";
 import { differentiate } from "../../src/nn/tape.ts";
 import { type VitSpec, vitDefaults } from "../../src/schema/encoder.ts";
+import type { TrainSpec } from "../../src/schema/pretrain.ts";
 import { fillMixed, squares } from "../golden/formulas.ts";
 import { devices, useTestDevice } from "../support/devices.ts";
 import { golden, relativeError, sampled } from "../support/helpers.ts";
@@ -113,6 +115,22 @@ test("frozen patches and fixed positions have no gradient; the others all have o
   expect(frozen("sincos")).toEqual(["patch_embed.proj.weight", "patch_embed.proj.bias", "pos_embed"]);
   expect(frozen("token")).toEqual([]);
   expect(frozen("conv")).toEqual(["pos_embed"]);
+});
+
+test("the layers whose gradient is watched: the first trained one, and the last block", () => {
+  const watched = (name: string, of: number) => {
+    const { side, spec } = cases[name] as (typeof cases)[string];
+    const encoder = { ...vitDefaults("vit-tiny", side), ...spec };
+    const { params } = encoderOf(name);
+    const layers = watchedLayers({ encoder } as TrainSpec, params);
+    return [
+      ...new Set(
+        params.entries.filter((_, i) => (layers[i] as number) & of).map((e) => e.name.split(".").slice(0, 2).join(".")),
+      ),
+    ];
+  };
+  expect([watched("token", FIRST), watched("token", LAST)]).toEqual([["patch_embed.proj"], ["blocks.1"]]);
+  expect([watched("sincos", FIRST), watched("sincos", LAST)]).toEqual([["blocks.0"], ["blocks.1"]]);
 });
 
 test("positions: the row first, then the column; a class token has zeros", () => {

@@ -1,6 +1,7 @@
 /** What the methods' specs allow, and closed forms of their losses. */
 import { beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
+import { figuresOf } from "../../src/engine/metrics.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { barlowTwins } from "../../src/methods/barlow_twins.ts";
 import { ntXent } from "../../src/methods/losses/nt_xent.ts";
@@ -80,9 +81,11 @@ describe("specs", () => {
 
   test("what a method draws is what it measures", () => {
     for (const name of methodNames) {
-      const { charts, metrics } = schemaOf(name);
+      const { charts, watchesGradient } = schemaOf(name);
+      const measured = figuresOf(parseSpec("pretrain", { method: name, dataset }));
+      expect(measured.includes("gradientFirst")).toBe(watchesGradient === true);
       const figures = charts.filter(({ of }) => of === "steps").flatMap(({ figures }) => figures);
-      expect(figures.every((figure) => metrics.includes(figure))).toBe(true);
+      expect(figures.every((figure) => measured.includes(figure))).toBe(true);
     }
   });
 });

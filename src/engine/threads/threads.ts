@@ -2,7 +2,8 @@
 import { methodOf } from "../../methods/index.ts";
 import { enqueue } from "../../methods/ring.ts";
 import type { Engine, StepTask } from "../engine.ts";
-import { figuresOf, type StepMetrics } from "../metrics.ts";
+import { needsSquares, watchedLayers, watchedNorms } from "../gradient.ts";
+import { figuresOf, lossFiguresOf, type StepMetrics } from "../metrics.ts";
 import { phasesOf } from "../phases.ts";
 import { blockNames, floatsOf, intsOf, type Model, ringsOf } from "../state.ts";
 import { directionsOf, unitsOf } from "../units.ts";
@@ -11,6 +12,7 @@ import type { EmbedTask } from "./tasks.ts";
 
 export class Threads implements Engine {
   readonly device = "wasm";
+  private layers: Int32Array | undefined;
 
   /** `threads`: that compute at a time; the pool may have more. `keepTapes`: see `rows` in tasks.ts. */
   constructor(
@@ -59,7 +61,7 @@ export class Threads implements Engine {
         return;
       }
       case "update":
-        if (model.spec.optimizer.clip !== undefined) await pool.run({ kind: "squares" });
+        if (needsSquares(model.spec)) await pool.run({ kind: "squares" });
         await pool.run({ kind: "update", lr, step, scale });
         return;
       case "remember":
@@ -104,8 +106,8 @@ export class Threads implements Engine {
 
   /** Of rows: the loss summed over directions, as the loss is; the others are means over units. Of the batch: as it is. */
   private metrics(): StepMetrics {
-    const { spec, buffers } = this.model;
-    const names = figuresOf(spec);
+    const { spec, buffers, trained } = this.model;
+    const names = lossFiguresOf(spec);
     const coupled = methodOf(spec).couples === "batch";
     const units = coupled ? 1 : unitsOf(spec);
     const figure = (index: number) => {
@@ -113,6 +115,9 @@ export class Threads implements Engine {
       for (let unit = 0; unit < units; unit++) sum += buffers.metrics[unit * names.length + index] as number;
       return coupled ? sum : sum / (index === 0 ? spec.splits : units);
     };
-    return Object.fromEntries(names.map((name, index) => [name, figure(index)]));
+    const figures = names.map((_, index) => figure(index));
+    this.layers ??= watchedLayers(spec, trained.params);
+    const all = [...figures, ...watchedNorms(buffers.squares, this.layers)];
+    return Object.fromEntries(figuresOf(spec).map((name, index) => [name, all[index] as number]));
   }
 }

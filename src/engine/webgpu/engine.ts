@@ -8,6 +8,7 @@ import { lookRow, ROW, viewRow } from "../../data/view.ts";
 import { methodOf } from "../../methods/index.ts";
 import { BLOCK, scalarsOf } from "../../optim/flat.ts";
 import type { Engine, StepTask } from "../engine.ts";
+import { watchedLayers } from "../gradient.ts";
 import { figuresOf, type StepMetrics } from "../metrics.ts";
 import { type Model, ringsOf } from "../state.ts";
 import type { EmbedTask } from "../threads/tasks.ts";
@@ -61,7 +62,7 @@ export class GpuEngine implements Engine {
   passes = 1;
   private readonly state: GpuState;
   private readonly inputs: Program["inputs"];
-  private readonly fixed: Pick<Program, "picks" | "segments" | "log">;
+  private readonly fixed: Pick<Program, "picks" | "segments" | "layers" | "log">;
   private readonly logSlice: ReturnType<GpuState["allocate"]>["slice"];
   /** Of the rate, as the device has it. */
   private scale: readonly number[] | undefined;
@@ -102,6 +103,7 @@ export class GpuEngine implements Engine {
     );
     this.fixed = {
       log: log.tensor,
+      layers: constant(watchedLayers(spec, trained.params), [entries.length]),
       picks: constant(picks, [picks.length]),
       segments: {
         table: constant(Int32Array.from(table), [entries.length, 3]),

@@ -1,6 +1,7 @@
 /** Small kernels of a step around those of tfjs: rows from place to place, gradients into one buffer, the log. */
 import type * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, reads, writes } from "../../backend/webgpu.ts";
+import { FIRST, LAST } from "../gradient.ts";
 
 /** Tensors of one launch of `launchGather`: what is bound at once is limited. */
 const GATHERED = 6;
@@ -61,7 +62,7 @@ export function launchRows(kind: "scatter" | "gather", from: tf.Tensor, places: 
 }
 
 /**
- * Keeps a step's loss, times `factor`, and its metrics f32[M], times `share`, in row counters[0] of a log f32[.., 1 + M].
+ * Keeps a step's loss, times `factor`, and its metrics f32[M], times `share`, first in row counters[0] of a log f32[.., figures].
  * `more`: adds them to what is there.
  */
 export function launchLog(
@@ -73,15 +74,39 @@ export function launchLog(
   const width = 1 + metrics.size;
   launch({
     name: "log",
-    numbers: { factorF: factor, shareF: share, width },
+    numbers: { factorF: factor, shareF: share, width, stride: into.shape[1] as number },
     bind: { loss: reads(loss), metrics: reads(metrics), counters: reads(counters, "i32"), into: writes(into) },
     code: lineKernel(
       "its.width",
       16,
       `var v = loss[0] * its.factorF;
   if (i > 0u) { v = metrics[i - 1u] * its.shareF; }
-  into[u32(counters[0]) * its.width + i] ${more ? "+=" : "="} v;`,
+  into[u32(counters[0]) * its.stride + i] ${more ? "+=" : "="} v;`,
     ),
     groups: folded(width, 16),
+  });
+}
+
+/** Keeps norms of a gradient, see `watchedNorms`, last in row counters[0] of a log. squares f32[T], layers i32[T] */
+export function launchGradientLog(squares: tf.Tensor, layers: tf.Tensor, into: tf.Tensor, counters: tf.Tensor): void {
+  const stride = into.shape[1] as number;
+  launch({
+    name: "log of the gradient",
+    numbers: { count: squares.size, stride },
+    bind: {
+      squares: reads(squares),
+      layers: reads(layers, "i32"),
+      counters: reads(counters, "i32"),
+      into: writes(into),
+    },
+    code: lineKernel(
+      "3u",
+      16,
+      `let layer = array<i32, 3>(0, ${FIRST}, ${LAST})[i];
+  var sum = 0.0;
+  for (var t = 0u; t < its.count; t++) { if ((layers[t] & layer) == layer) { sum += squares[t]; } }
+  into[u32(counters[0]) * its.stride + its.stride - 3u + i] = sqrt(sum);`,
+    ),
+    groups: [1],
   });
 }

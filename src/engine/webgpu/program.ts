@@ -26,7 +26,9 @@ export interface Program {
   /** i32[D * N]: the views of each direction in the order in which they are encoded; also the place of each one's target. */
   readonly picks: tf.Tensor;
   readonly segments: Segments;
-  /** f32[.., 1 + M] */
+  /** i32[T]: see `watchedLayers`. */
+  readonly layers: tf.Tensor;
+  /** f32[.., figures] */
   readonly log: tf.Tensor;
   /** The units are encoded in so many passes, one after another: what has no room at once. 1, or a multiple of directions. */
   readonly passes: number;

@@ -8,14 +8,16 @@ import type { Outcome } from "../../methods/method.ts";
 import { launchEnqueue } from "../../methods/ring_webgpu.ts";
 import { differentiate, type Tape } from "../../nn/tape.ts";
 import { launchMomentum } from "../../optim/average/webgpu.ts";
-import { launchClip } from "../../optim/clip/webgpu.ts";
+import { launchClip, launchSquares } from "../../optim/clip/webgpu.ts";
 import { launchUpdate } from "../../optim/update.ts";
 import { coupled, recordRows } from "../coupled.ts";
+import { needsSquares } from "../gradient.ts";
+import { schemaOfTraining } from "../metrics.ts";
 import { phasesOf } from "../phases.ts";
 import { blockNames, ringsOf } from "../state.ts";
 import { named } from "../threads/context.ts";
 import { directionsOf } from "../units.ts";
-import { launchGather, launchLog } from "./launches.ts";
+import { launchGather, launchGradientLog, launchLog } from "./launches.ts";
 import { eachPass, PassUnit, type Program } from "./program.ts";
 
 /**
@@ -163,7 +165,11 @@ class Step {
   update(): void {
     const { networks, state, inputs, segments, spec } = this.program;
     const { clip } = spec.optimizer;
-    const factor = clip === undefined ? undefined : launchClip(state.flat("gradient"), segments, clip);
+    const squares = needsSquares(spec) ? launchSquares(state.flat("gradient"), segments) : undefined;
+    const factor = squares && clip !== undefined ? launchClip(squares, clip) : undefined;
+    if (squares && schemaOfTraining(spec).watchesGradient) {
+      launchGradientLog(squares, this.program.layers, this.program.log, inputs.counters.tensor);
+    }
     launchUpdate(
       {
         params: state.flat(blockNames.params(networks.trained)),
@@ -178,6 +184,7 @@ class Step {
       spec.optimizer,
     );
     factor?.dispose();
+    squares?.dispose();
   }
 
   remember(): void {

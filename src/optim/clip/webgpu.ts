@@ -13,13 +13,12 @@ const summed = (own: string): string => `
     if (local < half) { sums[local] += sums[local + half]; }
   }`;
 
-/** f32[1]: the factor of `clipFactor` for a flat gradient. A workgroup a tensor, then one for all. */
-export function launchClip(gradient: tf.Tensor, { table }: Segments, clip: number): tf.Tensor {
+/** f32[T]: the sum of squares of each tensor of a flat gradient. A workgroup adds up one tensor. */
+export function launchSquares(gradient: tf.Tensor, { table }: Segments): tf.Tensor {
   const count = table.shape[0] as number;
   const squares = webgpu().allocate([count]);
-  const factor = webgpu().allocate([1]);
   launch({
-    name: "clip: squares",
+    name: "squares of the gradient",
     bind: { gradient: reads(gradient), table: reads(table, "i32"), squares: writes(squares) },
     code: `
 var<workgroup> sums: array<f32, ${THREADS}>;
@@ -34,9 +33,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
 }`,
     groups: [count],
   });
+  return tf.engine().makeTensorFromTensorInfo(squares);
+}
+
+/** f32[1]: the factor of `clipFactor`. `squares` f32[T] */
+export function launchClip(squares: tf.Tensor, clip: number): tf.Tensor {
+  const factor = webgpu().allocate([1]);
   launch({
-    name: "clip: factor",
-    numbers: { count, clipF: clip },
+    name: "clip",
+    numbers: { count: squares.size, clipF: clip },
     bind: { squares: reads(squares), clip_factor: writes(factor) },
     code: `
 var<workgroup> sums: array<f32, ${THREADS}>;
@@ -49,6 +54,5 @@ fn main(@builtin(local_invocation_index) local: u32) {
 }`,
     groups: [1],
   });
-  webgpu().disposeData(squares.dataId);
   return tf.engine().makeTensorFromTensorInfo(factor);
 }

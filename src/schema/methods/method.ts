@@ -34,6 +34,8 @@ export interface MethodSchema<Shape extends z.ZodRawShape, S = CommonSpec & z.in
   readonly counted: readonly string[];
   /** What is measured of every step besides the loss, in the order in which the method gives it. */
   readonly metrics: readonly string[];
+  /** Norms of the gradient are measured of every step too: `gradientNorm`, `gradientFirst`, `gradientLast`. */
+  readonly watchesGradient?: true;
   readonly charts: readonly Chart[];
   readonly lint: readonly LintRule<S>[];
   judge(spec: S, evidence: Evidence): Verdict;

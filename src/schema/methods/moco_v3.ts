@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
 import { isVit, vitDefaults } from "../encoder.ts";
-import { atChance, collapsed, type Evidence, learning, percent } from "../verdict.ts";
+import { atChance, collapsed, type Evidence, learning, percent, unstable } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
 import { momentumAgainstSteps, noisyBatchNorm, splitBatchNorm } from "./rules.ts";
@@ -98,6 +98,10 @@ const chanceOf = ({ temperature, batchSize }: MocoV3Spec) => 4 * temperature * M
 
 const judge = (spec: MocoV3Spec, e: Evidence) =>
   collapsed(e, "lower optimizer.lr or raise momentum", e.metrics.negative) ??
+  unstable(
+    e,
+    "lower optimizer.lr, give it more optimizer.warmup, freeze the patches (encoder.freezePatches) or clip (optimizer.clip)",
+  ) ??
   atChance(e, chanceOf(spec), "4T log(N)", "give it more epochs, or lower optimizer.lr") ??
   learning(
     e,
@@ -111,7 +115,13 @@ export const mocoV3Schema = methodSchema<typeof shape>({
   shapes: ["dim", "hidden"],
   counted: [],
   metrics: ["top1", "positive", "negative"],
+  watchesGradient: true,
   charts: [
+    {
+      title: "Norm of the gradient: all of it, first trained layer, last block",
+      of: "steps",
+      figures: ["gradientNorm", "gradientFirst", "gradientLast"],
+    },
     { title: "Cosine of a query with its key, and with other keys", of: "steps", figures: ["positive", "negative"] },
     { title: "Accuracy of finding the key in the batch", of: "steps", figures: ["top1"] },
   ],
