@@ -1,7 +1,7 @@
 /**
  * A MoCo step and its parts against their peers, in turn in one run, each in a process of its own; medians.
  *
- *     bun run bench:step [--rounds 3] [--json] [--work w64,w16,stock,resnet50,views] [--threads 1,2]
+ *     bun run bench:step [--rounds 3] [--json] [--work w64,w16,stock,resnet50,vit,views] [--threads 1,2]
  *     bun run bench:step --profile [--width 64 ...]      where a step goes (bench/step_ours.ts)
  *     bun run bench:step --device webgpu                 the same on a GPU (bench/step_gpu.ts)
  *
@@ -24,7 +24,7 @@ if (onGpu || process.argv.includes("--profile")) {
 const { values: args } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
-    work: { type: "string", default: "w64,w16,stock,resnet50,views" },
+    work: { type: "string", default: "w64,w16,stock,resnet50,vit,views" },
     threads: { type: "string", default: "1,2" },
     python: { type: "string", default: "/usr/bin/python3" },
     json: { type: "boolean", default: false },
@@ -73,6 +73,23 @@ if (wanted.includes("resnet50")) {
   for (const threads of threadCounts) {
     const settings = { arch: "resnet50", size: 224, batch: 32, splits: 4, threads, steps: 2 };
     againstTorch("ResNet-50, 224x224, batch 32", settings);
+  }
+}
+if (wanted.includes("vit")) {
+  for (const threads of threadCounts) {
+    for (const [work, settings, splits] of [
+      ["MoCo v3, ViT-tiny, 32x32, patch 4, batch 256", { arch: "vit-tiny", patch: 4, size: 32, batch: 256 }, 8],
+      ["MoCo v3, ViT-small, 224x224, patch 16, batch 32", { arch: "vit-small", patch: 16, size: 224, batch: 32 }, 4],
+    ] as const) {
+      const programs = [
+        ours({ ...settings, splits, threads, steps: 2 }),
+        { command: [args.python, "peers/torch_vit_step.py", ...flags({ ...settings, threads, steps: 2 })] },
+      ];
+      const [mine, theirs] = inTurn(programs, rounds) as [Run, Run];
+      const pace = (run: Run) => settings.batch / median(run.seconds);
+      report(`${work}, vs PyTorch`, threads, pace(mine), pace(theirs), "images/s");
+      report(`${work}, peak memory`, threads, mine.megabytes, theirs.megabytes, "MB", true);
+    }
   }
 }
 if (wanted.includes("stock")) {

@@ -4,6 +4,7 @@
  *
  *     bun bench/step_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 256] [--splits 8] [--threads 1]
  *                            [--steps 5] [--profile]
+ *     bun bench/step_ours.ts --arch vit-tiny [--patch 4] ...      a step of MoCo v3
  */
 import { parseArgs } from "node:util";
 import { sharedBytes } from "../src/data/types.ts";
@@ -19,6 +20,8 @@ const { values } = parseArgs({
   options: {
     arch: { type: "string", default: "resnet18" },
     width: { type: "string", default: "64" },
+    /** Of a ViT. */
+    patch: { type: "string", default: "4" },
     size: { type: "string", default: "32" },
     batch: { type: "string", default: "256" },
     splits: { type: "string", default: "8" },
@@ -27,16 +30,20 @@ const { values } = parseArgs({
     profile: { type: "boolean", default: false },
   },
 });
-const { width, size, batch, splits, threads, steps } = Object.fromEntries(
+const { width, patch, size, batch, splits, threads, steps } = Object.fromEntries(
   Object.entries(values).map(([name, value]) => [name, Number(value)]),
-) as Record<"width" | "size" | "batch" | "splits" | "threads" | "steps", number>;
+) as Record<"width" | "patch" | "size" | "batch" | "splits" | "threads" | "steps", number>;
+const isVit = values.arch.startsWith("vit");
 const spec = parseSpec("pretrain", {
   preset: "cifar",
+  ...(isVit && { method: "moco-v3", norm: "split", optimizer: { algorithm: "adamw", lr: 1e-3, warmup: 0 } }),
   dataset: { kind: "cifar10" },
   batchSize: batch,
   splits,
   epochs: 1,
-  encoder: { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
+  encoder: isVit
+    ? { arch: values.arch, patch }
+    : { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
   augmentation: { size },
 });
 await openDevice();
