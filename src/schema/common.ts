@@ -122,11 +122,20 @@ const vitRule = (
   allowed: ({ encoder }) => (isVit(encoder) ? allowed(encoder) : ""),
 });
 
+/** Dimensions of a head: a GPU's thread has a query of it in registers. */
+const HEAD = 256;
+
 const encoderRules = [
   vitRule(
     "width",
     ({ width, heads }) => width % heads === 0,
     ({ heads }) => `must be a multiple of encoder.heads (${heads})`,
+  ),
+  vitRule(
+    "heads",
+    ({ width, heads }) => width / heads <= HEAD,
+    ({ width }) =>
+      `must be at least ${Math.ceil(width / HEAD)}: a head has at most ${HEAD} of encoder.width (${width})`,
   ),
   vitRule(
     "width",

@@ -10,6 +10,7 @@ import { layerNormReference } from "../../src/kernels/layer_norm/reference.ts";
 import { linear } from "../../src/kernels/linear/index.ts";
 import { erf, linearReference } from "../../src/kernels/linear/reference.ts";
 import { patches } from "../../src/kernels/patches/index.ts";
+import { firstToken, place } from "../../src/kernels/tokens/index.ts";
 import { inHalf, toFloat32 } from "../../src/kernels/webgpu/precision.ts";
 import { Stream } from "../../src/util/random.ts";
 import { devices, few, runOn } from "../support/devices.ts";
@@ -177,6 +178,54 @@ describe.each(devices)("%s", (device) => {
       }),
       { numRuns: few(device, 60), seed: 3 },
     );
+  });
+
+  test("tokens placed and the first one taken, with their gradients, equal tfjs's own operations", async () => {
+    for (const [n, count, c, withToken, withPositions] of [
+      [3, 5, 8, true, true],
+      [2, 4, 7, true, false],
+      [2, 4, 12, false, true],
+      [1, 1, 3, true, true],
+    ] as const) {
+      await tidied(async () => {
+        const total = count + (withToken ? 1 : 0);
+        const x = tf.tensor3d(noise(n * count * c, 1), [n, count, c]);
+        const token = tf.tensor3d(noise(c, 2), [1, 1, c]);
+        const positions = tf.tensor3d(noise(total * c, 3), [1, total, c]);
+        const dy = tf.tensor2d(noise(n * c, 4), [n, c]);
+        const every = tf.tensor3d(noise(n * total * c, 5), [n, total, c]);
+        const ours = (a: tf.Tensor, t: tf.Tensor, p: tf.Tensor) =>
+          place(a, { token: withToken ? t : undefined, positions: withPositions ? p : undefined });
+        const theirs = (a: tf.Tensor, t: tf.Tensor, p: tf.Tensor) => {
+          const all = withToken ? tf.concat([tf.tile(t, [n, 1, 1]), a], 1) : a;
+          return withPositions ? tf.add(all, p) : all;
+        };
+        const taken =
+          (f: typeof ours, first: (y: tf.Tensor) => tf.Tensor) => (a: tf.Tensor, t: tf.Tensor, p: tf.Tensor) => {
+            const y = f(a, t, p);
+            return tf.add(tf.sum(tf.mul(y, every)), tf.sum(tf.mul(first(y), dy)));
+          };
+        const ownFirst = (y: tf.Tensor) => tf.reshape(tf.slice(y, [0, 0, 0], [n, 1, c]), [n, c]);
+        const used = [x, ...(withToken ? [token] : []), ...(withPositions ? [positions] : [])];
+        const pass =
+          (f: ReturnType<typeof taken>) =>
+          (...given: tf.Tensor[]) => {
+            const rest = given.slice(1);
+            const t = withToken ? (rest.shift() as tf.Tensor) : token;
+            return f(given[0] as tf.Tensor, t, withPositions ? (rest.shift() as tf.Tensor) : positions);
+          };
+        expect(
+          relativeError(await data(ours(x, token, positions)), await data(theirs(x, token, positions))),
+        ).toBeLessThan(1e-6);
+        expect(await data(firstToken(every))).toEqual(await data(ownFirst(every)));
+        const got = tf.grads(pass(taken(ours, firstToken)))(used);
+        const expected = tf.grads(pass(taken(theirs, ownFirst)))(used);
+        for (const [i, gradient] of got.entries()) {
+          expect(gradient.shape).toEqual((expected[i] as tf.Tensor).shape);
+          expect(relativeError(await data(gradient), await data(expected[i] as tf.Tensor))).toBeLessThan(1e-5);
+        }
+      });
+    }
   });
 
   test("patches: row by row, pixels row by row, and no others", async () => {

@@ -160,6 +160,10 @@ describe("specs", () => {
       "spec.augmentation.size: got 32, allowed: must be a multiple of encoder.patch (5)",
     ],
     [{ arch: "vit-tiny", heads: 5 }, "spec.encoder.width: got 192, allowed: must be a multiple of encoder.heads (5)"],
+    [
+      { arch: "vit-tiny", width: 1024, heads: 2 },
+      "spec.encoder.heads: got 2, allowed: must be at least 4: a head has at most 256 of encoder.width (1024)",
+    ],
     [{ arch: "vit-tiny", stem: "conv" }, 'spec.encoder.patch: got 4, allowed: must be 16 with encoder.stem "conv"'],
     [
       { arch: "vit-tiny", width: 18, heads: 3 },
