@@ -1,27 +1,9 @@
 /** Checkpoints and weights of others, as checkpoints of ours: what a file is shows by its tensors' names. */
-import type { PretrainSpec } from "../schema/pretrain.ts";
 import { FileError } from "../util/errors.ts";
 import { importBackbone } from "./import_backbone.ts";
 import { importMoco, QUERY } from "./import_moco.ts";
 import { BASE, importMocoV3 } from "./import_moco_v3.ts";
-import { prefixesOf, readSource, type Source } from "./source.ts";
-
-export interface Imported {
-  readonly spec: PretrainSpec;
-  readonly epochs: number;
-  /** A checkpoint of ours. */
-  readonly checkpoint: Uint8Array;
-}
-
-/** What a file does not say. */
-export interface Given {
-  /** Fields of the spec: the dataset, `augmentation.size`; of a file of weights also the method. */
-  readonly fields: object;
-  /** Side of the images. */
-  readonly side: number;
-  /** Of a ViT whose width is none of the named ones'. */
-  readonly heads?: number | undefined;
-}
+import { type Given, type Imported, prefixesOf, readSource, type Source } from "./source.ts";
 
 /**
  * Reads a checkpoint of facebookresearch/moco or moco-v3, or the weights of a ResNet or ViT of torchvision or timm; in torch.save's

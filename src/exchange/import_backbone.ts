@@ -4,10 +4,9 @@ import { createModel, ringsOf } from "../engine/state.ts";
 import { isVit } from "../schema/encoder.ts";
 import { parseSpec } from "../schema/job.ts";
 import { encodeCheckpoint, type Tensors } from "../train/checkpoint.ts";
-import type { Given, Imported } from "./import.ts";
 import { inferEncoder } from "./infer.ts";
 import { readNetwork } from "./network.ts";
-import type { Source } from "./source.ts";
+import type { Given, Imported, Source } from "./source.ts";
 import { timmName } from "./vit_names.ts";
 
 /**

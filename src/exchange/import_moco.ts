@@ -4,10 +4,9 @@ import { allocateModel, blockNames, floatsOf, intsOf } from "../engine/state.ts"
 import { parseSpec } from "../schema/job.ts";
 import { encodeCheckpoint, readTensor } from "../train/checkpoint.ts";
 import { FileError } from "../util/errors.ts";
-import type { Given, Imported } from "./import.ts";
 import { inferResnet } from "./infer.ts";
 import { readNetwork } from "./network.ts";
-import type { Source } from "./source.ts";
+import type { Given, Imported, Source } from "./source.ts";
 
 export const QUERY = "module.encoder_q.";
 const KEY = "module.encoder_k.";

@@ -5,10 +5,9 @@ import { isVit } from "../schema/encoder.ts";
 import { parseSpec } from "../schema/job.ts";
 import { encodeCheckpoint } from "../train/checkpoint.ts";
 import { FileError } from "../util/errors.ts";
-import type { Given, Imported } from "./import.ts";
 import { inferEncoder } from "./infer.ts";
 import { readNetwork } from "./network.ts";
-import type { Source } from "./source.ts";
+import type { Given, Imported, Source } from "./source.ts";
 
 export const BASE = "module.base_encoder.";
 const [MOMENTUM, PREDICTOR] = ["module.momentum_encoder.", "module.predictor."];

@@ -1,4 +1,5 @@
 /** A file of tensors that somebody else wrote: a `state_dict` of PyTorch, in torch.save's formats or in safetensors. */
+import type { PretrainSpec } from "../schema/pretrain.ts";
 import type { PickleValue } from "../store/pickle.ts";
 import { decodeSafetensors } from "../store/safetensors.ts";
 import { readTorchFile } from "../store/torch_file.ts";
@@ -12,6 +13,23 @@ export interface Source {
   readonly epochs: number;
   /** The method of a checkpoint of ours; undefined: it is somebody else's. */
   readonly method: string | undefined;
+}
+
+export interface Imported {
+  readonly spec: PretrainSpec;
+  readonly epochs: number;
+  /** A checkpoint of ours. */
+  readonly checkpoint: Uint8Array;
+}
+
+/** What a file does not say. */
+export interface Given {
+  /** Fields of the spec: the dataset, `augmentation.size`; of a file of weights also the method. */
+  readonly fields: object;
+  /** Side of the images. */
+  readonly side: number;
+  /** Of a ViT whose width is none of the named ones'. */
+  readonly heads?: number | undefined;
 }
 
 /** @throws FileError where it is neither format, is damaged, or holds no tensors. */
@@ -35,15 +53,6 @@ function stateDict(bytes: Uint8Array, file: string): { tensors: Tensors; epochs:
     }
   }
   return { tensors, epochs: Number(field(torch.value, "epoch") ?? 0) };
-}
-
-/** The tensors whose names begin with `prefix`, without it. */
-export function under(tensors: Tensors, prefix: string): Tensors {
-  return new Map(
-    [...tensors]
-      .filter(([name]) => name.startsWith(prefix))
-      .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
-  );
 }
 
 /** First parts of the tensors' names, as they are found: to tell what a file is. */
