@@ -13,6 +13,7 @@ import { registerMatMulWasm } from "./mat_mul/wasm.ts";
 import { registerMaxPoolWasm } from "./max_pool/wasm.ts";
 import { registerMeanPlacesWasm } from "./mean_places/wasm.ts";
 import { registerPatchesWasm } from "./patches/wasm.ts";
+import { registerScaleRowsWasm } from "./scale_rows/wasm.ts";
 import { registerTokensWasm } from "./tokens/wasm.ts";
 import { buildKernels, modulePath } from "./wasm/build.ts";
 
@@ -38,5 +39,6 @@ async function open(): Promise<void> {
   registerMaxPoolWasm();
   registerMeanPlacesWasm();
   registerPatchesWasm();
+  registerScaleRowsWasm();
   registerTokensWasm();
 }

@@ -7,6 +7,7 @@ import { linear } from "../kernels/linear/index.ts";
 import { maxPool } from "../kernels/max_pool/index.ts";
 import { meanPlaces } from "../kernels/mean_places/index.ts";
 import { patches } from "../kernels/patches/index.ts";
+import { scaleRows } from "../kernels/scale_rows/index.ts";
 import { firstToken, place } from "../kernels/tokens/index.ts";
 import type { EncoderSpec } from "../schema/pretrain.ts";
 import { encode, featuresOf } from "./encoders/index.ts";
@@ -34,6 +35,8 @@ export interface Pass {
         record: (name: string, mean: tf.Tensor, variance: tf.Tensor, rows: number) => void;
       }
     | { mode: "eval"; stat: (name: string) => tf.Tensor };
+  /** f32[N]: factor of each image's residual branch; unset: they are all taken as they are. */
+  readonly branch?: ((index: number) => tf.Tensor) | undefined;
 }
 
 export interface Network {
@@ -185,7 +188,10 @@ function computing(pass: Pass): Ops<tf.Tensor> {
       }),
     layerNorm: (name, x) => layerNorm(x, pass.param(`${name}.weight`), pass.param(`${name}.bias`), LAYER_NORM_EPSILON),
     attention: (qkv, { heads }) => attention(qkv, heads),
-    add: (_, x, y) => tf.add(x, y),
+    add(_, x, y, branch) {
+      const factors = pass.branch?.(branch);
+      return tf.add(x, factors ? scaleRows(y, factors) : y);
+    },
     firstToken,
     meanTokens(x) {
       const [n, t, c] = x.shape as [number, number, number];

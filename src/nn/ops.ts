@@ -67,8 +67,8 @@ export interface Ops<T> {
   layerNorm(name: string, x: T, channels: number): T;
   /** Self-attention of queries, keys and values that lie side by side. [N,T,3C] -> [N,T,C] */
   attention(qkv: T, of: { heads: number; width: number }): T;
-  /** The sum of two of one shape; `name` is the result's. */
-  add(name: string, x: T, y: T): T;
+  /** The sum of `x` and branch number `branch` of the residual ones, which some images may skip in training; `name` is the result's. */
+  add(name: string, x: T, y: T, branch: number): T;
   /** [N,T,C] -> [N,C] */
   firstToken(x: T): T;
   /** [N,T,C] -> [N,C] */

@@ -39,6 +39,14 @@ const vitSpec = z.strictObject({
   position: z.enum(["sincos", "learned", "none"]).describe("sincos: fixed, in two dimensions; width a multiple of 4"),
   pool: z.enum(["token", "mean"]).describe("token: features are the class token's; mean: the mean of all tokens"),
   mlpNorm: z.enum(["layer", "batch"]).describe("norm before the MLP of a block; batch: ViT-BN"),
+  dropPath: z
+    .number()
+    .min(0)
+    .lt(1)
+    .optional()
+    .describe(
+      "stochastic depth of the trained network: share of images that skip the last block, in earlier ones fewer; unset: 0",
+    ),
 });
 export type VitSpec = z.infer<typeof vitSpec>;
 

@@ -13,6 +13,7 @@ export const purposes = {
   probe: 5,
   subset: 6,
   map: 7,
+  drop: 8,
 } as const;
 export type Purpose = keyof typeof purposes;
 

@@ -15,6 +15,7 @@ CASES = {
     "token": dict(side=16, patch=4, width=24, depth=2, heads=3, position="learned"),
     "sincos": dict(side=16, patch=4, width=24, depth=2, heads=6, freeze=True),
     "mean": dict(side=16, patch=8, width=24, depth=2, heads=2, position="none", pool="mean", batch=True),
+    "drop": dict(side=16, patch=8, width=24, depth=2, heads=2),
     "conv": dict(side=32, patch=16, width=16, depth=1, heads=2, conv=True),
 }
 
@@ -58,7 +59,10 @@ out = {}
 for key, settings in CASES.items():
     net = fill(vit_nets.Vit(**settings))
     x = nets.normalised(methods_nets.pixels(N, settings["side"]), MEAN, STD)
-    y = net.train()(x)
+    # Of image n branch i: dropped, or kept by 4 of 5.
+    keep = None if key != "drop" else torch.tensor([[0.0 if (7 * i + 3 * n) % 5 == 0 else 1.25 for n in range(N)]
+                                                    for i in range(4)])
+    y = net.train()(x, keep)
     wave = torch.sin(0.7 * torch.arange(y.numel())).view_as(y)
     (y * wave).sum().backward()
     out[key + ".train"] = y.detach()

@@ -49,9 +49,9 @@ class Block(nn.Module):
         self.norm1, self.attn = nn.LayerNorm(width, eps=1e-6), Attention(width, heads)
         self.norm2, self.mlp = TokenNorm(width) if batch else nn.LayerNorm(width, eps=1e-6), Mlp(width)
 
-    def forward(self, x):
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+    def forward(self, x, keep=(1, 1)):
+        x = x + self.attn(self.norm1(x)) * keep[0]
+        return x + self.mlp(self.norm2(x)) * keep[1]
 
 
 class PatchEmbed(nn.Module):
@@ -90,11 +90,14 @@ class Vit(nn.Module):
         for p in self.patch_embed.parameters():
             p.requires_grad = not freeze
 
-    def forward(self, x):
+    def forward(self, x, keep=None):
+        """keep: of each residual branch a factor for each image, [2 * depth, N]."""
         x = self.patch_embed(x)
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
         if self.pos_embed is not None:
             x = x + self.pos_embed
-        x = self.norm(self.blocks(x))
+        for i, block in enumerate(self.blocks):
+            x = block(x) if keep is None else block(x, keep[2 * i:2 * i + 2, :, None, None])
+        x = self.norm(x)
         return x[:, 0] if self.pool == "token" else x.mean(1)

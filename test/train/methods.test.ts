@@ -28,6 +28,7 @@ const encoders = {
     pool: "mean",
     position: "learned",
     mlpNorm: "batch",
+    dropPath: 0.4,
   },
 } as const;
 

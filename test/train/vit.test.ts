@@ -32,6 +32,7 @@ const cases: Record<string, { side: number; spec: Partial<VitSpec> }> = {
       freezePatches: false,
     },
   },
+  drop: { side: 16, spec: { patch: 8, width: 24, depth: 2, heads: 2, freezePatches: false } },
   conv: { side: 32, spec: { patch: 16, width: 16, depth: 1, heads: 2, stem: "conv", freezePatches: false } },
 };
 
@@ -83,7 +84,14 @@ describe.each(devices)("%s", (device) => {
     let features: tf.Tensor | undefined;
     differentiate(
       () => {
-        features = tf.keep(encoder.backbone({ param, norm: { mode: "train", groups: 1, record } }, x));
+        const branch = (i: number) =>
+          tf.tensor1d(Array.from({ length: N }, (_, n) => ((7 * i + 3 * n) % 5 === 0 ? 0 : 1.25)));
+        const pass: Pass = {
+          param,
+          branch: name === "drop" ? branch : undefined,
+          norm: { mode: "train", groups: 1, record },
+        };
+        features = tf.keep(encoder.backbone(pass, x));
         return tf.sum(tf.mul(features, wave));
       },
       trainable.map((entry) => param(entry.name)),

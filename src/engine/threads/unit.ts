@@ -7,6 +7,7 @@ import { augment } from "../../kernels/augment/index.ts";
 import type { BatchTargets, Bound, Unit } from "../../methods/method.ts";
 import type { Pass } from "../../nn/network.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
+import { branchesOf, dropFactors } from "../drop.ts";
 import { directionsOf, inOrder, splitPositions, targetView, unitAt } from "../units.ts";
 import type { Held, ThreadContext } from "./context.ts";
 import type { BatchTask } from "./tasks.ts";
@@ -19,6 +20,8 @@ export class ThreadUnit implements Unit<TrainSpec> {
   /** Places of its images in the batch. */
   readonly positions: readonly number[];
   readonly views: tf.Tensor;
+  /** By branch, a factor for each of its images. */
+  private readonly branches: readonly tf.Tensor[];
 
   /** Made inside a tidy, whose tensors it has. `held`: the networks that are used. */
   constructor(
@@ -37,6 +40,7 @@ export class ThreadUnit implements Unit<TrainSpec> {
     this.positions = splitPositions(order, split, splits);
     const views = method.views(spec).length;
     this.views = this.draw(task, side === "own" ? direction : targetView(direction, views));
+    this.branches = side === "own" ? this.drawBranches(task.epoch) : [];
   }
 
   get spec(): TrainSpec {
@@ -126,14 +130,26 @@ export class ThreadUnit implements Unit<TrainSpec> {
     return augment({ pixels, places, channels }, rows, augmentation.size, mean, std);
   }
 
+  /** f32[n] of each branch that images may skip. */
+  private drawBranches(epoch: number): tf.Tensor[] {
+    const { spec, positions, direction: view } = this;
+    const { batch } = this.context.buffers;
+    const count = branchesOf(spec.encoder);
+    if (count === 0) return [];
+    const of = positions.map((position) => dropFactors(spec, { epoch, sample: batch[position] as number, view }));
+    return Array.from({ length: count }, (_, branch) => tf.tensor1d(of.map((factors) => factors[branch] as number)));
+  }
+
   /** A pass in training mode whose batch statistics go to this unit's row, f32[units, B]. */
   private pass(name: string, param: Pass["param"]): Pass {
     const { buffers, networks, meeting } = this.context;
     const { stats } = networks.get(name);
     const into = buffers.batchStats[name] as Float32Array;
     const base = this.index * stats.size;
+    const { branches } = this;
     return {
       param,
+      branch: branches.length > 0 ? (index) => branches[index] as tf.Tensor : undefined,
       norm: {
         mode: "train",
         groups: 1,

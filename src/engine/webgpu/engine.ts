@@ -7,6 +7,7 @@ import { PLACE } from "../../data/source.ts";
 import { lookRow, ROW, viewRow } from "../../data/view.ts";
 import { methodOf } from "../../methods/index.ts";
 import { BLOCK, scalarsOf } from "../../optim/flat.ts";
+import { branchesOf, dropFactors } from "../drop.ts";
 import type { Engine, StepTask } from "../engine.ts";
 import { watchedLayers } from "../gradient.ts";
 import { figuresOf, type StepMetrics } from "../metrics.ts";
@@ -87,6 +88,7 @@ export class GpuEngine implements Engine {
       directions: directionsOf(spec),
       blocks,
       rings,
+      branches: branchesOf(spec.encoder),
     });
     const log = state.allocate([spec.logEvery, figuresOf(spec).length]);
     this.logSlice = log.slice;
@@ -259,8 +261,26 @@ export class GpuEngine implements Engine {
     });
     const to = this.viewInputs(bytesOf(places, channels), augmentations.length * spec.batchSize);
     to.write({ pixels, places }, channels, augmentations.length, rows);
+    this.writeBranches(epoch);
     this.inputs.ids.write(batch.slice());
     this.inputs.labels.write(labels.slice());
+  }
+
+  /** Direction d sees view d. */
+  private writeBranches(epoch: number): void {
+    const { spec, buffers } = this.settings.model;
+    const count = branchesOf(spec.encoder);
+    if (count === 0) return;
+    const views = directionsOf(spec) * spec.batchSize;
+    const all = new Float32Array(count * views);
+    for (let at = 0; at < views; at++) {
+      const [view, position] = [Math.floor(at / spec.batchSize), at % spec.batchSize];
+      const factors = dropFactors(spec, { epoch, sample: buffers.batch[position] as number, view });
+      factors.forEach((factor, branch) => {
+        all[branch * views + at] = factor;
+      });
+    }
+    this.inputs.branches.write(all);
   }
 
   /** Images are dealt to the splits of targets by the order that was drawn; each is of the other view than the direction's. */

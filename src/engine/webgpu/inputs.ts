@@ -91,14 +91,16 @@ export interface StepInputs {
   /** i32[D * N]: the views that targets are of, and the places that they go to, in the order in which they are encoded. */
   readonly targetPicks: Input;
   readonly targetPlaces: Input;
+  /** f32[branches, D * N]: see `drop.ts`; of one value where nothing is dropped. */
+  readonly branches: Input;
 }
 
 export function stepInputs(
   device: GPUDevice,
   state: GpuState,
-  sizes: { batch: number; directions: number; blocks: number; rings: number },
+  sizes: { batch: number; directions: number; blocks: number; rings: number; branches: number },
 ): StepInputs {
-  const { batch, directions, blocks, rings } = sizes;
+  const { batch, directions, blocks, rings, branches } = sizes;
   return {
     scalars: new Input(device, state, [SCALARS]),
     counters: new Input(device, state, [1 + rings], "int32"),
@@ -107,5 +109,6 @@ export function stepInputs(
     labels: new Input(device, state, [batch], "int32"),
     targetPicks: new Input(device, state, [directions * batch], "int32"),
     targetPlaces: new Input(device, state, [directions * batch], "int32"),
+    branches: new Input(device, state, [Math.max(1, branches * directions * batch)]),
   };
 }

@@ -9,6 +9,7 @@ import type { Pass } from "../../nn/network.ts";
 import type { Segments } from "../../optim/flat.ts";
 import { launchRunning } from "../../optim/running/webgpu.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
+import { branchesOf } from "../drop.ts";
 import { blockNames, type Networks, ringsOf } from "../state.ts";
 import { named } from "../threads/context.ts";
 import { directionsOf, unitsOf } from "../units.ts";
@@ -61,7 +62,7 @@ export class PassUnit implements Unit<TrainSpec> {
   constructor(
     private readonly program: Program,
     private readonly pass: number,
-    side: Side,
+    private readonly side: Side,
     private readonly records: boolean,
     private readonly params: Readonly<Record<string, Map<string, tf.Tensor>>>,
   ) {
@@ -146,6 +147,14 @@ export class PassUnit implements Unit<TrainSpec> {
     return this.gather(this.program.inputs.labels.tensor);
   }
 
+  /** Factors of a residual branch, of the views of this pass. */
+  private branch(index: number): tf.Tensor {
+    const { inputs, spec } = this.program;
+    const views = directionsOf(spec) * spec.batchSize;
+    const all = tf.slice(inputs.branches.tensor as tf.Tensor1D, [index * views], [views]);
+    return tf.gather(all, this.picks); // f32[n]
+  }
+
   /** Of the images i32[N], those of this pass. */
   private gather(of: tf.Tensor): tf.Tensor1D {
     return tf.gather(tf.tile(of, [directionsOf(this.spec)]), this.picks) as tf.Tensor1D;
@@ -162,6 +171,7 @@ export class PassUnit implements Unit<TrainSpec> {
     const first = (this.pass * groups) % splits === 0;
     return {
       param: (of) => named(params, of),
+      branch: this.side === "own" && branchesOf(spec.encoder) > 0 ? (index) => this.branch(index) : undefined,
       norm: {
         mode: "train",
         groups,

@@ -13,6 +13,7 @@ import { registerMatMulWebgpu } from "../mat_mul/webgpu.ts";
 import { registerMaxPoolWebgpu } from "../max_pool/webgpu.ts";
 import { registerMeanPlacesWebgpu } from "../mean_places/webgpu.ts";
 import { registerPatchesWebgpu } from "../patches/webgpu.ts";
+import { registerScaleRowsWebgpu } from "../scale_rows/webgpu.ts";
 import { registerTokensWebgpu } from "../tokens/webgpu.ts";
 import "../batch_norm/index.ts";
 import "../info_nce/index.ts";
@@ -37,5 +38,6 @@ export function registerWebgpuKernels(): void {
   registerMaxPoolWebgpu();
   registerMeanPlacesWebgpu();
   registerPatchesWebgpu();
+  registerScaleRowsWebgpu();
   registerTokensWebgpu();
 }

@@ -29,13 +29,19 @@ export function vit<T>(ops: Ops<T>, spec: VitSpec, channels: number, side: numbe
     const hidden = layer(`${name}.fc1`, x, width, MLP * width, { gelu: true }); // [N,T,4C]
     return layer(`${name}.fc2`, hidden, MLP * width, width); // [N,T,C]
   };
-  const block = (name: string, x: T): T => {
-    const y = ops.add(`${name}.attended`, x, attention(`${name}.attn`, ops.layerNorm(`${name}.norm1`, x, width)));
+  const block = (index: number, x: T): T => {
+    const name = `blocks.${index}`;
+    const y = ops.add(
+      `${name}.attended`,
+      x,
+      attention(`${name}.attn`, ops.layerNorm(`${name}.norm1`, x, width)),
+      2 * index,
+    );
     const normal =
       spec.mlpNorm === "batch"
         ? ops.norm(`${name}.norm2`, y, { channels: width })
         : ops.layerNorm(`${name}.norm2`, y, width);
-    return ops.add(`${name}.out`, y, mlp(`${name}.mlp`, normal));
+    return ops.add(`${name}.out`, y, mlp(`${name}.mlp`, normal), 2 * index + 1);
   };
 
   const grid = side / patch;
@@ -43,7 +49,7 @@ export function vit<T>(ops: Ops<T>, spec: VitSpec, channels: number, side: numbe
     const patches = spec.stem === "conv" ? convStem(ops, input, channels, width) : project(ops, spec, input, channels);
     return ops.place(patches, { width, grid, position, token: pool === "token", init: { kind: "normal", std: 1e-6 } });
   }); // [N,T,C]
-  for (let i = 0; i < depth; i++) x = ops.block(x, (inner) => block(`blocks.${i}`, inner));
+  for (let i = 0; i < depth; i++) x = ops.block(x, (inner) => block(i, inner));
   // The norm is of each token by itself, so only that of the class token counts.
   return pool === "token"
     ? ops.layerNorm("norm", ops.firstToken(x), width) // [N,T,C] -> [N,C]
