@@ -118,10 +118,11 @@ export const mocoV3Schema = methodSchema<typeof shape>({
   watchesGradient: true,
   charts: [
     {
-      title: "Norm of the gradient: all of it, first trained layer, last block",
+      title: "Norm of the gradient: first trained layer, last block",
       of: "steps",
-      figures: ["gradientNorm", "gradientFirst", "gradientLast"],
+      figures: ["gradientFirst", "gradientLast"],
     },
+    { title: "Norm of the whole gradient", of: "steps", figures: ["gradientNorm"] },
     { title: "Cosine of a query with its key, and with other keys", of: "steps", figures: ["positive", "negative"] },
     { title: "Accuracy of finding the key in the batch", of: "steps", figures: ["top1"] },
   ],
