@@ -2,7 +2,7 @@
  * Compiles `assembly/` to `mocod.wasm` with AssemblyScript, when a source is newer than the module.
  * AssemblyScript was chosen because it comes whole from npm: no clang on the user's machine.
  */
-import { existsSync, readdirSync, renameSync, statSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const assembly = join(import.meta.dir, "assembly");
@@ -29,10 +29,14 @@ export async function buildKernels(): Promise<void> {
   if (existsSync(modulePath) && statSync(modulePath).mtimeMs > newest) return;
   const asc = await import("assemblyscript/asc");
   const temporary = `${modulePath}.${process.pid}`;
-  const { error, stderr } = await asc.main([join(assembly, "index.ts"), "-o", temporary, ...flags]);
-  if (error) throw new Error(`compiling the WASM kernels failed: ${error.message}\n${stderr.toString()}`);
-  refuseStaticData(new Uint8Array(await Bun.file(temporary).arrayBuffer()));
-  renameSync(temporary, modulePath);
+  try {
+    const { error, stderr } = await asc.main([join(assembly, "index.ts"), "-o", temporary, ...flags]);
+    if (error) throw new Error(`compiling the WASM kernels failed: ${error.message}\n${stderr.toString()}`);
+    refuseStaticData(new Uint8Array(await Bun.file(temporary).arrayBuffer()));
+    renameSync(temporary, modulePath);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
 }
 
 /** The memory belongs to tfjs: a data segment (a table inside Math.exp, say) would overwrite its heap. */
