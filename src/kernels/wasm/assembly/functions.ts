@@ -1,4 +1,4 @@
-// Functions of four numbers at a time. The module may hold no tables (see build.ts), so they are polynomials.
+// Functions of four numbers at a time, as polynomials: the module may hold no tables (see build.ts). And sums.
 
 /** e^x of four numbers, each at most 0: to 1e-7 relative, 0 below -87 (the range reduction and polynomial of Cephes' expf). */
 export function exp4(x: v128): v128 {
@@ -47,4 +47,14 @@ export function erf4(v: v128): v128 {
   q = f32x4.add(f32x4.mul(q, s), f32x4.splat(-7.37332916720468e-03));
   q = f32x4.add(f32x4.mul(q, s), f32x4.splat(-1.42647390514189e-02));
   return f32x4.div(f32x4.mul(x, p), q);
+}
+
+/** wide f64[n] += narrow f32[n], which is cleared: sums run in float32 for some rows, and in float64 over those. */
+export function widen(narrow: usize, wide: usize, n: i32): void {
+  for (let k = 0; k < n; k++) {
+    store<f64>(wide, load<f64>(wide) + <f64>load<f32>(narrow));
+    store<f32>(narrow, 0);
+    wide += 8;
+    narrow += 4;
+  }
 }

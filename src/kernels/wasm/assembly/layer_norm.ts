@@ -1,6 +1,6 @@
 // Layer normalisation over the rows of f32[R,C] (Ba et al. 2016). A row is in the first cache while it is passed over thrice.
 
-import { total } from "./functions";
+import { total, widen } from "./functions";
 
 // Rows whose sums of a gradient run in float32 before they are added up in float64.
 const ROWS: i32 = 64;
@@ -41,15 +41,6 @@ export function layerNorm(
     store<f32>(stats, mean);
     store<f32>(stats, inverse, 4);
     x += <usize>c << 2; y += <usize>c << 2; stats += 8;
-  }
-}
-
-// wide f64[n] += narrow f32[n], which is cleared.
-function widen(narrow: usize, wide: usize, n: i32): void {
-  for (let k = 0; k < n; k++) {
-    store<f64>(wide, load<f64>(wide) + <f64>load<f32>(narrow));
-    store<f32>(narrow, 0);
-    wide += 8; narrow += 4;
   }
 }
 

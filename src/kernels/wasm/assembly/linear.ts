@@ -1,6 +1,6 @@
 // What follows the product of a linear layer, while its rows are in the cache: bias and GELU.
 
-import { erf4, exp4 } from "./functions";
+import { erf4, exp4, widen } from "./functions";
 
 const ROOT_HALF: f32 = 0.70710678118654752; // 1 / sqrt(2)
 const DENSITY: f32 = 0.39894228040143268; // 1 / sqrt(2 pi)
@@ -99,13 +99,7 @@ export function biasGrad(z: usize, dy: usize, dz: usize, dbias: usize, scratch: 
     }
     dy += <usize>c << 2;
     if (z) { z += <usize>c << 2; dz += <usize>c << 2; }
-    if ((row + 1) % ROWS == 0 || row + 1 == rows) {
-      for (let k = 0; k < c; k++) {
-        const at = wide + (<usize>k << 3), from = narrow + (<usize>k << 2);
-        store<f64>(at, load<f64>(at) + <f64>load<f32>(from));
-        store<f32>(from, 0);
-      }
-    }
+    if ((row + 1) % ROWS == 0 || row + 1 == rows) widen(narrow, wide, c);
   }
   for (let k = 0; k < c; k++) store<f32>(dbias + (<usize>k << 2), <f32>load<f64>(wide + (<usize>k << 3)));
 }

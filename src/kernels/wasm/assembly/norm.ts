@@ -3,6 +3,8 @@
 // Memory is what it waits for, so every pass goes through it once and in order: bands of a few rows, and in them 16 or 8
 // channels at a time in registers. Sums run in float32 for 256 rows and in float64 beyond.
 
+import { widen } from "./functions";
+
 const ROWS: i32 = 256;
 
 // Rows of a band, a divisor of ROWS: about 1 KB. More rows are more streams than a processor follows: 16 rows of 64
@@ -43,16 +45,6 @@ function moments1(x: usize, stride: usize, rows: i32, shift: usize, sums: usize,
   }
   store<f32>(sums, s);
   store<f32>(squares, t);
-}
-
-// wide f64[C] += narrow f32[C], which is cleared.
-function widen(narrow: usize, wide: usize, c: i32): void {
-  for (let k = 0; k < c; k++) {
-    store<f64>(wide, load<f64>(wide) + <f64>load<f32>(narrow));
-    store<f32>(narrow, 0);
-    wide += 8;
-    narrow += 4;
-  }
 }
 
 /**
