@@ -2,9 +2,10 @@
  * Attention on WebGPU (Dao et al. 2022, algorithm 1): a thread has a query, or in the backward pass a key and its value, in
  * registers, and goes through the others, tiles of which its workgroup shares. Nothing is added across threads.
  */
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
 import { launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
-import { type Access, access, join } from "../webgpu/access.ts";
+import { registerOn, type Tensors } from "../register.ts";
+import { type Access, access, join, widthOf } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { ATTENTION, ATTENTION_GRAD, type AttentionAttrs, sizesOf } from "./index.ts";
 
@@ -13,6 +14,7 @@ const THREADS = 64;
 const SHARED = 16_384;
 
 type Sizes = ReturnType<typeof sizesOf>;
+type Backward = Tensors<"qkv" | "out" | "stats" | "dout">;
 
 /** Fours of a head. */
 const foursOf = ({ d }: Sizes): number => Math.ceil(d / 4);
@@ -23,7 +25,7 @@ const numbersOf = ({ t, h, d }: Sizes) => ({ TOKENS: t, HEADS: h, DIM: d, scaleF
 
 /** Reads or writes four values of a head at a time: `NAME_four(first, c)` of the head that begins at `first`, in floats. */
 function fours(name: string, tensor: tf.TensorInfo, d: number, written = false): Access {
-  const width: 1 | 4 = d % 4 === 0 ? 4 : 1;
+  const width = widthOf(d);
   const own = access(width, name, tensor, written);
   const [get, set] =
     width === 4
@@ -136,9 +138,8 @@ function forward(qkv: tf.TensorInfo, s: Sizes): tf.TensorInfo[] {
   return [out, stats];
 }
 
-function gradient(i: Record<"qkv" | "out" | "stats" | "dout", tf.TensorInfo>, s: Sizes): tf.TensorInfo {
+function gradient({ qkv, out, stats, dout }: Backward, s: Sizes): tf.TensorInfo {
   const { n, t, h, d } = s;
-  const { qkv, out, stats, dout } = i;
   const dqkv = webgpu().allocate(qkv.shape, "float32", d % 4 === 0 && halfWanted(qkv.shape));
   // rowsum(dO * O) of each query.
   const deltas = webgpu().allocate([n, h, t]);
@@ -230,21 +231,7 @@ var<workgroup> means: array<f32, ${tileOf(s)}>;` +
 }
 
 export function registerAttentionWebgpu(): void {
-  const headsOf = (attrs: unknown) => (attrs as AttentionAttrs).heads;
-  tf.registerKernel({
-    kernelName: ATTENTION,
-    backendName: "webgpu",
-    kernelFunc: ({ inputs, attrs }) => {
-      const qkv = inputs.qkv as tf.TensorInfo;
-      return forward(qkv, sizesOf(qkv, headsOf(attrs)));
-    },
-  });
-  tf.registerKernel({
-    kernelName: ATTENTION_GRAD,
-    backendName: "webgpu",
-    kernelFunc: ({ inputs, attrs }) => {
-      const of = inputs as Record<string, tf.TensorInfo> as Record<"qkv" | "out" | "stats" | "dout", tf.TensorInfo>;
-      return gradient(of, sizesOf(of.qkv, headsOf(attrs)));
-    },
-  });
+  const register = registerOn("webgpu");
+  register(ATTENTION, ({ qkv }: Tensors<"qkv">, { heads }: AttentionAttrs) => forward(qkv, sizesOf(qkv, heads)));
+  register(ATTENTION_GRAD, (of: Backward, { heads }: AttentionAttrs) => gradient(of, sizesOf(of.qkv, heads)));
 }

@@ -1,6 +1,7 @@
 /** Batch normalisation on WASM; the meaning and the gradient are in `index.ts`. */
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
 import { allocate, floatsOf, heap, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
+import { registerOn } from "../register.ts";
 import { GRAD, NORMALISE, type NormAttrs, type NormMeeting, statsShape, TRAIN } from "./names.ts";
 
 const rowsOf = (x: tf.TensorInfo) => x.shape.slice(0, -1).reduce((a, b) => a * b, 1);
@@ -9,12 +10,7 @@ const channelsOf = (x: tf.TensorInfo) => x.shape.at(-1) as number;
 type Inputs = Record<string, tf.TensorInfo>;
 
 export function registerBatchNormWasm(): void {
-  const register = (kernelName: string, run: (i: Inputs, attrs: NormAttrs) => tf.TensorInfo | tf.TensorInfo[]) =>
-    tf.registerKernel({
-      kernelName,
-      backendName: "wasm",
-      kernelFunc: ({ inputs, attrs }) => run(inputs as Inputs, attrs as unknown as NormAttrs),
-    });
+  const register = registerOn("wasm")<Inputs, NormAttrs>;
 
   /** Addresses of a group's part of a tensor [..., C] and of one [groups, C]. */
   const partsOf = (x: tf.TensorInfo, groups: number) => {

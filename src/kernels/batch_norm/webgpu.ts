@@ -1,7 +1,8 @@
 /** Batch normalisation on WebGPU; the meaning and the gradient are in `index.ts`. Groups of rows are normalised apart. */
 import * as tf from "@tensorflow/tfjs-core";
 import { type Bound, folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
-import { access, join, vectorOf } from "../webgpu/access.ts";
+import { registerOn } from "../register.ts";
+import { access, join, vectorOf, widthOf } from "../webgpu/access.ts";
 import { columnSums } from "../webgpu/column_sums.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { momentsOf, takeStatistics } from "../webgpu/statistics.ts";
@@ -12,7 +13,7 @@ type Inputs = Record<string, tf.TensorInfo>;
 /** Sizes as the kernels see them; vectors of `width` channels. */
 function sizesOf(x: tf.TensorInfo, groups: number) {
   const c = x.shape.at(-1) as number;
-  const width: 1 | 4 = c % 4 === 0 ? 4 : 1;
+  const width = widthOf(c);
   const rows = tf.util.sizeFromShape(x.shape) / c;
   return {
     c,
@@ -249,12 +250,7 @@ function gradient(i: Inputs, attrs: NormAttrs): tf.TensorInfo[] {
 }
 
 export function registerBatchNormWebgpu(): void {
-  const register = (kernelName: string, run: (i: Inputs, attrs: NormAttrs) => tf.TensorInfo | tf.TensorInfo[]) =>
-    tf.registerKernel({
-      kernelName,
-      backendName: "webgpu",
-      kernelFunc: ({ inputs, attrs }) => run(inputs as Inputs, attrs as unknown as NormAttrs),
-    });
+  const register = registerOn("webgpu")<Inputs, NormAttrs>;
   register(TRAIN, (i, attrs) => {
     const s = sizesOf(i.x as tf.TensorInfo, attrs.groups);
     const [mean, variance] = moments(i.x as tf.TensorInfo, s);

@@ -4,7 +4,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { webgpu, writes } from "../../backend/webgpu.ts";
-import { access, join } from "../webgpu/access.ts";
+import { access, join, widthOf } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { type Operand, SLAB } from "../webgpu/product.ts";
 import { sumSlices } from "../webgpu/slices.ts";
@@ -69,8 +69,6 @@ fn store(row: u32, column: u32, v: vec4f) {
   ${width === 4 ? four : each}
 }`;
 };
-
-const widthOf = (channels: number): 1 | 4 => (channels % 4 === 0 ? 4 : 1);
 
 function conv2d(x: tf.TensorInfo, filter: tf.TensorInfo, attrs: ConvAttrs): tf.TensorInfo {
   const info = describe(x.shape, filter.shape, attrs);

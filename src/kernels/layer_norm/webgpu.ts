@@ -1,19 +1,18 @@
 /** Layer norm on WebGPU: a workgroup a row; the meaning and the gradient are in `index.ts`. */
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
-import { access, join, vectorOf } from "../webgpu/access.ts";
+import { registerOn, type Tensors } from "../register.ts";
+import { access, join, vectorOf, widthOf } from "../webgpu/access.ts";
 import { addChunks } from "../webgpu/chunks.ts";
 import { columnSums } from "../webgpu/column_sums.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { LAYER_NORM, LAYER_NORM_GRAD, type LayerNormAttrs } from "./index.ts";
 
-type Inputs = Record<string, tf.TensorInfo>;
-
 const THREADS = 64;
 
 function sizesOf(x: tf.TensorInfo) {
   const c = x.shape.at(-1) as number;
-  const width: 1 | 4 = c % 4 === 0 ? 4 : 1;
+  const width = widthOf(c);
   const element = (width === 4 ? "vec4f" : "f32") as "f32";
   return { c, width, element, rows: tf.util.sizeFromShape(x.shape) / c, vectors: c / width, vector: vectorOf(width) };
 }
@@ -44,8 +43,7 @@ fn main(
   ${body}
 }`;
 
-function forward(i: Inputs, { epsilon }: LayerNormAttrs): tf.TensorInfo[] {
-  const x = i.x as tf.TensorInfo;
+function forward({ x, gamma, beta }: Tensors<"x" | "gamma" | "beta">, { epsilon }: LayerNormAttrs): tf.TensorInfo[] {
   const { c, width, rows, vectors, vector, element } = sizesOf(x);
   const y = webgpu().allocate(x.shape, "float32", halfWanted(x.shape));
   const stats = webgpu().allocate([rows, 2]);
@@ -55,8 +53,8 @@ function forward(i: Inputs, { epsilon }: LayerNormAttrs): tf.TensorInfo[] {
     numbers: { ROWS: rows, VECTORS: vectors, CHANNELS: c, epsilonF: epsilon },
     bind: {
       ...bind,
-      gamma: reads(i.gamma as tf.TensorInfo, element),
-      beta: reads(i.beta as tf.TensorInfo, element),
+      gamma: reads(gamma, element),
+      beta: reads(beta, element),
       stats: writes(stats),
     },
     code:
@@ -74,13 +72,7 @@ function forward(i: Inputs, { epsilon }: LayerNormAttrs): tf.TensorInfo[] {
   return [y, stats];
 }
 
-function gradient(i: Inputs): tf.TensorInfo[] {
-  const [x, gamma, stats, dy] = [i.x, i.gamma, i.stats, i.dy] as [
-    tf.TensorInfo,
-    tf.TensorInfo,
-    tf.TensorInfo,
-    tf.TensorInfo,
-  ];
+function gradient({ x, gamma, stats, dy }: Tensors<"x" | "gamma" | "stats" | "dy">): tf.TensorInfo[] {
   const { c, width, rows, vectors, vector, element } = sizesOf(x);
   const accesses = { x: access(width, "x", x), dy: access(width, "dy", dy) };
   const [dgamma, dbeta] = addChunks(
@@ -120,14 +112,7 @@ function gradient(i: Inputs): tf.TensorInfo[] {
 }
 
 export function registerLayerNormWebgpu(): void {
-  tf.registerKernel({
-    kernelName: LAYER_NORM,
-    backendName: "webgpu",
-    kernelFunc: ({ inputs, attrs }) => forward(inputs as Inputs, attrs as unknown as LayerNormAttrs),
-  });
-  tf.registerKernel({
-    kernelName: LAYER_NORM_GRAD,
-    backendName: "webgpu",
-    kernelFunc: ({ inputs }) => gradient(inputs as Inputs),
-  });
+  const register = registerOn("webgpu");
+  register(LAYER_NORM, forward);
+  register(LAYER_NORM_GRAD, gradient);
 }

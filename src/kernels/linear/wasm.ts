@@ -2,6 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { withDerived } from "../derived.ts";
+import { registerOn, type Tensors } from "../register.ts";
 import { BIAS_GRAD, LINEAR, type LinearAttrs } from "./index.ts";
 
 /** Floats of a block of results: half of a second-level cache, with the GELU's. */
@@ -49,17 +50,9 @@ function biasGrad(dy: tf.TensorInfo, z: tf.TensorInfo | undefined): tf.TensorInf
 }
 
 export function registerLinearWasm(): void {
-  tf.registerKernel({
-    kernelName: LINEAR,
-    backendName: "wasm",
-    kernelFunc: ({ inputs, attrs }) => {
-      const { x, w, bias } = inputs as Record<string, tf.TensorInfo> as Record<"x" | "w" | "bias", tf.TensorInfo>;
-      return forward(x, w, bias, (attrs as unknown as LinearAttrs).gelu);
-    },
-  });
-  tf.registerKernel({
-    kernelName: BIAS_GRAD,
-    backendName: "wasm",
-    kernelFunc: ({ inputs }) => biasGrad(inputs.dy as tf.TensorInfo, inputs.z as tf.TensorInfo | undefined),
-  });
+  const register = registerOn("wasm");
+  register(LINEAR, ({ x, w, bias }: Tensors<"x" | "w" | "bias">, attrs: LinearAttrs) =>
+    forward(x, w, bias, attrs.gelu),
+  );
+  register(BIAS_GRAD, ({ dy, z }: Tensors<"dy"> & Partial<Tensors<"z">>) => biasGrad(dy, z));
 }

@@ -1,10 +1,11 @@
 /** Linear layers on WebGPU: the tiled product, which adds the bias and takes the GELU before it stores. */
 import * as tf from "@tensorflow/tfjs-core";
 import { reads, webgpu } from "../../backend/webgpu.ts";
-import { type Access, access, vectorOf } from "../webgpu/access.ts";
+import { registerOn, type Tensors } from "../register.ts";
+import { type Access, access, vectorOf, widthOf } from "../webgpu/access.ts";
 import { addChunks } from "../webgpu/chunks.ts";
 import { columnSums } from "../webgpu/column_sums.ts";
-import { launchMatrices, widthOf } from "../webgpu/matrices.ts";
+import { launchMatrices } from "../webgpu/matrices.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { BIAS_GRAD, LINEAR, type LinearAttrs } from "./index.ts";
 
@@ -91,17 +92,9 @@ function biasGrad(dy: tf.TensorInfo, z: tf.TensorInfo | undefined): tf.TensorInf
 }
 
 export function registerLinearWebgpu(): void {
-  tf.registerKernel({
-    kernelName: LINEAR,
-    backendName: "webgpu",
-    kernelFunc: ({ inputs, attrs }) => {
-      const { x, w, bias } = inputs as Record<string, tf.TensorInfo> as Record<"x" | "w" | "bias", tf.TensorInfo>;
-      return forward(x, w, bias, (attrs as unknown as LinearAttrs).gelu);
-    },
-  });
-  tf.registerKernel({
-    kernelName: BIAS_GRAD,
-    backendName: "webgpu",
-    kernelFunc: ({ inputs }) => biasGrad(inputs.dy as tf.TensorInfo, inputs.z as tf.TensorInfo | undefined),
-  });
+  const register = registerOn("webgpu");
+  register(LINEAR, ({ x, w, bias }: Tensors<"x" | "w" | "bias">, attrs: LinearAttrs) =>
+    forward(x, w, bias, attrs.gelu),
+  );
+  register(BIAS_GRAD, ({ dy, z }: Tensors<"dy"> & Partial<Tensors<"z">>) => biasGrad(dy, z));
 }

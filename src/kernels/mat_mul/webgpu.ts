@@ -1,8 +1,8 @@
 /** Matrix products of rank 2 on WebGPU by the tiled product; higher ranks stay with tfjs. */
 import * as tf from "@tensorflow/tfjs-core";
 import { webgpu } from "../../backend/webgpu.ts";
-import { access } from "../webgpu/access.ts";
-import { launchMatrices, widthOf } from "../webgpu/matrices.ts";
+import { access, widthOf } from "../webgpu/access.ts";
+import { launchMatrices } from "../webgpu/matrices.ts";
 
 interface Attrs {
   transposeA: boolean;

@@ -1,12 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
-import { access, join, vectorOf } from "../webgpu/access.ts";
+import { access, join, vectorOf, widthOf } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { MAX_POOL, MAX_POOL_GRAD, type PoolAttrs } from "./index.ts";
 
 /** Sizes in WGSL; channels in vectors of `width`. */
 function sizesOf([n, h, w, c]: [number, number, number, number], { size, stride, pad }: PoolAttrs) {
-  const width: 1 | 4 = c % 4 === 0 ? 4 : 1;
+  const width = widthOf(c);
   const [oh, ow] = [h, w].map((side) => Math.floor((side + 2 * pad - size) / stride) + 1) as [number, number];
   const constants = Object.entries({ H: h, W: w, C: c / width, OH: oh, OW: ow, SIZE: size, STRIDE: stride, PAD: pad })
     .map(([name, value]) => `const ${name} = ${value};`)

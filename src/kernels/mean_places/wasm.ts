@@ -1,5 +1,6 @@
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
 import { allocate, floatsOf } from "../../backend/wasm.ts";
+import { registerOn, type Tensors } from "../register.ts";
 import { MEAN_PLACES, MEAN_PLACES_GRAD, type PlacesAttrs } from "./index.ts";
 
 type Sizes = [n: number, h: number, w: number, c: number];
@@ -30,12 +31,7 @@ function gradient(dy: tf.TensorInfo, [n, h, w, c]: Sizes): tf.TensorInfo {
 }
 
 export function registerMeanPlacesWasm(): void {
-  const register = (kernelName: string, run: (inputs: tf.NamedTensorInfoMap, shape: Sizes) => tf.TensorInfo) =>
-    tf.registerKernel({
-      kernelName,
-      backendName: "wasm",
-      kernelFunc: ({ inputs, attrs }) => run(inputs, (attrs as unknown as PlacesAttrs).shape as Sizes),
-    });
-  register(MEAN_PLACES, ({ x }, shape) => mean(x as tf.TensorInfo, shape));
-  register(MEAN_PLACES_GRAD, ({ dy }, shape) => gradient(dy as tf.TensorInfo, shape));
+  const register = registerOn("wasm");
+  register(MEAN_PLACES, ({ x }: Tensors<"x">, { shape }: PlacesAttrs) => mean(x, shape as Sizes));
+  register(MEAN_PLACES_GRAD, ({ dy }: Tensors<"dy">, { shape }: PlacesAttrs) => gradient(dy, shape as Sizes));
 }

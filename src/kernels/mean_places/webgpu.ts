@@ -1,11 +1,11 @@
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, webgpu } from "../../backend/webgpu.ts";
-import { access, join, vectorOf } from "../webgpu/access.ts";
+import { registerOn, type Tensors } from "../register.ts";
+import { access, join, vectorOf, widthOf } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { MEAN_PLACES, MEAN_PLACES_GRAD, type PlacesAttrs } from "./index.ts";
 
 type Sizes = [n: number, h: number, w: number, c: number];
-const widthOf = (c: number): 1 | 4 => (c % 4 === 0 ? 4 : 1);
 
 function mean(x: tf.TensorInfo, [n, h, w, c]: Sizes): tf.TensorInfo {
   const width = widthOf(c);
@@ -55,12 +55,7 @@ function gradient(dy: tf.TensorInfo, shape: Sizes): tf.TensorInfo {
 }
 
 export function registerMeanPlacesWebgpu(): void {
-  const register = (kernelName: string, run: (inputs: tf.NamedTensorInfoMap, shape: Sizes) => tf.TensorInfo) =>
-    tf.registerKernel({
-      kernelName,
-      backendName: "webgpu",
-      kernelFunc: ({ inputs, attrs }) => run(inputs, (attrs as unknown as PlacesAttrs).shape as Sizes),
-    });
-  register(MEAN_PLACES, ({ x }, shape) => mean(x as tf.TensorInfo, shape));
-  register(MEAN_PLACES_GRAD, ({ dy }, shape) => gradient(dy as tf.TensorInfo, shape));
+  const register = registerOn("webgpu");
+  register(MEAN_PLACES, ({ x }: Tensors<"x">, { shape }: PlacesAttrs) => mean(x, shape as Sizes));
+  register(MEAN_PLACES_GRAD, ({ dy }: Tensors<"dy">, { shape }: PlacesAttrs) => gradient(dy, shape as Sizes));
 }

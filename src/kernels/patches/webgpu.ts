@@ -1,13 +1,14 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, webgpu } from "../../backend/webgpu.ts";
-import { access, join, singles } from "../webgpu/access.ts";
+import { registerOn, type Tensors } from "../register.ts";
+import { access, join, singles, widthOf } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { PATCHES, type PatchesAttrs, patchesShape } from "./index.ts";
 
 function patches(x: tf.TensorInfo, side: number): tf.TensorInfo {
   const shape = patchesShape(x, side);
   const [, h, w, c] = x.shape as [number, number, number, number];
-  const width: 1 | 4 = shape[2] % 4 === 0 ? 4 : 1;
+  const width = widthOf(shape[2]);
   const y = webgpu().allocate(shape, "float32", halfWanted(shape));
   const all = tf.util.sizeFromShape(shape) / width;
   const { bind, code } = join({ x: singles("x", x), y: access(width, "y", y, true) });
@@ -37,9 +38,5 @@ ${lineKernel(
 }
 
 export function registerPatchesWebgpu(): void {
-  tf.registerKernel({
-    kernelName: PATCHES,
-    backendName: "webgpu",
-    kernelFunc: ({ inputs, attrs }) => patches(inputs.x as tf.TensorInfo, (attrs as unknown as PatchesAttrs).side),
-  });
+  registerOn("webgpu")(PATCHES, ({ x }: Tensors<"x">, attrs: PatchesAttrs) => patches(x, attrs.side));
 }

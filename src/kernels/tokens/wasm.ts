@@ -1,6 +1,7 @@
 /** On WASM in JavaScript: a thousandth of a step. */
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
 import { allocate, floatsOf } from "../../backend/wasm.ts";
+import { registerOn, type Tensors } from "../register.ts";
 import { FIRST, FIRST_GRAD, type FirstAttrs, PLACE, PLACE_GRAD, type PlaceAttrs } from "./index.ts";
 
 function place(
@@ -58,17 +59,10 @@ function firstGradient(dy: tf.TensorInfo, tokens: number): tf.TensorInfo {
 }
 
 export function registerTokensWasm(): void {
-  const register = (
-    kernelName: string,
-    run: (inputs: Record<string, tf.TensorInfo | undefined>, attrs: unknown) => tf.TensorInfo | tf.TensorInfo[],
-  ) =>
-    tf.registerKernel({
-      kernelName,
-      backendName: "wasm",
-      kernelFunc: ({ inputs, attrs }) => run(inputs as Record<string, tf.TensorInfo>, attrs),
-    });
-  register(PLACE, ({ x, token, positions }) => place(x as tf.TensorInfo, token, positions));
-  register(PLACE_GRAD, ({ dy }, attrs) => placeGradient(dy as tf.TensorInfo, (attrs as PlaceAttrs).token));
-  register(FIRST, ({ x }) => first(x as tf.TensorInfo));
-  register(FIRST_GRAD, ({ dy }, attrs) => firstGradient(dy as tf.TensorInfo, (attrs as FirstAttrs).tokens));
+  const register = registerOn("wasm");
+  type Placed = Tensors<"x"> & Partial<Tensors<"token" | "positions">>;
+  register(PLACE, ({ x, token, positions }: Placed) => place(x, token, positions));
+  register(PLACE_GRAD, ({ dy }: Tensors<"dy">, attrs: PlaceAttrs) => placeGradient(dy, attrs.token));
+  register(FIRST, ({ x }: Tensors<"x">) => first(x));
+  register(FIRST_GRAD, ({ dy }: Tensors<"dy">, attrs: FirstAttrs) => firstGradient(dy, attrs.tokens));
 }

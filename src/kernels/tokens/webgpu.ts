@@ -1,10 +1,9 @@
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, webgpu } from "../../backend/webgpu.ts";
-import { access, join, vectorOf } from "../webgpu/access.ts";
+import { registerOn, type Tensors } from "../register.ts";
+import { access, join, vectorOf, widthOf } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { FIRST, FIRST_GRAD, type FirstAttrs, PLACE, PLACE_GRAD, type PlaceAttrs } from "./index.ts";
-
-const widthOf = (c: number): 1 | 4 => (c % 4 === 0 ? 4 : 1);
 
 function make(shape: number[]): tf.TensorInfo {
   return webgpu().allocate(shape, "float32", halfWanted(shape));
@@ -126,17 +125,10 @@ function firstGradient(dy: tf.TensorInfo, tokens: number): tf.TensorInfo {
 }
 
 export function registerTokensWebgpu(): void {
-  const register = (
-    kernelName: string,
-    run: (inputs: Record<string, tf.TensorInfo | undefined>, attrs: unknown) => tf.TensorInfo | tf.TensorInfo[],
-  ) =>
-    tf.registerKernel({
-      kernelName,
-      backendName: "webgpu",
-      kernelFunc: ({ inputs, attrs }) => run(inputs as Record<string, tf.TensorInfo>, attrs),
-    });
-  register(PLACE, ({ x, token, positions }) => place(x as tf.TensorInfo, token, positions));
-  register(PLACE_GRAD, ({ dy }, attrs) => placeGradient(dy as tf.TensorInfo, (attrs as PlaceAttrs).token));
-  register(FIRST, ({ x }) => firstToken(x as tf.TensorInfo));
-  register(FIRST_GRAD, ({ dy }, attrs) => firstGradient(dy as tf.TensorInfo, (attrs as FirstAttrs).tokens));
+  const register = registerOn("webgpu");
+  type Placed = Tensors<"x"> & Partial<Tensors<"token" | "positions">>;
+  register(PLACE, ({ x, token, positions }: Placed) => place(x, token, positions));
+  register(PLACE_GRAD, ({ dy }: Tensors<"dy">, attrs: PlaceAttrs) => placeGradient(dy, attrs.token));
+  register(FIRST, ({ x }: Tensors<"x">) => firstToken(x));
+  register(FIRST_GRAD, ({ dy }: Tensors<"dy">, attrs: FirstAttrs) => firstGradient(dy, attrs.tokens));
 }

@@ -44,6 +44,9 @@ export function singles(name: string, tensor: tf.TensorInfo, written = false): A
   };
 }
 
+/** Values that can be read at a time where a row has so many: fours have to divide it. */
+export const widthOf = (row: number): 1 | 4 => (row % 4 === 0 ? 4 : 1);
+
 /** What holds a vector of `width` values in WGSL, and the access by so many. */
 export const vectorOf = (width: 1 | 4): string => (width === 4 ? "vec4f" : "f32");
 export const access = (width: 1 | 4, name: string, tensor: tf.TensorInfo, written = false): Access =>

@@ -1,6 +1,6 @@
 /** The tiled product of two matrices on WebGPU, with whatever is done to its results before they are stored. */
 import type * as tf from "@tensorflow/tfjs-core";
-import { type Access, access, join, vectorOf } from "./access.ts";
+import { type Access, access, join, vectorOf, widthOf } from "./access.ts";
 import type { Operand } from "./product.ts";
 import { launchProduct } from "./tuned.ts";
 
@@ -21,9 +21,6 @@ export interface MatrixProduct {
   /** WGSL: stores `v`, `widthOf(n)` values of C; `at` is their place in C and `column` in a row, both in such vectors. */
   readonly store: string;
 }
-
-/** Values that `store` gets at a time. */
-export const widthOf = (n: number): 1 | 4 => (n % 4 === 0 ? 4 : 1);
 
 /** Element (outer, k) of a matrix lies at outer * `across` + k, or, where `kFirst`, at k * `across` + outer. */
 function operand(p: "a" | "b", across: number, kFirst: boolean): { operand: Operand; width: 1 | 4 } {
