@@ -5,13 +5,13 @@
  *     bun bench/memory.ts [--width 16] [--size 32] [--threads 2] [--split 64]
  *     bun bench/memory.ts --one '{"method":"simclr","batch":1024,"tapes":"kept"}'
  */
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { Tapes } from "../src/engine/open.ts";
 import { ringsOf, trainedParams } from "../src/engine/state.ts";
 import { footprint } from "../src/plan/footprint.ts";
 import { noiseStep, rehearse } from "../src/plan/rehearsal.ts";
 import { parseSpec } from "../src/schema/job.ts";
+import { peakBytes } from "./peak_memory.ts";
 
 const { values } = parseArgs({
   options: {
@@ -64,8 +64,7 @@ if (values.one) {
     if (!trainedParams(model).every(Number.isFinite)) throw new Error("the parameters are not finite");
     return last;
   });
-  const peak = Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024;
-  console.log(JSON.stringify({ peak, seconds }));
+  console.log(JSON.stringify({ peak: peakBytes(), seconds }));
   process.exit(0);
 }
 

@@ -8,26 +8,26 @@ import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter } from "../src/train/reporter.ts";
-import type { JudgedHere } from "./seeds.ts";
+import { peakBytes } from "./peak_memory.ts";
+import { type JudgedHere, silent } from "./seeds.ts";
 
 const [file, threads] = process.argv.slice(2) as [string, string];
 const spec = parseSpec("pretrain", JSON.parse(readFileSync(file, "utf8")));
 const data = mkdtempSync(join(tmpdir(), "mocod-recipe-"));
 let epoch = 0;
 const report: Reporter = {
-  cache: join(tmpdir(), "mocod-datasets"),
+  ...silent,
   log: console.error,
   progress: (p) => {
     if (p.epoch > epoch) console.error(JSON.stringify({ epoch, loss: p.loss }));
     epoch = p.epoch;
   },
-  stopRequested: () => undefined,
 };
 const computing = { threads: Number(threads), device: "wasm" } as const;
 try {
   const folder = new RunStore(new LocalBlobs(data), "run_recipe");
   const trained = await pretrain(spec, folder, computing, report);
-  const peak = Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024;
+  const peak = peakBytes();
   const probed = await probe(parseSpec("linear-probe", { from: "run_recipe", lr: 0.1 }), {
     pretrained: spec,
     source: folder,

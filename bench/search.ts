@@ -5,7 +5,7 @@
  *
  *     bun bench/search.ts --out search.jsonl '{"method":"byol","batchSize":64,"optimizer":{"lr":0.03}}' ...
  */
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -13,6 +13,7 @@ import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import { comparedSpec } from "./methods_spec.ts";
+import { Lines, lastLine, silent } from "./seeds.ts";
 
 const { values: args, positionals: candidates } = parseArgs({
   allowPositionals: true,
@@ -53,12 +54,7 @@ async function run(candidate: string): Promise<Outcome> {
       { ...spec, monitor },
       new RunStore(new LocalBlobs(folder), "run_search"),
       { threads: Number(args.threads), device: "wasm" },
-      {
-        cache: join(tmpdir(), "mocod-datasets"),
-        log: () => undefined,
-        progress: () => undefined,
-        stopRequested: () => undefined,
-      },
+      silent,
     );
     if (!("result" in outcome)) throw new Error("stopped");
     const { knn, untrainedKnn: untrained, loss, seconds } = outcome.result;
@@ -73,25 +69,15 @@ if (args.one) {
   process.exit(0);
 }
 
-const done: Outcome[] = existsSync(args.out)
-  ? readFileSync(args.out, "utf8")
-      .split("\n")
-      .filter(Boolean)
-      .map((line) => JSON.parse(line) as Outcome)
-  : [];
+const done = new Lines<Outcome>(args.out);
 const percent = (share: number | null) => (share === null ? "–" : (100 * share).toFixed(1));
 console.log("| candidate | kNN before | after | loss | s |\n|---|---|---|---|---|");
 for (const candidate of candidates) {
-  let outcome = done.find((o) => o.candidate === candidate && o.seed === Number(args.seed));
+  let outcome = done.all.find((o) => o.candidate === candidate && o.seed === Number(args.seed));
   if (!outcome) {
     const flags = Object.entries(args).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    const child = Bun.spawn([process.execPath, import.meta.path, ...flags, "--one", candidate], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    const text = await new Response(child.stdout).text();
-    if ((await child.exited) !== 0) throw new Error(`${candidate} failed`);
-    outcome = JSON.parse(text.trim().split("\n").at(-1) as string) as Outcome;
-    appendFileSync(args.out, `${JSON.stringify(outcome)}\n`);
+    outcome = await lastLine<Outcome>([process.execPath, import.meta.path, ...flags, "--one", candidate]);
+    done.add(outcome);
   }
   const { untrained, knn, loss, seconds } = outcome;
   console.log(

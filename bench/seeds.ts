@@ -6,6 +6,7 @@ import { loadDataset, partition } from "../src/data/index.ts";
 import type { HeldImages } from "../src/data/types.ts";
 import type { PretrainSpec } from "../src/schema/pretrain.ts";
 import { encodeNpy as npy } from "../src/store/npy.ts";
+import type { Reporter } from "../src/train/reporter.ts";
 
 /** How good an encoder is, top-1 in [0, 1] on test images. */
 export interface Judged {
@@ -27,6 +28,14 @@ export interface JudgedHere extends Judged {
   readonly peak: number;
   readonly verdict: string;
 }
+
+/** For runs that say nothing and are never stopped. */
+export const silent: Reporter = {
+  cache: join(tmpdir(), "mocod-datasets"),
+  log: () => undefined,
+  progress: () => undefined,
+  stopRequested: () => undefined,
+};
 
 /** A file of one JSON value a line: what is in it need not be measured again. */
 export class Lines<T> {
@@ -63,7 +72,7 @@ export function judgedHere(spec: PretrainSpec, folder: string, threads: string):
 
 /** The images that a run of this spec trains on, and the test images, as the scripts of `peers` read them. */
 export async function writeImages(spec: PretrainSpec, folder: string): Promise<void> {
-  const dataset = await loadDataset(spec.dataset, { cache: join(tmpdir(), "mocod-datasets"), log: console.error });
+  const dataset = await loadDataset(spec.dataset, { ...silent, log: console.error });
   const parts = partition(dataset.train.count, spec.monitor.holdout, spec.dataset.images, spec.seed);
   const write = (name: string, images: HeldImages, indices: Int32Array) => {
     const bytes = images.height * images.width * images.channels;

@@ -11,12 +11,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { parseSpec } from "../src/schema/job.ts";
-import { spikeOf } from "../src/schema/verdict.ts";
+import { overNeighbours } from "../src/schema/verdict.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import { DivergedError } from "../src/train/reporter.ts";
-import { deviation, Lines, lastLine, mean } from "./seeds.ts";
+import { deviation, Lines, lastLine, mean, silent } from "./seeds.ts";
 
 const { values: args } = parseArgs({
   options: {
@@ -58,16 +58,10 @@ async function run({ lr, frozen, seed }: Setting): Promise<Outcome> {
     monitor: { bank: Number(args.images), holdout: 2000 },
     seed,
   });
-  const report = {
-    cache: join(tmpdir(), "mocod-datasets"),
-    log: () => undefined,
-    progress: () => undefined,
-    stopRequested: () => undefined,
-  };
   let diverged = false;
   try {
     const computing = { threads: Number(args.threads), device: "wasm" } as const;
-    await pretrain(spec, new RunStore(new LocalBlobs(folder), "run_x"), computing, report);
+    await pretrain(spec, new RunStore(new LocalBlobs(folder), "run_x"), computing, silent);
   } catch (error) {
     if (!(error instanceof DivergedError)) throw error;
     diverged = true;
@@ -105,14 +99,7 @@ for (const setting of settings) {
 
 /** Steps whose gradient is so many times the median of its neighbours. */
 const SPIKE = 4;
-const spikes = ({ gradient }: Outcome): number => {
-  let count = 0;
-  for (let i = 0; i + 51 <= gradient.length; i++) {
-    const spike = spikeOf(gradient.slice(i, i + 51));
-    if (spike && spike.index === 25 && spike.times >= SPIKE) count++;
-  }
-  return count;
-};
+const spikes = ({ gradient }: Outcome): number => overNeighbours(gradient).filter((times) => times >= SPIKE).length;
 /** The largest fall of kNN from an earlier epoch's. */
 const dip = ({ knn }: Outcome): number => Math.max(...knn.map((value, i) => Math.max(...knn.slice(0, i + 1)) - value));
 

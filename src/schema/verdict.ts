@@ -81,16 +81,14 @@ const NEIGHBOURS = 25;
 /** kNN that fell by so much below its best has dipped. */
 const DIP = 0.03;
 
-/** The largest value over the median of its neighbours, and its index; undefined of a short series. */
-export function spikeOf(values: readonly number[]): { times: number; index: number } | undefined {
-  if (values.length < NEIGHBOURS) return undefined;
-  let worst = { times: 0, index: 0 };
-  values.forEach((value, index) => {
+/** Each value over the median of its neighbours, 0 where that is 0; none of a short series. */
+export function overNeighbours(values: readonly number[]): number[] {
+  if (values.length < NEIGHBOURS) return [];
+  return values.map((value, index) => {
     const around = values.slice(Math.max(0, index - NEIGHBOURS), index + NEIGHBOURS + 1).sort((a, b) => a - b);
     const median = around[Math.floor(around.length / 2)] as number;
-    if (median > 0 && value / median > worst.times) worst = { times: value / median, index };
+    return median > 0 ? value / median : 0;
   });
-  return worst;
 }
 
 /** Spikes of the gradient and dips of kNN: what instability looks like, which the loss hardly shows (MoCo v3, section 4). */
@@ -101,11 +99,11 @@ export function unstable({ series = {}, step, knn, bestKnn }: Evidence, advice: 
       ["gradientLast", "the last block"],
     ] as const
   ).flatMap(([name, layer]) => {
-    const values = series[name] ?? [];
-    const spike = spikeOf(values);
-    if (!spike || spike.times < SPIKE) return [];
-    const at = step - values.length + spike.index + 1;
-    return [`the gradient of ${layer} was ${spike.times.toFixed(0)} times its median at step ${at}`];
+    const over = overNeighbours(series[name] ?? []);
+    const times = over.reduce((most, v) => Math.max(most, v), 0);
+    if (times < SPIKE) return [];
+    const at = step - over.length + over.indexOf(times) + 1;
+    return [`the gradient of ${layer} was ${times.toFixed(0)} times its median at step ${at}`];
   });
   const fall = knn !== null && bestKnn ? bestKnn - knn : 0;
   if (found.length === 0 && fall < DIP) return undefined;
