@@ -67,7 +67,7 @@ function valuesOf(dtype: string, raw: ArrayBuffer): Float32Array | BigInt64Array
 }
 
 /**
- * Decodes a file of F32 and I64 tensors.
+ * Decodes a file of F32, I64, F16 and BF16 tensors; halves come as F32.
  *
  * @param file - Name of the file, for errors.
  * @throws FileError where the file is damaged or has tensors of another type.

@@ -246,8 +246,9 @@ class Run {
     this.loss = loss;
     const { knn, spread } = due ? this.watched : { knn: null, spread: null };
     const { step, untrainedKnn } = position;
-    const evidence = { step, loss, metrics: metricsOfStep, knn, spread, untrainedKnn, ...this.past() };
     const schema = schemaOf(spec.method);
+    const past = schema.watchesGradient ? this.past() : {};
+    const evidence = { step, loss, metrics: metricsOfStep, knn, spread, untrainedKnn, ...past };
     this.verdict = schema.judge(spec, evidence);
     if (schema.watchesGradient && knn !== null) position.bestKnn = Math.max(knn, position.bestKnn ?? 0);
     const metrics = {

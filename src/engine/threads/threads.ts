@@ -3,7 +3,7 @@ import { methodOf } from "../../methods/index.ts";
 import { enqueue } from "../../methods/ring.ts";
 import type { Engine, StepTask } from "../engine.ts";
 import { needsSquares, watchedLayers, watchedNorms } from "../gradient.ts";
-import { figuresOf, lossFiguresOf, type StepMetrics } from "../metrics.ts";
+import { figuresOf, lossFiguresOf, type StepMetrics, schemaOfTraining } from "../metrics.ts";
 import { phasesOf } from "../phases.ts";
 import { blockNames, floatsOf, intsOf, type Model, ringsOf } from "../state.ts";
 import { directionsOf, unitsOf } from "../units.ts";
@@ -115,9 +115,11 @@ export class Threads implements Engine {
       for (let unit = 0; unit < units; unit++) sum += buffers.metrics[unit * names.length + index] as number;
       return coupled ? sum : sum / (index === 0 ? spec.splits : units);
     };
-    const figures = names.map((_, index) => figure(index));
-    this.layers ??= watchedLayers(spec, trained.params);
-    const all = [...figures, ...watchedNorms(buffers.squares, this.layers)];
+    const all = names.map((_, index) => figure(index));
+    if (schemaOfTraining(spec).watchesGradient) {
+      this.layers ??= watchedLayers(spec, trained.params);
+      all.push(...watchedNorms(buffers.squares, this.layers));
+    }
     return Object.fromEntries(figuresOf(spec).map((name, index) => [name, all[index] as number]));
   }
 }
