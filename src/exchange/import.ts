@@ -3,7 +3,7 @@ import { FileError } from "../util/errors.ts";
 import { importBackbone } from "./import_backbone.ts";
 import { importMoco, QUERY } from "./import_moco.ts";
 import { BASE, importMocoV3 } from "./import_moco_v3.ts";
-import { type Given, type Imported, prefixesOf, readSource, type Source } from "./source.ts";
+import { bareName, type Given, type Imported, prefixesOf, readSource, type Source } from "./source.ts";
 
 /**
  * Reads a checkpoint of facebookresearch/moco or moco-v3, or the weights of a ResNet or ViT of torchvision or timm; in torch.save's
@@ -26,4 +26,4 @@ export function importCheckpoint(bytes: Uint8Array, file: string, given: Given):
 }
 
 const hasBare = ({ tensors }: Source, start: string): boolean =>
-  [...tensors.keys()].some((name) => name.replace(/^(?:module\.|model\.|backbone\.)*/, "").startsWith(start));
+  [...tensors.keys()].some((name) => bareName(name).startsWith(start));

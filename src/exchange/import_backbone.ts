@@ -6,7 +6,7 @@ import { parseSpec } from "../schema/job.ts";
 import { encodeCheckpoint, type Tensors } from "../train/checkpoint.ts";
 import { inferEncoder } from "./infer.ts";
 import { readNetwork } from "./network.ts";
-import type { Given, Imported, Source } from "./source.ts";
+import { bareName, type Given, type Imported, type Source } from "./source.ts";
 import { timmName } from "./vit_names.ts";
 
 /**
@@ -37,9 +37,7 @@ export function importBackbone(source: Source, { fields, side, heads }: Given): 
 
 /** Without what wrappers put before the names, and a ViT of torchvision by timm's names. */
 function bare(tensors: Tensors): Tensors {
-  const plain: Tensors = new Map(
-    [...tensors].map(([name, tensor]) => [name.replace(/^(?:module\.|model\.|backbone\.)*/, ""), tensor]),
-  );
+  const plain: Tensors = new Map([...tensors].map(([name, tensor]) => [bareName(name), tensor]));
   if (!plain.has("conv_proj.weight")) return plain;
   return new Map(
     [...plain].flatMap(([name, tensor]) => {

@@ -55,6 +55,9 @@ function stateDict(bytes: Uint8Array, file: string): { tensors: Tensors; epochs:
   return { tensors, epochs: Number(field(torch.value, "epoch") ?? 0) };
 }
 
+/** A tensor's name without what wrappers put before it. */
+export const bareName = (name: string): string => name.replace(/^(?:module\.|model\.|backbone\.)*/, "");
+
 /** First parts of the tensors' names, as they are found: to tell what a file is. */
 export function prefixesOf(tensors: Tensors): string {
   const first = [...tensors.keys()].map((name) =>
