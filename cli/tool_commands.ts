@@ -89,7 +89,7 @@ export function addToolCommands(program: Command): void {
     .requiredOption("--dataset <source>", "images to evaluate it on: as for `data check`")
     .option("--test <path>", "test images of a folder or tar")
     .option("--size <pixels>", "side of its input images", "224")
-    .option("--heads <n>", "of a ViT; unset: those of the named ViT of its width, of MoCo v3's ViT-S 12")
+    .option("--heads <n>", "of a ViT; unset: those of the named ViT of its width; weights alone of width 384 need it")
     .option("--name <name>", "unset: the file's")
     .action(async (file: string, options) => importRun(envOf(options), file, options));
 }

@@ -1,9 +1,10 @@
 /** Weights of an encoder alone, by torchvision's or timm's names: to probe, or to begin a run from. */
 import { startPosition } from "../engine/metrics.ts";
 import { createModel, ringsOf } from "../engine/state.ts";
-import { isVit } from "../schema/encoder.ts";
+import { isVit, vits } from "../schema/encoder.ts";
 import { parseSpec } from "../schema/job.ts";
 import { encodeCheckpoint, type Tensors } from "../train/checkpoint.ts";
+import { FileError } from "../util/errors.ts";
 import { inferEncoder } from "./infer.ts";
 import { readNetwork } from "./network.ts";
 import { bareName, type Given, type Imported, type Source } from "./source.ts";
@@ -17,6 +18,12 @@ export function importBackbone(source: Source, { fields, side, heads }: Given): 
   const { file } = source;
   const tensors = bare(source.tensors);
   const { encoder, channels } = inferEncoder({ tensors, file, prefix: "", side, heads }, "the weights of an encoder");
+  if (isVit(encoder) && heads === undefined && encoder.width === vits["vit-small"].width) {
+    throw new FileError(
+      file,
+      `its ViT of width ${encoder.width} may have 6 heads (timm) or 12 (MoCo v3): give its number of heads`,
+    );
+  }
   const spec = parseSpec("pretrain", {
     preset: "imagenet",
     method: isVit(encoder) ? "moco-v3" : "moco-v2",

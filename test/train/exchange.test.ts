@@ -182,6 +182,17 @@ describe("import of others, saved by PyTorch", () => {
       "vit.pth: its ViT of width 16 is none of the named ones: give its number of heads",
     );
     expect(() => imported("vit.pth", { heads: 5 })).toThrow("its ViT of width 16 cannot have 5 heads");
+    // timm's ViT-S and MoCo v3's have the same shapes, and other heads.
+    const encoder = { arch: "vit-small", depth: 1, patch: 16 };
+    const spec = parseSpec("pretrain", { preset: "cifar", method: "moco-v3", ...given, ...narrow, encoder });
+    const checkpoint = encodeCheckpoint(createModel(spec, 3, 1), startPosition(spec, []));
+    const small = exportCheckpoint(checkpoint, "x", spec, "timm", "trained");
+    const take = (heads?: number) =>
+      importCheckpoint(small, "s.safetensors", { fields: { ...given, ...narrow }, side: 32, heads }).spec.encoder;
+    expect(() => take()).toThrow(
+      "s.safetensors: its ViT of width 384 may have 6 heads (timm) or 12 (MoCo v3): give its number of heads",
+    );
+    expect(take(6)).toMatchObject({ heads: 6 });
   });
 });
 
