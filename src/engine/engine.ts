@@ -11,6 +11,7 @@ export interface StepTask {
   /** What the places point into. */
   readonly pixels: Uint8Array;
   readonly lr: number;
+  readonly weightDecay: number;
   /** Factor of the rate for each parameter, in the layout's order; undefined: 1 for all. */
   readonly scale: readonly number[] | undefined;
   /** Momentum of each network that follows. */

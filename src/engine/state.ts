@@ -54,6 +54,8 @@ export interface StepBuffers {
   readonly places: Float64Array;
   /** Classes of the batch, i32[N]: of supervised training only. */
   readonly labels: Int32Array;
+  /** The method's `schedules` in this step, in their order, f32. */
+  readonly scheduled: Float32Array;
   /** Order in which each direction's targets are dealt to splits, i32[D, N]. Empty without targets. */
   readonly order: Int32Array;
   /** Targets of this step by direction and batch position, f32[D, N, C]. Empty without targets. */
@@ -153,6 +155,22 @@ export const trainedStats = ({ networks, state }: Pick<Model, "networks" | "stat
 
 export const ringsOf = (spec: TrainSpec): Readonly<Record<string, RingSpec>> => methodOf(spec).rings?.(spec) ?? {};
 
+export const schedulesOf = (spec: TrainSpec): Readonly<Record<string, (progress: number) => number>> =>
+  methodOf(spec).schedules?.(spec) ?? {};
+
+/** Puts the method's schedules at `progress`, the share of all steps that are done, into the buffers. */
+export function setSchedules({ spec, buffers }: Pick<Model, "spec" | "buffers">, progress: number): void {
+  buffers.scheduled.set(Object.values(schedulesOf(spec)).map((of) => of(progress)));
+}
+
+/** The place of a schedule in `StepBuffers.scheduled`. @throws where the method has none of that name. */
+export function scheduleIndex(spec: TrainSpec, name: string): number {
+  const names = Object.keys(schedulesOf(spec));
+  const index = names.indexOf(name);
+  if (index < 0) throw new Error(`the method has no schedule ${name}, only ${names}`);
+  return index;
+}
+
 /** A fresh state: the trained network by its seed, its followers copies of it, rings of random unit vectors. */
 export function createModel(spec: TrainSpec, channels: number, threads: number): Model {
   const model = allocateModel(spec, channels, threads);
@@ -245,6 +263,7 @@ function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): St
     batch: ints(batchSize),
     places: doubles(batchSize * PLACE),
     labels: ints(batchSize),
+    scheduled: floats(Object.keys(schedulesOf(spec)).length),
     order: ints(method.targets ? directions * batchSize : 0),
     targets: floats(method.targets ? directions * batchSize * method.targets.dim(spec) : 0),
     rows: perRow(() => true),

@@ -46,8 +46,14 @@ export interface BatchTargets {
   readonly ids: tf.Tensor;
 }
 
+/** Numbers that a step is given. */
+export interface StepValues {
+  /** One of `schedules`, as it is in this step. */
+  scheduled(name: string): tf.Scalar;
+}
+
 /** What a method works on: threads call it for one unit at a time, a GPU for many at once. */
-export interface Unit<S> {
+export interface Unit<S> extends StepValues {
   readonly spec: S;
   /** f32[n,S,S,channels], augmented. */
   readonly views: tf.Tensor;
@@ -88,6 +94,8 @@ interface Common<S> {
   };
   /** FIFOs that the targets of every step are pushed into, those of the last direction first. */
   rings?(spec: S): Readonly<Record<string, RingSpec>>;
+  /** Numbers that move over the run, by name, as functions of the share of all steps that are done. Inputs of a recorded step. */
+  schedules?(spec: S): Readonly<Record<string, (progress: number) => number>>;
   /** Factor of the learning rate for a parameter; `lr` is this step's. Unset: 1 for all. */
   rate?(spec: S, entry: { readonly name: string; readonly part: string }, lr: number): number;
 }
@@ -111,7 +119,7 @@ export interface BatchMethod<S = CommonSpec> extends Common<S> {
   /** f32[n,dim] of each. */
   embed(unit: Unit<S>): Readonly<Record<string, tf.Tensor>>;
   /** `rows`: of each name, the batch of each direction, f32[N,dim], the same image in the same row of all. */
-  loss(spec: S, rows: Readonly<Record<string, readonly tf.Tensor2D[]>>): Outcome;
+  loss(spec: S, rows: Readonly<Record<string, readonly tf.Tensor2D[]>>, step: StepValues): Outcome;
 }
 
 export type Method<S = CommonSpec> = RowMethod<S> | BatchMethod<S>;

@@ -8,6 +8,7 @@ import { linear, relu } from "../nn/heads.ts";
 import type { MocoSpec } from "../schema/methods/moco.ts";
 import { normalise } from "./losses/vectors.ts";
 import { type RowMethod, twoViews } from "./method.ts";
+import { temperatureOf, temperatureSchedule } from "./temperature.ts";
 
 const headOf = ({ head, dim, encoder }: MocoSpec) =>
   head === "mlp" ? [linear(featuresOf(encoder)), relu, linear(dim)] : [linear(dim)];
@@ -39,13 +40,15 @@ export const moco: RowMethod<MocoSpec> = {
 
   // loss = CE([q.k, q.queue] / T, 0)
   loss(unit) {
-    const { temperature, maskSameImage } = unit.spec;
+    const { maskSameImage } = unit.spec;
     const query = unit.network("query");
     const q = normalise(query.head("fc", query.backbone(unit.views))); // [n,C]
     const queue = unit.ring("queue"); // [K,C]
     const images = maskSameImage ? { ids: unit.ids(), queueIds: queue.ids } : undefined;
-    return infoNce(q, unit.targets(), queue.rows, temperature, images); // logits [n,1+K]
+    return infoNce(q, unit.targets(), queue.rows, temperatureOf(unit.spec, unit), images); // logits [n,1+K]
   },
+
+  schedules: temperatureSchedule,
 
   // dequeue and enqueue, after the logits
   rings: ({ queueSize, dim }) => ({

@@ -2,6 +2,7 @@
  * MoCo v3 (Chen, Xie and He 2021, algorithm 1): no queue, the keys of the batch are the negatives; a predictor; both views
  * are queries and keys in turn. In the order of facebookresearch/moco-v3, moco/builder.py. N batch, F features, C dimension of a key.
  */
+import * as tf from "@tensorflow/tfjs-core";
 import { type HeadLayer, hidden, linear, norm } from "../nn/heads.ts";
 import { isVit } from "../schema/encoder.ts";
 import type { MocoV3Spec } from "../schema/methods/moco_v3.ts";
@@ -9,6 +10,7 @@ import { inBatchInfoNce } from "./losses/in_batch.ts";
 import { normalise } from "./losses/vectors.ts";
 import { bothViews, type RowMethod, twoViews } from "./method.ts";
 import { risingMomentum } from "./momentum.ts";
+import { temperatureOf, temperatureSchedule } from "./temperature.ts";
 
 /** The last norm has no gain and bias. */
 const projectorOf = ({ encoder, hidden: width, dim }: MocoV3Spec): HeadLayer[] => [
@@ -57,7 +59,9 @@ export const mocoV3: RowMethod<MocoV3Spec> = {
     const base = unit.network("base");
     const z = base.head("projector", base.backbone(unit.views)); // [n,C]
     const q = normalise(base.head("predictor", z)); // [n,C]
-    const { temperature } = unit.spec;
-    return inBatchInfoNce(unit, q, temperature, 2 * temperature); // logits [n,N]
+    const temperature = temperatureOf(unit.spec, unit);
+    const factor = typeof temperature === "number" ? 2 * temperature : tf.mul(temperature, 2);
+    return inBatchInfoNce(unit, q, temperature, factor); // logits [n,N]
   },
+  schedules: temperatureSchedule,
 };

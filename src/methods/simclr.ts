@@ -8,6 +8,7 @@ import type { SimclrSpec } from "../schema/methods/simclr.ts";
 import { ntXent } from "./losses/nt_xent.ts";
 import { normalise } from "./losses/vectors.ts";
 import { type BatchMethod, bothViews, twoViews } from "./method.ts";
+import { temperatureOf, temperatureSchedule } from "./temperature.ts";
 
 export const simclr: BatchMethod<SimclrSpec> = {
   couples: "batch",
@@ -28,8 +29,9 @@ export const simclr: BatchMethod<SimclrSpec> = {
     return { z: online.head("projector", h) }; // [n,C]
   },
 
-  loss({ temperature }, { z }) {
+  loss(spec, { z }, step) {
     const all = normalise(tf.concat(z as tf.Tensor2D[], 0)); // [2N,C]
-    return ntXent(all as tf.Tensor2D, temperature);
+    return ntXent(all as tf.Tensor2D, temperatureOf(spec, step));
   },
+  schedules: temperatureSchedule,
 };

@@ -1,4 +1,13 @@
+/** What changes over a run: the learning rate, and numbers that move from one value to another. */
 import type { OptimizerSpec } from "../schema/pretrain.ts";
+
+/** From `from` to `to` by half a cosine; `progress` is the share of all steps that are done. */
+export const byCosine = (from: number, to: number, progress: number): number =>
+  to + ((from - to) * (Math.cos(Math.PI * progress) + 1)) / 2;
+
+/** The weight decay of a step (DINO, Caron et al. 2021, raises it by cosine). */
+export const weightDecayAt = ({ weightDecay, finalWeightDecay }: OptimizerSpec, progress: number): number =>
+  finalWeightDecay === undefined ? weightDecay : byCosine(weightDecay, finalWeightDecay, progress);
 
 /**
  * The learning rate at `epoch` (from 0; a fraction inside an epoch). `per: "epoch"` takes the epoch's first value, as

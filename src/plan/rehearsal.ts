@@ -2,7 +2,7 @@
 import { PLACE } from "../data/source.ts";
 import { sharedBytes } from "../data/types.ts";
 import { type Tapes, threadsEngine } from "../engine/open.ts";
-import type { Model } from "../engine/state.ts";
+import { type Model, setSchedules } from "../engine/state.ts";
 import type { Threads } from "../engine/threads/threads.ts";
 import { inOrder } from "../engine/units.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
@@ -15,7 +15,9 @@ export interface Rehearsal {
 }
 
 /** Fills a model's batch with noise of the views' own size; gives what its places point into. */
-export function dealNoise({ buffers, spec }: Model, channels: number): Uint8Array<SharedArrayBuffer> {
+export function dealNoise(model: Model, channels: number): Uint8Array<SharedArrayBuffer> {
+  const { buffers, spec } = model;
+  setSchedules(model, 0);
   const side = spec.augmentation.size;
   const bytes = side * side * channels;
   const pixels = sharedBytes(spec.batchSize * bytes);
@@ -69,6 +71,7 @@ export const noiseStep = (
   epoch: 0,
   pixels,
   lr: 1e-9,
+  weightDecay: 0,
   scale: undefined,
   averages: Object.fromEntries(followers.map((name) => [name, 0.99])),
   pointers: Object.fromEntries(rings.map((name) => [name, 0])),

@@ -40,6 +40,12 @@ export const optimizerSpec = z.strictObject({
   momentum: z.number().min(0).lt(1).describe("of sgd and lars; AdamW's first beta"),
   beta2: z.number().min(0).lt(1).describe("AdamW's second beta"),
   weightDecay: z.number().min(0).max(1),
+  finalWeightDecay: z
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .describe("weight decay moves to it over the run by half a cosine; unset: it is constant"),
   schedule: z.enum(["cosine", "step", "constant"]),
   per: z.enum(["epoch", "step"]).describe("how often the rate changes; epoch: as the reference of v1 and v2 does"),
   warmup: z.number().min(0).describe("epochs in which the rate rises linearly to lr"),
@@ -96,6 +102,16 @@ export type CommonSpec = z.infer<z.ZodObject<typeof commonShape>>;
 export const dimension = z.int().min(2).max(4096).describe("dimension of the projections that the loss compares");
 /** Width of the hidden layers of heads. */
 export const hiddenWidth = z.int().min(2).max(16_384).describe("width of the heads' hidden layers");
+/** What a contrastive loss has. */
+export const temperatures = {
+  temperature: z.number().gt(0).max(10).describe("T, by which cosines are divided"),
+  finalTemperature: z
+    .number()
+    .gt(0)
+    .max(10)
+    .optional()
+    .describe("T moves to it over the run by half a cosine; unset: it is constant"),
+} as const;
 /** What a method with two views of different augmentation has. */
 export const secondView = z
   .strictObject({ blur: probability, solarise: probability })

@@ -1,11 +1,11 @@
 /** One step of a run: which images, which rates. The engine does the rest. */
 import type { Engine } from "../engine/engine.ts";
 import type { Position, StepMetrics } from "../engine/metrics.ts";
-import { type Model, ringsOf } from "../engine/state.ts";
+import { type Model, ringsOf, setSchedules } from "../engine/state.ts";
 import { directionsOf, inOrder } from "../engine/units.ts";
 import { type AnyMethod, methodOf } from "../methods/index.ts";
 import type { Entry } from "../nn/layout.ts";
-import { learningRate } from "../optim/schedule.ts";
+import { learningRate, weightDecayAt } from "../optim/schedule.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import { Stream } from "../util/random.ts";
 import type { Batches } from "./batches.ts";
@@ -21,11 +21,16 @@ export interface Trainer {
 /** Targets that one step pushes into a ring. */
 export const pushedPerStep = (spec: Model["spec"]): number => directionsOf(spec) * spec.batchSize;
 
-/** Puts the batch of `step` and the order of its targets into the buffers. */
+/** The share of all steps of the run that are done before `step`. */
+const progressAt = ({ epochs }: TrainSpec, { stepsPerEpoch }: Batches, step: number): number =>
+  step / (stepsPerEpoch * epochs);
+
+/** Puts the batch of `step`, the order of its targets and its scheduled numbers into the buffers. */
 export async function deal({ model, batches, labels }: Trainer, step: number): Promise<void> {
   const { buffers, spec } = model;
   await batches.source.at(step, buffers.places);
   buffers.batch.set(batches.indices(step));
+  setSchedules(model, progressAt(spec, batches, step));
   if (labels) buffers.labels.set(buffers.batch.map((index) => labels[index] as number));
   const { targets } = methodOf(spec);
   if (!targets) return;
@@ -55,12 +60,13 @@ export async function trainStep(trainer: Trainer, position: Position): Promise<S
   const method = methodOf(spec);
   const lr = learningRate(spec.optimizer, step / stepsPerEpoch, spec.epochs);
   await deal(trainer, step);
-  const progress = step / (stepsPerEpoch * spec.epochs);
+  const progress = progressAt(spec, batches, step);
   const known = await engine.train({
     step,
     epoch: Math.floor(step / stepsPerEpoch),
     pixels: batches.source.pixels,
     lr,
+    weightDecay: weightDecayAt(spec.optimizer, progress),
     scale: ratesOf(method, spec, trained.params.entries, lr),
     averages: Object.fromEntries(
       networks.followers.map((name) => [name, networks.specOf(name).follows?.momentum(progress) as number]),

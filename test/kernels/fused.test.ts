@@ -74,6 +74,26 @@ describe.each(devices)("%s", (device) => {
       );
     });
 
+    test("a temperature that is a tensor: the same, with its gradient (finite differences of float64's)", async () => {
+      const [n, c, keys, t] = [5, 7, 23, 0.3];
+      const [q, k, queue] = [units(n, c, 1), units(n, c, 2), units(keys, c, 3)];
+      const expected = infoNceReference(q, k, queue, c, t);
+      const lossAt = (temperature: number) => infoNceReference(q, k, queue, c, temperature).loss;
+      const slope = (lossAt(t + 1e-5) - lossAt(t - 1e-5)) / 2e-5;
+      await tidied(async () => {
+        const [qt, kt, queueT] = [tf.tensor2d(q, [n, c]), tf.tensor2d(k, [n, c]), tf.tensor2d(queue, [keys, c])];
+        const temperature = tf.scalar(t);
+        const { loss, metrics } = infoNce(qt, kt, queueT, temperature);
+        expect(relativeError(await loss.data(), [expected.loss])).toBeLessThan(1e-5);
+        const { top1, positive, negative } = expected;
+        expect(relativeError(await metrics.data(), [top1, positive, negative])).toBeLessThan(1e-5);
+        const lossOf = (x: tf.Tensor, by: tf.Tensor) => infoNce(x, kt, queueT, by as tf.Scalar).loss;
+        const [dq, dt] = tf.grads(lossOf as (...xs: tf.Tensor[]) => tf.Tensor)([qt, temperature]);
+        expect(relativeError(await (dq as tf.Tensor).data(), expected.dq)).toBeLessThan(1e-5);
+        expect(relativeError(await (dt as tf.Tensor).data(), [slope])).toBeLessThan(1e-4);
+      });
+    });
+
     test("the reference's gradient is that of its loss (finite differences)", async () => {
       const [q, k, queue] = [units(3, 5, 1), units(3, 5, 2), units(11, 5, 3)].map((v) => Float64Array.from(v)) as [
         ...[Float64Array, Float64Array, Float64Array],

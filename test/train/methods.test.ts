@@ -32,8 +32,12 @@ const encoders = {
   },
 } as const;
 
+/** Numbers that move over the run, behind the method's name. */
+const scheduled = { finalTemperature: 1.5, optimizer: { weightDecay: 1e-3, finalWeightDecay: 0.1 } };
+
 function specOf(name: string, more: object = {}): PretrainSpec {
-  const [method, encoder] = name.split(" ") as [string, keyof typeof encoders | undefined];
+  const [method, variant] = name.split(" ") as [string, keyof typeof encoders | "scheduled" | undefined];
+  const encoder = variant === "scheduled" ? undefined : variant;
   const common = {
     method,
     dataset: { kind: "cifar10" },
@@ -43,6 +47,7 @@ function specOf(name: string, more: object = {}): PretrainSpec {
     epochs: 3,
     logEvery: 1,
     augmentation: { size: SIDE, blur: 0.5 },
+    ...(variant === "scheduled" && { finalTemperature: scheduled.finalTemperature }),
     ...more,
     // Of a ViT clipped, as its gradients would be: to about a tenth.
     optimizer: {
@@ -50,6 +55,7 @@ function specOf(name: string, more: object = {}): PretrainSpec {
       lr: 0.01,
       warmup: 0,
       ...(encoder === "vit" && { clip: 0.1 }),
+      ...(variant === "scheduled" && scheduled.optimizer),
       ...(more as { optimizer?: object }).optimizer,
     },
   };
@@ -90,8 +96,14 @@ async function trained(opened: Pick<Trainer, "model" | "engine">, steps: number)
   return { losses, state: structuredClone(model.state) as TrainState };
 }
 
-/** One name of each algorithm, and ViTs. */
-const methods = [...methodNames.filter((name) => name !== "moco-v1"), "moco-v3 vit", "simclr vit-bn"];
+/** One name of each algorithm, ViTs, and schedules in a loss over rows and in one over the batch. */
+const methods = [
+  ...methodNames.filter((name) => name !== "moco-v1"),
+  "moco-v3 vit",
+  "simclr vit-bn",
+  "moco-v3 scheduled",
+  "simclr scheduled",
+];
 const norms = ["split", "batch"] as const;
 
 test.each(methods.flatMap((method) => norms.map((norm) => [method, norm] as const)))(
@@ -166,6 +178,35 @@ test.each(methods)("%s: WebGPU computes what WASM does, in one pass and in sever
     expect(errors.filter(([, error]) => !(error < 2e-3))).toEqual([]);
   }
 });
+
+test.each(["wasm", "webgpu"] as const)(
+  "%s: a step's loss is that of the temperature which it has come to",
+  async (device) => {
+    await useTestDevice(device);
+    const lossesOf = async (method: string, temperatures: object) => {
+      // Weights that stand still, so that the temperature alone moves the loss.
+      const spec = specOf(method, { ...temperatures, optimizer: { lr: 1e-30, weightDecay: 0 } });
+      const context = { cache: "/nonexistent", log: () => undefined };
+      const opened = await openEngine({ ...spec, device }, images, { threads: 2, device }, context);
+      try {
+        return (await trained(opened, 5)).losses.filter((_, i, all) => i % (all.length / 5) === 0);
+      } finally {
+        opened.engine.close();
+      }
+    };
+    for (const method of ["moco-v2", "moco-v3", "simclr"]) {
+      const moving = await lossesOf(method, { temperature: 0.1, finalTemperature: 0.7 });
+      // Step 3 of 6 is half way, step 4 two thirds; MoCo v2's queue is of step 2 there, so it is compared at the start.
+      const steps = method === "moco-v2" ? [0] : [0, 3, 4];
+      for (const step of steps) {
+        const temperature = 0.7 - 0.6 * ((Math.cos((Math.PI * step) / 6) + 1) / 2);
+        const constant = await lossesOf(method, { temperature });
+        expect(Math.abs((moving[step] as number) / (constant[step] as number) - 1)).toBeLessThan(1e-5);
+      }
+      expect(moving[4]).not.toBeCloseTo((await lossesOf(method, { temperature: 0.1 }))[4] as number, 2);
+    }
+  },
+);
 
 test.each(methods)("%s: no tensor is left behind by a step, whether tapes are kept or not", async (method) => {
   const spec = specOf(method);

@@ -9,6 +9,7 @@ import { deviation, normalise } from "../../src/methods/losses/vectors.ts";
 import { risingMomentum } from "../../src/methods/momentum.ts";
 import { simclr } from "../../src/methods/simclr.ts";
 import { simsiam } from "../../src/methods/simsiam.ts";
+import { byCosine, weightDecayAt } from "../../src/optim/schedule.ts";
 import { forkSpec } from "../../src/schema/fork.ts";
 import { parseSpec, SpecError } from "../../src/schema/job.ts";
 import { lint } from "../../src/schema/lint.ts";
@@ -91,10 +92,16 @@ describe("specs", () => {
 });
 
 describe("closed forms", () => {
+  const none = {
+    scheduled(name: string): never {
+      throw new Error(`there is no schedule ${name}`);
+    },
+  };
+
   test.each([8, 300])("NT-Xent of constant embeddings is log(2N-1), N = %p", (n) => {
     const spec = parseSpec("pretrain", { method: "simclr", dataset }) as SimclrSpec;
     const z = tf.ones([n, 5]) as tf.Tensor2D;
-    const { loss, metrics } = simclr.loss(spec, { z: [z, z] });
+    const { loss, metrics } = simclr.loss(spec, { z: [z, z] }, none);
     expect(loss.dataSync()[0]).toBeCloseTo(Math.log(2 * n - 1), 4);
     expect([...metrics.dataSync()].slice(1).map((v) => v.toFixed(4))).toEqual(["1.0000", "1.0000"]);
   });
@@ -137,12 +144,32 @@ describe("closed forms", () => {
     }
   });
 
+  test("NT-Xent by a temperature that is a tensor is that of the number, and has its gradient", () => {
+    const z = normalise(tf.tensor2d(wave(24, 3), [6, 4])) as tf.Tensor2D;
+    const lossAt = (t: number) => ntXent(z, t).loss.dataSync()[0] as number;
+    const t = tf.scalar(0.4);
+    const [constant, moving] = [ntXent(z, 0.4), ntXent(z, t)];
+    expect(relativeError(moving.loss.dataSync(), constant.loss.dataSync())).toBeLessThan(1e-6);
+    expect(relativeError(moving.metrics.dataSync(), constant.metrics.dataSync())).toBeLessThan(1e-6);
+    const byRows = (temperature: number | tf.Scalar) =>
+      tf
+        .grad((x) => ntXent(x as tf.Tensor2D, temperature).loss)(z)
+        .dataSync();
+    expect(relativeError(byRows(t), byRows(0.4))).toBeLessThan(1e-5);
+    const [got] = tf
+      .grad((x) => ntXent(z, x as tf.Scalar).loss)(t)
+      .dataSync() as unknown as [number];
+    const step = 0.01;
+    expect(Math.abs(got / ((lossAt(0.4 + step) - lossAt(0.4 - step)) / (2 * step)) - 1)).toBeLessThan(2e-3);
+  });
+
   test("Barlow Twins: 0 of whitened embeddings, D of constant ones", () => {
     const spec = parseSpec("pretrain", { method: "barlow-twins", dataset, dim: 3 }) as BarlowTwinsSpec;
     // Columns of a Hadamard matrix: of mean 0, uncorrelated.
     const h = [1, 1, 1, -1, 1, -1, 1, -1, -1, -1, -1, 1].map((v) => 100 * v);
     const white = tf.tensor2d(h, [4, 3]);
-    const lossOf = (z: tf.Tensor2D) => barlowTwins.loss(spec as never, { z: [z, z] }).loss.dataSync()[0] as number;
+    const lossOf = (z: tf.Tensor2D) =>
+      barlowTwins.loss(spec as never, { z: [z, z] }, none).loss.dataSync()[0] as number;
     expect(lossOf(white)).toBeCloseTo(0, 5);
     expect(lossOf(tf.ones([4, 3]) as tf.Tensor2D)).toBeCloseTo(3, 5);
   });
@@ -150,11 +177,20 @@ describe("closed forms", () => {
   test("SimSiam collapsed: -1, and a deviation of 0; spread evenly the deviation is about 1", () => {
     const spec = parseSpec("pretrain", { method: "simsiam", dataset }) as SimsiamSpec;
     const same = tf.ones([6, 4]) as tf.Tensor2D;
-    const { loss, metrics } = simsiam.loss(spec as never, { p: [same, same], z: [same, same] });
+    const { loss, metrics } = simsiam.loss(spec as never, { p: [same, same], z: [same, same] }, none);
     expect(loss.dataSync()[0]).toBeCloseTo(-1, 5);
     expect(metrics.dataSync()[1]).toBeCloseTo(0, 5);
     const even = tf.randomNormal([2000, 16], 0, 1, "float32", 1);
     expect(Math.abs((deviation(even).dataSync()[0] as number) - 1)).toBeLessThan(0.02);
+  });
+
+  test("a number moves by half a cosine, and the weight decay stays where nothing moves it", () => {
+    expect([0, 0.5, 1].map((at) => byCosine(0.04, 0.4, at).toFixed(12))).toEqual(
+      [0.04, 0.22, 0.4].map((v) => v.toFixed(12)),
+    );
+    const { optimizer } = parseSpec("pretrain", { dataset });
+    expect(weightDecayAt(optimizer, 0.7)).toBe(optimizer.weightDecay);
+    expect(weightDecayAt({ ...optimizer, weightDecay: 0.04, finalWeightDecay: 0.4 }, 0.5)).toBeCloseTo(0.22, 12);
   });
 
   test("BYOL's momentum rises from its base to 1", () => {

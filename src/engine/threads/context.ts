@@ -4,7 +4,7 @@ import type { AnyMethod } from "../../methods/index.ts";
 import type { Layout } from "../../nn/layout.ts";
 import type { Pass } from "../../nn/network.ts";
 import type { Range } from "../../optim/buffers.ts";
-import type { Networks } from "../state.ts";
+import { type Networks, scheduleIndex } from "../state.ts";
 import type { Meeting } from "./meeting.ts";
 import type { ShardInit } from "./tasks.ts";
 
@@ -45,6 +45,10 @@ export interface Params {
   readonly param: Pass["param"];
   readonly trainable: readonly tf.Tensor[];
 }
+
+/** One of the method's schedules, as it is in this step. */
+export const scheduledOf = ({ spec, buffers }: ShardInit, name: string): tf.Scalar =>
+  tf.scalar(buffers.scheduled[scheduleIndex(spec, name)] as number);
 
 export function tensorsOf(layout: Layout, values: Float32Array): Map<string, tf.Tensor> {
   return new Map(

@@ -6,7 +6,7 @@ import type { Outcome } from "../../methods/method.ts";
 import { differentiate, type Tape } from "../../nn/tape.ts";
 import { coupled, recordRows } from "../coupled.ts";
 import { directionsOf, unitsOf } from "../units.ts";
-import type { Held, ThreadContext } from "./context.ts";
+import { type Held, scheduledOf, type ThreadContext } from "./context.ts";
 import type { Task } from "./tasks.ts";
 import { ThreadUnit } from "./unit.ts";
 
@@ -142,7 +142,8 @@ export class LearnUnits {
 }
 
 /** The loss over the rows of the whole batch, and its gradient by them. One thread does it. */
-export function coupleRows({ spec, buffers, method }: ThreadContext): void {
+export function coupleRows(context: ThreadContext): void {
+  const { spec, buffers, method } = context;
   if (method.couples !== "batch") return;
   const directions = directionsOf(spec);
   const { batchSize } = spec;
@@ -157,7 +158,8 @@ export function coupleRows({ spec, buffers, method }: ThreadContext): void {
     });
     let metrics: tf.Tensor | undefined;
     const loss = () => {
-      const outcome = method.loss(spec, Object.fromEntries(rows.map(({ name, parts }) => [name, parts])));
+      const given = Object.fromEntries(rows.map(({ name, parts }) => [name, parts]));
+      const outcome = method.loss(spec, given, { scheduled: (name) => scheduledOf(context, name) });
       metrics = tf.keep(outcome.metrics);
       return outcome.loss;
     };

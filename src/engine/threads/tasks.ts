@@ -52,7 +52,7 @@ export type Task =
   /** Sums of squares of each tensor's gradient, for its clipping. */
   | { kind: "squares" }
   /** `scale`: factor of the rate for each parameter, in the layout's order; undefined: 1 for all. */
-  | { kind: "update"; lr: number; step: number; scale?: readonly number[] | undefined }
+  | { kind: "update"; lr: number; weightDecay: number; step: number; scale?: readonly number[] | undefined }
   | EmbedTask
   /** Tensors that there are, and bytes of the heap. */
   | { kind: "memory" }

@@ -37,7 +37,7 @@ export class Threads implements Engine {
   /** One phase of a step. */
   async run(phase: ReturnType<typeof phasesOf>[number], task: StepTask): Promise<void> {
     const { model, pool } = this;
-    const { epoch, pixels, lr, step, scale } = task;
+    const { epoch, pixels, lr, weightDecay, step, scale } = task;
     switch (phase) {
       case "follow before":
       case "follow after":
@@ -62,7 +62,7 @@ export class Threads implements Engine {
       }
       case "update":
         if (needsSquares(model.spec)) await pool.run({ kind: "squares" });
-        await pool.run({ kind: "update", lr, step, scale });
+        await pool.run({ kind: "update", lr, weightDecay, step, scale });
         return;
       case "remember":
         return this.remember(task.pointers);

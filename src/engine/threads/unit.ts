@@ -9,7 +9,7 @@ import type { Pass } from "../../nn/network.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
 import { branchesOf, dropFactors } from "../drop.ts";
 import { directionsOf, inOrder, splitPositions, targetView, unitAt } from "../units.ts";
-import type { Held, ThreadContext } from "./context.ts";
+import { type Held, scheduledOf, type ThreadContext } from "./context.ts";
 import type { BatchTask } from "./tasks.ts";
 
 /** `targets`: the unit's images are those whose targets are computed, of the other view and in the dealt order. */
@@ -83,6 +83,10 @@ export class ThreadUnit implements Unit<TrainSpec> {
 
   labels(): tf.Tensor1D {
     return this.integers(this.context.buffers.labels);
+  }
+
+  scheduled(name: string): tf.Scalar {
+    return scheduledOf(this.context, name);
   }
 
   /** Writes rows f32[n,dim] of these images to `into` f32[D,N,dim]. */

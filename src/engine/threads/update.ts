@@ -58,7 +58,12 @@ export function updateParams(context: ThreadContext, task: Extract<Task, { kind:
   const update = (index: number, from: number, to: number) => {
     const lr = task.lr * (task.scale?.[index] ?? 1);
     const { decay } = entries[index] as (typeof entries)[number];
-    optimiser.update(tensors, { from, to }, { ...settings, lr, clip, step: task.step }, decay);
+    optimiser.update(
+      tensors,
+      { from, to },
+      { ...settings, lr, weightDecay: task.weightDecay, clip, step: task.step },
+      decay,
+    );
   };
   if (optimiser.whole) {
     context.take(entries.length, (index) => {

@@ -89,6 +89,7 @@ export class GpuEngine implements Engine {
       blocks,
       rings,
       branches: branchesOf(spec.encoder),
+      scheduled: model.buffers.scheduled.length,
     });
     const log = state.allocate([spec.logEvery, figuresOf(spec).length]);
     this.logSlice = log.slice;
@@ -134,7 +135,7 @@ export class GpuEngine implements Engine {
     this.writeBatch(task);
     this.writeTargetOrder();
     if (task.scale?.join() !== this.scale?.join()) this.writeRates(task.scale);
-    const { optimizer } = spec;
+    const optimizer = { ...spec.optimizer, weightDecay: task.weightDecay };
     const averages = this.settings.model.networks.followers.map((name) => task.averages[name] as number);
     const pointers = Object.keys(ringsOf(spec)).map((name) => task.pointers[name] as number);
     this.inputs.scalars.write(scalarsOf(task.lr, optimizer, task.step, averages));
@@ -264,6 +265,7 @@ export class GpuEngine implements Engine {
     this.writeBranches(epoch);
     this.inputs.ids.write(batch.slice());
     this.inputs.labels.write(labels.slice());
+    this.inputs.scheduled.write(model.buffers.scheduled.slice());
   }
 
   /** Direction d sees view d. */

@@ -88,6 +88,8 @@ export interface StepInputs {
   /** i32[N]: images, and their classes. */
   readonly ids: Input;
   readonly labels: Input;
+  /** f32: see `StepBuffers.scheduled`. */
+  readonly scheduled: Input;
   /** i32[D * N]: the views that targets are of, and the places that they go to, in the order in which they are encoded. */
   readonly targetPicks: Input;
   readonly targetPlaces: Input;
@@ -98,15 +100,16 @@ export interface StepInputs {
 export function stepInputs(
   device: GPUDevice,
   state: GpuState,
-  sizes: { batch: number; directions: number; blocks: number; rings: number; branches: number },
+  sizes: { batch: number; directions: number; blocks: number; rings: number; branches: number; scheduled: number },
 ): StepInputs {
-  const { batch, directions, blocks, rings, branches } = sizes;
+  const { batch, directions, blocks, rings, branches, scheduled } = sizes;
   return {
     scalars: new Input(device, state, [SCALARS]),
     counters: new Input(device, state, [1 + rings], "int32"),
     rates: new Input(device, state, [blocks]),
     ids: new Input(device, state, [batch], "int32"),
     labels: new Input(device, state, [batch], "int32"),
+    scheduled: new Input(device, state, [scheduled]),
     targetPicks: new Input(device, state, [directions * batch], "int32"),
     targetPlaces: new Input(device, state, [directions * batch], "int32"),
     branches: new Input(device, state, [Math.max(1, branches * directions * batch)]),

@@ -10,7 +10,7 @@ import type { Segments } from "../../optim/flat.ts";
 import { launchRunning } from "../../optim/running/webgpu.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
 import { branchesOf } from "../drop.ts";
-import { blockNames, type Networks, ringsOf } from "../state.ts";
+import { blockNames, type Networks, ringsOf, scheduleIndex } from "../state.ts";
 import { named } from "../threads/context.ts";
 import { directionsOf, unitsOf } from "../units.ts";
 import type { StepInputs, ViewInputs } from "./inputs.ts";
@@ -47,6 +47,12 @@ export function eachPass({ passes }: Program, work: (pass: number) => void): voi
 function partOf({ passes }: Program, rows: tf.Tensor, pass: number): tf.Tensor1D {
   const size = rows.size / passes;
   return (passes === 1 ? rows : tf.slice(rows, [pass * size], [size])) as tf.Tensor1D;
+}
+
+/** One of the method's schedules, as it is in the step that runs. */
+export function scheduledOf({ spec, inputs }: Program, name: string): tf.Scalar {
+  const at = tf.slice(inputs.scheduled.tensor as tf.Tensor1D, [scheduleIndex(spec, name)], [1]);
+  return tf.reshape(at, []);
 }
 
 /** `targets`: the views are those whose targets are computed, in the dealt order. */
@@ -145,6 +151,10 @@ export class PassUnit implements Unit<TrainSpec> {
 
   labels(): tf.Tensor1D {
     return this.gather(this.program.inputs.labels.tensor);
+  }
+
+  scheduled(name: string): tf.Scalar {
+    return scheduledOf(this.program, name);
   }
 
   /** Factors of a residual branch, of the views of this pass. */

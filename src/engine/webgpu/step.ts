@@ -18,7 +18,7 @@ import { blockNames, ringsOf } from "../state.ts";
 import { named } from "../threads/context.ts";
 import { directionsOf } from "../units.ts";
 import { launchGather, launchGradientLog, launchLog } from "./launches.ts";
-import { eachPass, PassUnit, type Program } from "./program.ts";
+import { eachPass, PassUnit, type Program, scheduledOf } from "./program.ts";
 
 /**
  * In float16 the smallest gradients of a deep layer, about 1e-8, would be 0: the loss is that much larger while it is
@@ -121,6 +121,7 @@ class Step {
           const { loss: value, metrics } = method.loss(
             spec,
             Object.fromEntries(rows.map(({ name, parts }) => [name, parts])),
+            { scheduled: (name) => scheduledOf(program, name) },
           );
           launchLog({ loss: value, metrics }, log, inputs.counters.tensor, { factor: 1, share: 1, more: false });
           return value;

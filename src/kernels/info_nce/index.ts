@@ -32,7 +32,7 @@ export interface ImageIds {
  * @param q f32[N,C]: queries. They and all other rows are of unit length.
  * @param k f32[N,C]: the positive of each query.
  * @param queue f32[K,C]: the negatives of all of them.
- * @param temperature T, above 0.
+ * @param temperature T, above 0; a scalar where it is scheduled or learned, and then it has a gradient.
  * @param images Where given, a query's own image is no negative of it.
  * @returns the loss, and f32[3]: (K+1)-way accuracy, mean cosine of a query with its key, and with the keys in the queue.
  * @throws where shapes do not agree.
@@ -41,7 +41,7 @@ export function infoNce(
   q: tf.Tensor,
   k: tf.Tensor,
   queue: tf.Tensor,
-  temperature: number,
+  temperature: number | tf.Scalar,
   images?: ImageIds,
 ): { loss: tf.Scalar; metrics: tf.Tensor1D } {
   const [n, c] = q.shape as [number, number];
@@ -51,6 +51,11 @@ export function infoNce(
   if (images) {
     expectShape("InfoNCE: ids", images.ids.shape, [n]);
     expectShape("InfoNCE: queueIds", images.queueIds.shape, [queue.shape[0] as number]);
+  }
+  if (typeof temperature !== "number") {
+    // The loss depends on q / T alone, and the cosines on q.
+    const { loss, metrics } = infoNce(tf.div(q, temperature), k, queue, 1, images);
+    return { loss, metrics: tf.mul(metrics, tf.stack([1, temperature, temperature])) };
   }
   const inputs = { q, k, queue, ...images } as unknown as tf.NamedTensorMap;
   const attrs: InfoNceAttrs = { temperature };

@@ -2,6 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { infoNce } from "../../kernels/info_nce/index.ts";
 import type { Outcome, Unit } from "../method.ts";
+import type { Temperature } from "../temperature.ts";
 
 /**
  * `factor` times the mean cross-entropy of finding each query's key among all N of the batch, and what `infoNce` measures.
@@ -11,7 +12,12 @@ import type { Outcome, Unit } from "../method.ts";
  *
  * @param q f32[n,C], rows of unit length.
  */
-export function inBatchInfoNce<S>(unit: Unit<S>, q: tf.Tensor, temperature: number, factor: number): Outcome {
+export function inBatchInfoNce<S>(
+  unit: Unit<S>,
+  q: tf.Tensor,
+  temperature: Temperature,
+  factor: number | tf.Tensor,
+): Outcome {
   const [own, ids] = [unit.targets(), unit.ids()];
   const outcomes = unit.batchTargets().map(({ from, count, rows, ids: all }) => {
     const part = <T extends tf.Tensor>(x: T): T =>

@@ -9,6 +9,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Outcome } from "../method.ts";
+import type { Temperature } from "../temperature.ts";
 
 /** Similarities in memory at once. */
 const BLOCK = 2 ** 22;
@@ -24,8 +25,18 @@ interface Sums extends tf.NamedTensorMap {
   keys: tf.Tensor2D;
 }
 
-/** z f32[2N,C], rows of unit length: row i and row (i + N) mod 2N are the two views of an image. */
-export function ntXent(z: tf.Tensor2D, temperature: number): Outcome {
+/**
+ * z f32[2N,C], rows of unit length: row i and row (i + N) mod 2N are the two views of an image. A temperature that is a scalar
+ * has a gradient.
+ */
+export function ntXent(z: tf.Tensor2D, temperature: Temperature): Outcome {
+  if (typeof temperature === "number") return ofNumber(z, temperature);
+  // The loss depends on z_i.z_j / T alone, and the cosines on z.
+  const { loss, metrics } = ofNumber(tf.div(z, tf.sqrt(temperature)), 1);
+  return { loss, metrics: tf.mul(metrics, tf.stack([1, temperature, temperature])) };
+}
+
+function ofNumber(z: tf.Tensor2D, temperature: number): Outcome {
   const rows = z.shape[0];
   const size = Math.max(1, Math.min(rows, Math.floor(BLOCK / rows)));
   const pairs = tf.tidy(() => swapHalves(z)); // [2N,C]

@@ -1,7 +1,7 @@
 /** MoCo v1 and v2: one algorithm, two sets of published settings. */
 import { z } from "zod";
 import type { CommonSpec } from "../common.ts";
-import { dimension } from "../common.ts";
+import { dimension, temperatures } from "../common.ts";
 import { atChance, collapsed, type Evidence, isFlat, learning, percent, type Verdict } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
@@ -13,7 +13,7 @@ const shape = {
   dim: dimension,
   queueSize: z.int().min(1).max(1_048_576).describe("K, the number of negative keys"),
   momentum: z.number().min(0).max(1).describe("m of the key encoder's moving average"),
-  temperature: z.number().gt(0).max(10),
+  ...temperatures,
   shuffle: z.boolean().describe("encode keys in splits that differ from the queries' (shuffling BN)"),
   symmetric: z.boolean().describe("both views are queries and keys in turn; the loss is the sum of the two"),
   maskSameImage: z.boolean().describe("leave keys of the query's own image out of its negatives"),

@@ -1,6 +1,6 @@
 /** MoCo v3. */
 import { z } from "zod";
-import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
+import { type CommonSpec, dimension, hiddenWidth, secondView, temperatures } from "../common.ts";
 import { isVit, vitDefaults } from "../encoder.ts";
 import { atChance, collapsed, type Evidence, learning, percent, unstable } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
@@ -13,7 +13,7 @@ const shape = {
   hidden: hiddenWidth,
   momentum: z.number().min(0).max(1).describe("m of the momentum encoder"),
   momentumSchedule: z.enum(["constant", "cosine"]).describe("cosine: momentum rises to 1 over the run (--moco-m-cos)"),
-  temperature: z.number().gt(0).max(10),
+  ...temperatures,
   secondView,
 };
 export type MocoV3Spec = CommonSpec & z.infer<z.ZodObject<typeof shape>>;
@@ -93,8 +93,9 @@ const small: Preset = {
   secondView: { blur: 0, solarise: 0 },
 };
 
-/** 2T times the cross-entropy of guessing among N keys, of both directions. */
-const chanceOf = ({ temperature, batchSize }: MocoV3Spec) => 4 * temperature * Math.log(batchSize);
+/** 2T times the cross-entropy of guessing among N keys, of both directions. A scheduled T: the largest that it has. */
+const chanceOf = ({ temperature, finalTemperature = temperature, batchSize }: MocoV3Spec) =>
+  4 * Math.max(temperature, finalTemperature) * Math.log(batchSize);
 
 const judge = (spec: MocoV3Spec, e: Evidence) =>
   collapsed(e, "lower optimizer.lr or raise momentum", e.metrics.negative) ??

@@ -1,6 +1,6 @@
 /** SimCLR. */
 import { z } from "zod";
-import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
+import { type CommonSpec, dimension, hiddenWidth, secondView, temperatures } from "../common.ts";
 import { atChance, collapsed, learning, percent } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
@@ -10,7 +10,7 @@ const shape = {
   method: z.literal("simclr"),
   dim: dimension,
   hidden: hiddenWidth,
-  temperature: z.number().gt(0).max(10),
+  ...temperatures,
   secondView,
 };
 export type SimclrSpec = CommonSpec & z.infer<z.ZodObject<typeof shape>>;
