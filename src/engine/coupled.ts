@@ -1,6 +1,7 @@
 /** What both engines do with a method whose loss needs the rows of the whole batch. */
 import type * as tf from "@tensorflow/tfjs-core";
 import type { BatchMethod, Method, Unit } from "../methods/method.ts";
+import { type Entry, type Layout, OWN } from "../nn/layout.ts";
 import { Tape } from "../nn/tape.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 
@@ -8,6 +9,16 @@ import type { TrainSpec } from "../schema/pretrain.ts";
 export function coupled(method: Method<TrainSpec>): BatchMethod<TrainSpec> {
   if (method.couples !== "batch") throw new Error("the method's loss is a sum over rows");
   return method;
+}
+
+/** Parameters that units have a gradient of: a loss over the batch has that of the method's own ones. */
+export const differentiatedByUnits = ({ couples }: Pick<Method, "couples">, { trainable }: Layout): readonly Entry[] =>
+  couples === "batch" ? trainable.filter(({ part }) => part !== OWN) : trainable;
+
+/** @throws Error where the loss did not take the gradient of one of them. */
+export function expectAll(entries: readonly Entry[], taken: ReadonlySet<number>): void {
+  const idle = entries.find((_, index) => !taken.has(index));
+  if (idle) throw new Error(`parameter ${idle.name} has no part in the loss`);
 }
 
 /** The forward pass of units; the tape's outputs are their rows [n,dim], in the order of `names`. */

@@ -8,11 +8,11 @@ import type { AnyMethod } from "../methods/index.ts";
  *     couple    that loss, and its gradient by the rows
  *     learn     the gradient of each unit, added up in the order of units
  *     update    the optimiser, running statistics
- *     remember  the targets into the rings
+ *     remember  the targets into the rings, and the method's own state
  */
 export type Phase = "follow before" | "targets" | "rows" | "couple" | "learn" | "update" | "follow after" | "remember";
 
-export function phasesOf({ couples, targets, rings }: AnyMethod): readonly Phase[] {
+export function phasesOf({ couples, targets, rings, state }: AnyMethod): readonly Phase[] {
   return [
     "follow before",
     ...(targets ? (["targets"] as const) : []),
@@ -20,6 +20,6 @@ export function phasesOf({ couples, targets, rings }: AnyMethod): readonly Phase
     "learn",
     "update",
     "follow after",
-    ...(rings ? (["remember"] as const) : []),
+    ...(rings || state ? (["remember"] as const) : []),
   ];
 }

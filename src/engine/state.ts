@@ -4,7 +4,7 @@
  */
 import { PLACE } from "../data/source.ts";
 import { methodOf } from "../methods/index.ts";
-import type { NetworkSpec, RingSpec } from "../methods/method.ts";
+import type { NetworkSpec, RingSpec, StateSpec } from "../methods/method.ts";
 import { initQueue } from "../methods/ring.ts";
 import { buildNetwork, type Network } from "../nn/network.ts";
 import { optimisers } from "../optim/optimiser.ts";
@@ -28,6 +28,8 @@ export const blockNames = {
   second: "optimizer.second",
   ring: (ring: string) => ring,
   ringIds: (ring: string) => `${ring}.ids`,
+  /** The method's own state. */
+  own: (name: string) => `own.${name}`,
 } as const;
 
 /** @throws where there is no such block of floats. */
@@ -66,6 +68,8 @@ export interface StepBuffers {
   /** Gradient of each unit in flight, f32[slots, P]; summed into `gradient` in the order of units. */
   readonly unitGradients: Float32Array;
   readonly gradient: Float32Array;
+  /** Of the method's own parameters by a loss over the batch, f32: the end of `gradient`. */
+  readonly ownGradient: Float32Array;
   /** Sum of squares of each tensor's gradient, f64[T]; of a clipped gradient only. */
   readonly squares: Float64Array;
   /** Batch statistics (mean, unbiased variance) of each unit, f32[units, B], of each network. */
@@ -104,7 +108,7 @@ export class Networks {
     this.built = new Map(
       Object.entries(specs).map(([name, own]) => [
         name,
-        { spec: own, network: buildNetwork(spec.encoder, channels, spec.augmentation.size, own.heads) },
+        { spec: own, network: buildNetwork(spec.encoder, channels, spec.augmentation.size, own.heads, own.parameters) },
       ]),
     );
     this.names = [...this.built.keys()];
@@ -155,6 +159,16 @@ export const trainedStats = ({ networks, state }: Pick<Model, "networks" | "stat
 
 export const ringsOf = (spec: TrainSpec): Readonly<Record<string, RingSpec>> => methodOf(spec).rings?.(spec) ?? {};
 
+/** Of the method's own. */
+export const statesOf = (spec: TrainSpec): Readonly<Record<string, StateSpec>> => methodOf(spec).state?.(spec) ?? {};
+
+/** @throws where the method has none of that name. */
+export function ownStateOf(spec: TrainSpec, name: string): StateSpec {
+  const found = statesOf(spec)[name];
+  if (!found) throw new Error(`the method has no state ${name}, only ${Object.keys(statesOf(spec))}`);
+  return found;
+}
+
 export const schedulesOf = (spec: TrainSpec): Readonly<Record<string, (progress: number) => number>> =>
   methodOf(spec).schedules?.(spec) ?? {};
 
@@ -188,7 +202,7 @@ function initialise({ spec, networks, trained, state }: Model): void {
     own.set(params.subarray(0, own.length));
     ownStats.set(stats.subarray(0, ownStats.length));
   }
-  initRings(spec, state);
+  initMethodState(spec, state);
 }
 
 /**
@@ -205,8 +219,9 @@ export function useAverage({ spec, networks, state }: Model): void {
   }
 }
 
-/** Random unit vectors of no image. */
-export function initRings(spec: TrainSpec, state: TrainState): void {
+/** What the method has besides networks: rings of random unit vectors of no image, its own state at its first value. */
+export function initMethodState(spec: TrainSpec, state: TrainState): void {
+  for (const [name, { init }] of Object.entries(statesOf(spec))) floatsOf(state, blockNames.own(name)).fill(init);
   for (const [name, { dim }] of Object.entries(ringsOf(spec))) {
     initQueue(floatsOf(state, blockNames.ring(name)), dim, spec.seed);
     intsOf(state, blockNames.ringIds(name)).fill(-1);
@@ -242,6 +257,10 @@ function allocateState(spec: TrainSpec, networks: Networks): TrainState {
     state[blockNames.ring(name)] = floats(rows * dim);
     state[blockNames.ringIds(name)] = ints(rows).fill(-1);
   }
+  const states = Object.entries(statesOf(spec));
+  if (states.length > 0 && !methodOf(spec).targets)
+    throw new Error(`${spec.method}: state is of targets, and it has none`);
+  for (const [name, { shape }] of states) state[blockNames.own(name)] = floats(shape.reduce((a, b) => a * b, 1));
   return state;
 }
 
@@ -270,6 +289,7 @@ function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): St
     rowGradients: perRow(({ constant }) => !constant),
     unitGradients: floats(slots * params.size),
     gradient: floats(params.size),
+    ownGradient: floats(params.own.reduce((sum, { size }) => sum + size, 0)),
     squares: doubles(params.entries.length),
     batchStats: Object.fromEntries(networks.names.map((n) => [n, floats(units * networks.get(n).stats.size)])),
     metrics: doubles(units * lossFiguresOf(spec).length),

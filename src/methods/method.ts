@@ -9,11 +9,35 @@ import type * as tf from "@tensorflow/tfjs-core";
 import type { Heads } from "../nn/network.ts";
 import type { AugmentationSpec, CommonSpec } from "../schema/common.ts";
 
+/** A parameter that no layer has: a learned temperature. It is trained like the others. */
+export interface ParameterSpec {
+  readonly shape: readonly number[];
+  /** First value of every element. */
+  readonly init: number;
+  /** Whether it is decayed; unset: no. */
+  readonly decay?: boolean;
+  /** Bounds that it is clamped to after every update. */
+  readonly range?: readonly [low: number, high: number];
+}
+
+/** A tensor of the method's own that a rule moves, not a gradient: a centre of the targets. */
+export interface StateSpec {
+  readonly shape: readonly number[];
+  /** First value of every element. */
+  readonly init: number;
+  /** In a checkpoint. */
+  readonly name: string;
+  /** What it is after a step, of what it was and of the step's targets of all directions, f32[D*N,C]. */
+  next(current: tf.Tensor, targets: tf.Tensor2D): tf.Tensor;
+}
+
 export interface NetworkSpec {
   /** Of its tensors' names in a checkpoint. */
   readonly prefix: string;
   /** Besides the encoder. Those of a follower are the first ones of the network that it follows. */
   readonly heads: Heads;
+  /** Besides those of encoder and heads, by name. Of the trained network alone. */
+  readonly parameters?: Readonly<Record<string, ParameterSpec>>;
   /** It is a moving average of the trained network; unset: it is the trained network, which comes first. */
   readonly follows?: {
     /** m of w = m*w + (1-m)*trained at `progress`, the share of all steps that are done. */
@@ -37,6 +61,8 @@ export interface Bound {
   backbone(images: tf.Tensor): tf.Tensor;
   /** One of its heads. */
   head(name: string, x: tf.Tensor): tf.Tensor;
+  /** One of its own parameters. */
+  parameter(name: string): tf.Tensor;
 }
 
 export interface BatchTargets {
@@ -50,6 +76,14 @@ export interface BatchTargets {
 export interface StepValues {
   /** One of `schedules`, as it is in this step. */
   scheduled(name: string): tf.Scalar;
+  /** One of `state`. */
+  state(name: string): tf.Tensor;
+}
+
+/** What a loss over the batch has besides its rows. */
+export interface BatchStep extends StepValues {
+  /** A parameter of the trained network's own. It has a gradient. */
+  parameter(name: string): tf.Tensor;
 }
 
 /** What a method works on: threads call it for one unit at a time, a GPU for many at once. */
@@ -94,6 +128,8 @@ interface Common<S> {
   };
   /** FIFOs that the targets of every step are pushed into, those of the last direction first. */
   rings?(spec: S): Readonly<Record<string, RingSpec>>;
+  /** Of methods with targets: what else a checkpoint holds, by name. */
+  state?(spec: S): Readonly<Record<string, StateSpec>>;
   /** Numbers that move over the run, by name, as functions of the share of all steps that are done. Inputs of a recorded step. */
   schedules?(spec: S): Readonly<Record<string, (progress: number) => number>>;
   /** Factor of the learning rate for a parameter; `lr` is this step's. Unset: 1 for all. */
@@ -119,7 +155,7 @@ export interface BatchMethod<S = CommonSpec> extends Common<S> {
   /** f32[n,dim] of each. */
   embed(unit: Unit<S>): Readonly<Record<string, tf.Tensor>>;
   /** `rows`: of each name, the batch of each direction, f32[N,dim], the same image in the same row of all. */
-  loss(spec: S, rows: Readonly<Record<string, readonly tf.Tensor2D[]>>, step: StepValues): Outcome;
+  loss(spec: S, rows: Readonly<Record<string, readonly tf.Tensor2D[]>>, step: BatchStep): Outcome;
 }
 
 export type Method<S = CommonSpec> = RowMethod<S> | BatchMethod<S>;

@@ -12,6 +12,9 @@ export type Init =
 /** How the axes of a tensor in memory become PyTorch's: HWIO -> OIHW, [in, out] -> [out, in], or as they are. */
 export type Axes = "conv" | "linear" | "plain";
 
+/** The part of parameters that the method adds to encoder and heads. */
+export const OWN = "own";
+
 export interface Entry {
   /** PyTorch's name: `layer1.0.conv1.weight`. */
   readonly name: string;
@@ -22,13 +25,20 @@ export interface Entry {
   readonly offset: number;
   readonly init: Init;
   readonly axes: Axes;
-  /** Weights are decayed and scaled by LARS; biases and the gains of norms are neither. */
+  /** Weights are decayed and scaled by LARS; biases and the gains of norms are neither. Others: see `isDecayed`. */
   readonly decay: boolean;
   /** It stays as it was initialised: it has no gradient, and the optimiser leaves it. */
   readonly frozen: boolean;
-  /** The part of the network that it belongs to: `backbone`, or the name of a head. */
+  /** The part of the network that it belongs to: `backbone`, the name of a head, or `OWN`. */
   readonly part: string;
+  /** Bounds that it is clamped to after every update. */
+  readonly range?: readonly [low: number, high: number] | undefined;
 }
+
+/** SGD and AdamW decay biases and gains too, as the references' optimisers do; a parameter of the method's own only if it says so. */
+export const isDecayed = ({ part, decay }: Entry): boolean => part !== OWN || decay;
+
+type Optional = "decay" | "frozen" | "range";
 
 export class Layout {
   readonly entries: Entry[] = [];
@@ -40,11 +50,11 @@ export class Layout {
     name: string,
     shape: readonly number[],
     init: Init,
-    { part, axes, decay = true, frozen = false }: { part: string; axes: Axes; decay?: boolean; frozen?: boolean },
+    { part, axes, decay = true, frozen = false, range }: Pick<Entry, "part" | "axes"> & Partial<Pick<Entry, Optional>>,
   ): void {
     if (this.byName.has(name)) throw new Error(`two tensors are named ${name}`);
     const size = shape.reduce((a, b) => a * b, 1);
-    const entry: Entry = { name, shape, size, offset: this.size, init, axes, decay, frozen, part };
+    const entry: Entry = { name, shape, size, offset: this.size, init, axes, decay, frozen, part, range };
     this.entries.push(entry);
     this.byName.set(name, entry);
     this.size += size;
@@ -53,6 +63,11 @@ export class Layout {
   /** Those that are trained. */
   get trainable(): readonly Entry[] {
     return this.entries.filter(({ frozen }) => !frozen);
+  }
+
+  /** Parameters that the method adds: the last ones. */
+  get own(): readonly Entry[] {
+    return this.entries.filter(({ part }) => part === OWN);
   }
 
   get(name: string): Entry {

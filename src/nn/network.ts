@@ -13,7 +13,7 @@ import type { EncoderSpec } from "../schema/pretrain.ts";
 import { encode, featuresOf } from "./encoders/index.ts";
 import { sincosPositions } from "./encoders/vit.ts";
 import { applyHead, dimensionOfHead, type HeadSpec } from "./heads.ts";
-import { Layout } from "./layout.ts";
+import { Layout, OWN } from "./layout.ts";
 import type { Ops } from "./ops.ts";
 
 /** timm's, and MoCo v3's. */
@@ -61,7 +61,21 @@ export interface Network {
 /** Heads in the order in which their parameters follow the encoder's. */
 export type Heads = Readonly<Record<string, HeadSpec>>;
 
-export function buildNetwork(spec: EncoderSpec, channels: number, side: number, heads: Heads = {}): Network {
+/** A parameter that neither encoder nor heads have. */
+interface OwnParameter {
+  readonly shape: readonly number[];
+  readonly init: number;
+  readonly decay?: boolean;
+  readonly range?: readonly [low: number, high: number];
+}
+
+export function buildNetwork(
+  spec: EncoderSpec,
+  channels: number,
+  side: number,
+  heads: Heads = {},
+  own: Readonly<Record<string, OwnParameter>> = {},
+): Network {
   const [params, stats] = [new Layout(), new Layout()];
   const features = featuresOf(spec);
   encode(declaring(params, stats, "backbone"), spec, channels, side, undefined);
@@ -71,6 +85,9 @@ export function buildNetwork(spec: EncoderSpec, channels: number, side: number, 
     inputs.set(name, dim);
     applyHead(declaring(params, stats, name), name, head, dim, undefined);
     dim = dimensionOfHead(head, dim);
+  }
+  for (const [name, { shape, init: value, decay = false, range }] of Object.entries(own)) {
+    params.add(name, shape, { kind: "constant", value }, { part: OWN, axes: "plain", decay, range });
   }
   const head: Network["head"] = (name, pass, x) => {
     const input = inputs.get(name);

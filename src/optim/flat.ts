@@ -34,7 +34,7 @@ export interface Flat {
   readonly second: tf.Tensor | undefined;
   /** f32[SCALARS] */
   readonly scalars: tf.Tensor;
-  /** f32[P / BLOCK]: factor of the rate. */
+  /** f32[P / BLOCK, 2]: factors of the rate and of the weight decay. */
   readonly rates: tf.Tensor;
   /** f32[1]: factor of the gradient, where it is clipped. */
   readonly clip: tf.Tensor | undefined;
@@ -67,7 +67,7 @@ export function launchFlat(
 ) {
   const { params, gradient, first, scalars, rates, clip } = flat;
   const { size } = params;
-  const given = `let lr = scalars[0] * rates[i / ${BLOCK}u]; let decay = scalars[3]; let p = params[i]; let g = gradient[i]${clipped(clip)};`;
+  const given = `let factors = 2u * (i / ${BLOCK}u); let lr = scalars[0] * rates[factors]; let decay = scalars[3] * rates[factors + 1u]; let p = params[i]; let g = gradient[i]${clipped(clip)};`;
   launch({
     name,
     numbers: { size, momentumF: s.momentum, betaF: s.beta2 },

@@ -102,16 +102,6 @@ export type CommonSpec = z.infer<z.ZodObject<typeof commonShape>>;
 export const dimension = z.int().min(2).max(4096).describe("dimension of the projections that the loss compares");
 /** Width of the hidden layers of heads. */
 export const hiddenWidth = z.int().min(2).max(16_384).describe("width of the heads' hidden layers");
-/** What a contrastive loss has. */
-export const temperatures = {
-  temperature: z.number().gt(0).max(10).describe("T, by which cosines are divided"),
-  finalTemperature: z
-    .number()
-    .gt(0)
-    .max(10)
-    .optional()
-    .describe("T moves to it over the run by half a cosine; unset: it is constant"),
-} as const;
 /** What a method with two views of different augmentation has. */
 export const secondView = z
   .strictObject({ blur: probability, solarise: probability })

@@ -3,7 +3,7 @@
  * facebookresearch/moco: `module.encoder_q.layer1.0.conv1.weight` (OIHW), `module.queue` [C, K], `module.queue_ptr`.
  */
 import type { Position } from "../engine/metrics.ts";
-import { blockNames, floatsOf, intsOf, type Model, ringsOf } from "../engine/state.ts";
+import { blockNames, floatsOf, intsOf, type Model, ringsOf, statesOf } from "../engine/state.ts";
 import { methodOf } from "../methods/index.ts";
 import { fromTorch, type Layout, type Oriented, torchShape, toTorch } from "../nn/layout.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
@@ -104,6 +104,9 @@ export function encodeCheckpoint(saved: Saved, position: Position, into?: Uint8A
     tensors.set(of.names.pointer, { shape: [1], data: BigInt64Array.of(BigInt(position.pointers[ring] as number)) });
     tensors.set(of.names.ids, { shape: [of.rows], data: ids });
   }
+  for (const [name, own] of Object.entries(statesOf(spec))) {
+    tensors.set(own.name, { shape: [...own.shape], data: floatsOf(state, blockNames.own(name)) });
+  }
   const metadata = { format: FORMAT, spec: JSON.stringify(spec), position: JSON.stringify(position) };
   return encodeSafetensors(tensors, metadata, into);
 }
@@ -129,6 +132,9 @@ export function restoreCheckpoint(bytes: Uint8Array, file: string, saved: Saved)
       throw new FileError(file, `tensor ${of.names.ids}: expected i64 [${of.rows}]`);
     }
     intsOf(state, blockNames.ringIds(ring)).set(Int32Array.from(ids, Number));
+  }
+  for (const [name, own] of Object.entries(statesOf(spec))) {
+    floatsOf(state, blockNames.own(name)).set(readTensor(tensors, file, own.name, { shape: own.shape, axes: "plain" }));
   }
   return migrate(JSON.parse(metadata.position ?? "{}") as never);
 }

@@ -1,7 +1,7 @@
 /** What a forked run begins with: a checkpoint of another run, copied into its own folder. */
 
 import { type Position, startPosition } from "../engine/metrics.ts";
-import { blockNames, initRings, type Model, ringsOf } from "../engine/state.ts";
+import { blockNames, initMethodState, type Model, ringsOf } from "../engine/state.ts";
 import type { ForkSource } from "../schema/job.ts";
 import { sha256 } from "../store/files.ts";
 import { type RunStore, START_FILE, type Start } from "../store/run_store.ts";
@@ -26,6 +26,6 @@ export function beginFrom(start: ForkSource & { bytes: Uint8Array }, model: Mode
   if (start.keep === "state") return position;
   const { spec, state } = model;
   for (const name of [blockNames.first, blockNames.second]) state[name]?.fill(0);
-  initRings(spec, state);
+  initMethodState(spec, state);
   return startPosition(spec, Object.keys(ringsOf(spec)));
 }

@@ -35,7 +35,7 @@ const encoders = {
 /** Numbers that move over the run, behind the method's name. */
 const scheduled = { finalTemperature: 1.5, optimizer: { weightDecay: 1e-3, finalWeightDecay: 0.1 } };
 
-function specOf(name: string, more: object = {}): PretrainSpec {
+export function specOf(name: string, more: object = {}): PretrainSpec {
   const [method, variant] = name.split(" ") as [string, keyof typeof encoders | "scheduled" | undefined];
   const encoder = variant === "scheduled" ? undefined : variant;
   const common = {
@@ -64,10 +64,10 @@ function specOf(name: string, more: object = {}): PretrainSpec {
   return parseSpec("pretrain", { ...common, ...own });
 }
 
-const images = { channels: 3, mean: [0.45, 0.45, 0.45], std: [0.25, 0.25, 0.25] };
+export const images = { channels: 3, mean: [0.45, 0.45, 0.45], std: [0.25, 0.25, 0.25] };
 
 /** A trainer over images by formula, two steps an epoch. */
-function trainerOf({ model, engine }: Pick<Trainer, "model" | "engine">): Trainer {
+export function trainerOf({ model, engine }: Pick<Trainer, "model" | "engine">): Trainer {
   const count = 2 * N;
   const pixels = {
     pixels: hashedPixels(count, SIDE),

@@ -15,19 +15,29 @@ function insert(file: string, before: string, line: string): void {
   writeFileSync(file, [...lines.slice(0, at), line, ...lines.slice(at)].join("\n"));
 }
 
-/** The repository's source with the toy method in it. */
-function withToy(folder: string): void {
+/** The methods of the fixtures, by the file that has them: one whose loss is over the batch, and one over rows. */
+const added = ["toy", "distil"];
+
+/** The repository's source with those methods in it, and the suite of all methods. */
+function withMethods(folder: string): void {
   cpSync(join(root, "src"), join(folder, "src"), { recursive: true });
   for (const name of ["package.json", "tsconfig.json"]) cpSync(join(root, name), join(folder, name));
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
   const fixtures = join(root, "test/fixtures/method");
-  cpSync(join(fixtures, "toy.ts"), join(folder, "src/methods/toy.ts"));
-  cpSync(join(fixtures, "toy_schema.ts"), join(folder, "src/schema/methods/toy.ts"));
   const [methods, schemas] = [join(folder, "src/methods/index.ts"), join(folder, "src/schema/methods/index.ts")];
-  insert(methods, "import", 'import { toy } from "./toy.ts";');
-  insert(methods, "  supervised,", "  toy,");
-  insert(schemas, "import", 'import { toySchema } from "./toy.ts";');
-  insert(schemas, "  mocoSchema,", "  toySchema,");
+  for (const name of added) {
+    cpSync(join(fixtures, `${name}.ts`), join(folder, `src/methods/${name}.ts`));
+    cpSync(join(fixtures, `${name}_schema.ts`), join(folder, `src/schema/methods/${name}.ts`));
+    insert(methods, "import", `import { ${name} } from "./${name}.ts";`);
+    insert(methods, "  supervised,", `  ${name},`);
+    insert(schemas, "import", `import { ${name}Schema } from "./${name}.ts";`);
+    insert(schemas, "  mocoSchema,", `  ${name}Schema,`);
+  }
+  for (const file of ["bunfig.toml", "test/preload.ts", "test/golden/formulas.ts", "test/train/methods.test.ts"]) {
+    cpSync(join(root, file), join(folder, file));
+  }
+  cpSync(join(root, "test/support"), join(folder, "test/support"), { recursive: true });
+  cpSync(join(fixtures, "own_test.ts"), join(folder, "test/train/own.test.ts"));
 }
 
 const PROGRAM = `
@@ -56,7 +66,7 @@ process.exit(0);
 
 test("a method is its file, its schema and a line for each: it trains, resumes its bits, is planned and judged", () => {
   using folder = temporaryFolder();
-  withToy(folder.path);
+  withMethods(folder.path);
   writeFashionLike(join(folder.path, "data"), 60, 20);
   writeFileSync(join(folder.path, "run.ts"), PROGRAM);
   const child = Bun.spawnSync([process.execPath, "run.ts"], { cwd: folder.path, stdio: ["ignore", "pipe", "pipe"] });
@@ -78,6 +88,25 @@ test("a method is its file, its schema and a line for each: it trains, resumes i
       .filter((line) => line.startsWith("src/")),
   ).toEqual([]);
 });
+
+test("parameters and state of a method's own pass the suite of all methods, on both devices", () => {
+  using folder = temporaryFolder();
+  withMethods(folder.path);
+  const command = [
+    "test",
+    "--timeout",
+    "200000",
+    "test/train/methods.test.ts",
+    "test/train/own.test.ts",
+    "-t",
+    `^(${added.join("|")}|wasm: state|webgpu: state)`,
+  ];
+  const child = Bun.spawnSync([process.execPath, ...command], { cwd: folder.path, stdio: ["ignore", "pipe", "pipe"] });
+  const report = child.stderr.toString();
+  expect(report.match(/^\(fail\).*$/gm) ?? []).toEqual([]);
+  expect(report).toMatch(/^ *20 pass$/m);
+  expect(child.exitCode).toBe(0);
+}, 200_000);
 
 /** Where a method or its state may be named besides its own files, and why. */
 const allowed: Record<string, string> = {

@@ -92,11 +92,10 @@ describe("specs", () => {
 });
 
 describe("closed forms", () => {
-  const none = {
-    scheduled(name: string): never {
-      throw new Error(`there is no schedule ${name}`);
-    },
+  const nothing = (name: string): never => {
+    throw new Error(`there is no ${name}`);
   };
+  const none = { scheduled: nothing, state: nothing, parameter: nothing };
 
   test.each([8, 300])("NT-Xent of constant embeddings is log(2N-1), N = %p", (n) => {
     const spec = parseSpec("pretrain", { method: "simclr", dataset }) as SimclrSpec;

@@ -4,7 +4,7 @@ import type { AnyMethod } from "../../methods/index.ts";
 import type { Layout } from "../../nn/layout.ts";
 import type { Pass } from "../../nn/network.ts";
 import type { Range } from "../../optim/buffers.ts";
-import { type Networks, scheduleIndex } from "../state.ts";
+import { blockNames, floatsOf, type Networks, ownStateOf, scheduleIndex } from "../state.ts";
 import type { Meeting } from "./meeting.ts";
 import type { ShardInit } from "./tasks.ts";
 
@@ -34,13 +34,15 @@ export interface Held {
   ringRows(name: string): tf.Tensor;
   /** i32[K] */
   ringIds(name: string): tf.Tensor;
+  /** The method's own. */
+  stateOf(name: string): tf.Tensor;
   /** f32[N,C]: all targets of a direction. */
   targetsOf(direction: number): tf.Tensor;
   /** i32[N]: the images of the batch. */
   batchIds(): tf.Tensor;
 }
 
-/** Parameters of a network: by name, and those that are trained in the layout's order. */
+/** Parameters of a network: by name, and those that units have a gradient of, in the layout's order. */
 export interface Params {
   readonly param: Pass["param"];
   readonly trainable: readonly tf.Tensor[];
@@ -49,6 +51,10 @@ export interface Params {
 /** One of the method's schedules, as it is in this step. */
 export const scheduledOf = ({ spec, buffers }: ShardInit, name: string): tf.Scalar =>
   tf.scalar(buffers.scheduled[scheduleIndex(spec, name)] as number);
+
+/** The method's own state, as it is before the step. */
+export const stateTensor = ({ spec, state }: ShardInit, name: string): tf.Tensor =>
+  tf.tensor(floatsOf(state, blockNames.own(name)), [...ownStateOf(spec, name).shape]);
 
 export function tensorsOf(layout: Layout, values: Float32Array): Map<string, tf.Tensor> {
   return new Map(

@@ -2,11 +2,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
 import { keepingDerived } from "../../kernels/derived.ts";
-import type { Outcome } from "../../methods/method.ts";
+import type { BatchStep, Outcome } from "../../methods/method.ts";
+import type { Entry } from "../../nn/layout.ts";
 import { differentiate, type Tape } from "../../nn/tape.ts";
-import { coupled, recordRows } from "../coupled.ts";
+import { coupled, differentiatedByUnits, expectAll, recordRows } from "../coupled.ts";
+import { blockNames, floatsOf } from "../state.ts";
 import { directionsOf, unitsOf } from "../units.ts";
-import { type Held, scheduledOf, type ThreadContext } from "./context.ts";
+import { type Held, named, scheduledOf, stateTensor, type ThreadContext } from "./context.ts";
 import type { Task } from "./tasks.ts";
 import { ThreadUnit } from "./unit.ts";
 
@@ -115,22 +117,18 @@ export class LearnUnits {
    * of them to the collector.
    */
   private taking(slot: number) {
-    const { networks, buffers } = this.context;
-    const { trainable, size } = networks.get(networks.trained).params;
-    const base = slot * size;
+    const { networks, buffers, method } = this.context;
+    const { params } = networks.get(networks.trained);
+    const entries = differentiatedByUnits(method, params);
+    const base = slot * params.size;
     const taken = new Set<number>();
     return {
       gradient: (gradient: tf.Tensor, index: number): void => {
         taken.add(index);
-        buffers.unitGradients.set(
-          floatsOfTensor(gradient),
-          base + (trainable[index] as (typeof trainable)[number]).offset,
-        );
+        const { offset } = entries[index] as (typeof entries)[number];
+        buffers.unitGradients.set(floatsOfTensor(gradient), base + offset);
       },
-      expectAll: (): void => {
-        const idle = trainable.find((_, index) => !taken.has(index));
-        if (idle) throw new Error(`parameter ${idle.name} has no part in the loss`);
-      },
+      expectAll: () => expectAll(entries, taken),
     };
   }
 
@@ -141,9 +139,9 @@ export class LearnUnits {
   }
 }
 
-/** The loss over the rows of the whole batch, and its gradient by them. One thread does it. */
+/** The loss over the rows of the whole batch, its gradient by them and by the method's own parameters. One thread does it. */
 export function coupleRows(context: ThreadContext): void {
-  const { spec, buffers, method } = context;
+  const { spec, buffers, method, networks, state } = context;
   if (method.couples !== "batch") return;
   const directions = directionsOf(spec);
   const { batchSize } = spec;
@@ -156,19 +154,37 @@ export function coupleRows(context: ThreadContext): void {
       ); // D x [N,dim]
       return { name, constant, size, parts };
     });
+    const { own } = networks.get(networks.trained).params;
+    const params = floatsOf(state, blockNames.params(networks.trained));
+    const parameters = own.map(({ offset, size, shape }) =>
+      tf.tensor(params.subarray(offset, offset + size), [...shape]),
+    );
+    const step: BatchStep = {
+      scheduled: (name) => scheduledOf(context, name),
+      state: (name) => stateTensor(context, name),
+      parameter: (name) => named(new Map(own.map((entry, i) => [entry.name, parameters[i] as tf.Tensor])), name),
+    };
     let metrics: tf.Tensor | undefined;
     const loss = () => {
       const given = Object.fromEntries(rows.map(({ name, parts }) => [name, parts]));
-      const outcome = method.loss(spec, given, { scheduled: (name) => scheduledOf(context, name) });
+      const outcome = method.loss(spec, given, step);
       metrics = tf.keep(outcome.metrics);
       return outcome.loss;
     };
     const varying = rows.filter(({ constant }) => !constant);
     const xs = varying.flatMap(({ parts }) => parts);
-    const value = differentiate(loss, xs, (gradient, index) => {
+    const taken = new Set<number>();
+    const value = differentiate(loss, [...xs, ...parameters], (gradient, index) => {
+      if (index >= xs.length) {
+        const { offset } = own[index - xs.length] as Entry;
+        taken.add(index - xs.length);
+        buffers.ownGradient.set(floatsOfTensor(gradient), offset - (own[0] as Entry).offset);
+        return;
+      }
       const { name, size } = varying[Math.floor(index / directions)] as (typeof varying)[number];
       buffers.rowGradients[name]?.set(floatsOfTensor(gradient), (index % directions) * size);
     });
+    expectAll(own, taken);
     const measured = metrics as unknown as tf.Tensor;
     buffers.metrics.set([...floatsOfTensor(value), ...floatsOfTensor(measured)]);
     measured.dispose();

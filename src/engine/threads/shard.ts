@@ -8,15 +8,16 @@ import { openDevice } from "../../kernels/index.ts";
 import { measured, startProfile, takeProfile } from "../../kernels/profile.ts";
 import { methodOf } from "../../methods/index.ts";
 import { tooLarge } from "../advice.ts";
+import { differentiatedByUnits } from "../coupled.ts";
 import { blockNames, floatsOf, intsOf, Networks } from "../state.ts";
 import { directionsOf, splitsMeet, unitsOf } from "../units.ts";
-import { type Held, named, type Params, type ThreadContext, tensorsOf } from "./context.ts";
+import { type Held, named, type Params, stateTensor, type ThreadContext, tensorsOf } from "./context.ts";
 import { embedChunks } from "./embed_chunks.ts";
 import { coupleRows, LearnUnits } from "./learn.ts";
 import { Meeting } from "./meeting.ts";
 import type { Answer, ShardInit, Task } from "./tasks.ts";
 import { ThreadUnit } from "./unit.ts";
-import { follow, reduceGradients, squareGradients, updateParams } from "./update.ts";
+import { advanceState, follow, reduceGradients, squareGradients, updateParams } from "./update.ts";
 
 export class Shard {
   private readonly units: LearnUnits;
@@ -31,6 +32,7 @@ export class Shard {
     const networks = new Networks(spec, channels);
     const { size } = networks.get(networks.trained).params;
     const bound = (of: number) => Math.floor((size * of) / threads);
+    const method = methodOf(spec);
     const together = splitsMeet(spec);
     const take = (end: number, work: (index: number) => void) => {
       for (;;) {
@@ -41,7 +43,7 @@ export class Shard {
     };
     return new Shard({
       ...init,
-      method: methodOf(spec),
+      method,
       networks,
       meeting: together ? new Meeting(buffers.meeting, spec.splits, thread) : undefined,
       range: { from: bound(thread), to: bound(thread + 1) },
@@ -57,7 +59,9 @@ export class Shard {
         const params = Object.fromEntries(
           names.map((name, i): [string, Params] => {
             const tensors = maps[i] as Map<string, tf.Tensor>;
-            const trainable = networks.get(name).params.trainable.map((entry) => named(tensors, entry.name));
+            const trainable = differentiatedByUnits(method, networks.get(name).params).map((entry) =>
+              named(tensors, entry.name),
+            );
             return [name, { param: (of) => named(tensors, of), trainable }];
           }),
         );
@@ -75,6 +79,7 @@ export class Shard {
             return once(name, () => tf.tensor2d(rows, [length, rows.length / length]));
           },
           ringIds: (name) => once(`${name}.ids`, () => tf.tensor1d(intsOf(state, blockNames.ringIds(name)), "int32")),
+          stateOf: (name) => once(`own ${name}`, () => stateTensor(init, name)),
           targetsOf(direction) {
             const { targets, batch } = buffers;
             const size = targets.length / directionsOf(spec);
@@ -131,6 +136,9 @@ export class Shard {
         return;
       case "reduce":
         reduceGradients(c, task.from, task.to);
+        return;
+      case "advance":
+        if (c.thread === 0) advanceState(c);
         return;
       case "squares":
         squareGradients(c);

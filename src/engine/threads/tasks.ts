@@ -51,6 +51,8 @@ export type Task =
   | { kind: "reduce"; from: number; to: number }
   /** Sums of squares of each tensor's gradient, for its clipping. */
   | { kind: "squares" }
+  /** The method's own state becomes what it is after this step. */
+  | { kind: "advance" }
   /** `scale`: factor of the rate for each parameter, in the layout's order; undefined: 1 for all. */
   | { kind: "update"; lr: number; weightDecay: number; step: number; scale?: readonly number[] | undefined }
   | EmbedTask

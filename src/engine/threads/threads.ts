@@ -5,7 +5,7 @@ import type { Engine, StepTask } from "../engine.ts";
 import { needsSquares, watchedLayers, watchedNorms } from "../gradient.ts";
 import { figuresOf, lossFiguresOf, type StepMetrics, schemaOfTraining } from "../metrics.ts";
 import { phasesOf } from "../phases.ts";
-import { blockNames, floatsOf, intsOf, type Model, ringsOf } from "../state.ts";
+import { blockNames, floatsOf, intsOf, type Model, ringsOf, statesOf } from "../state.ts";
 import { directionsOf, unitsOf } from "../units.ts";
 import type { Pool } from "./pool.ts";
 import type { EmbedTask } from "./tasks.ts";
@@ -65,7 +65,9 @@ export class Threads implements Engine {
         await pool.run({ kind: "update", lr, weightDecay, step, scale });
         return;
       case "remember":
-        return this.remember(task.pointers);
+        this.remember(task.pointers);
+        if (Object.keys(statesOf(model.spec)).length > 0) await pool.run({ kind: "advance" });
+        return;
     }
   }
 

@@ -52,7 +52,11 @@ export class ThreadUnit implements Unit<TrainSpec> {
     const params = this.held.params[name];
     if (!params) throw new Error(`network ${name} has no part in this phase`);
     const pass = this.pass(name, params.param);
-    return { backbone: (images) => network.backbone(pass, images), head: (head, x) => network.head(head, pass, x) };
+    return {
+      backbone: (images) => network.backbone(pass, images),
+      head: (head, x) => network.head(head, pass, x),
+      parameter: params.param,
+    };
   }
 
   targets(): tf.Tensor {
@@ -87,6 +91,10 @@ export class ThreadUnit implements Unit<TrainSpec> {
 
   scheduled(name: string): tf.Scalar {
     return scheduledOf(this.context, name);
+  }
+
+  state(name: string): tf.Tensor {
+    return this.held.stateOf(name);
   }
 
   /** Writes rows f32[n,dim] of these images to `into` f32[D,N,dim]. */

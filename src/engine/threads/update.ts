@@ -1,18 +1,27 @@
 /** After the gradients: their sum in a fixed order, the optimiser, running statistics, moving averages. */
+import * as tf from "@tensorflow/tfjs-core";
+import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
+import { isDecayed } from "../../nn/layout.ts";
 import { momentumUpdate } from "../../optim/average/index.ts";
+import { clamp } from "../../optim/clamp/index.ts";
 import { clipFactor, squaresOf } from "../../optim/clip/index.ts";
 import { optimisers } from "../../optim/optimiser.ts";
 import { BATCH_NORM_MOMENTUM, runningStatistics } from "../../optim/running/index.ts";
-import { blockNames, floatsOf } from "../state.ts";
+import { expectShape } from "../../util/errors.ts";
+import { blockNames, floatsOf, statesOf } from "../state.ts";
 import { directionsOf, unitsOf } from "../units.ts";
-import type { ThreadContext } from "./context.ts";
+import { stateTensor, type ThreadContext } from "./context.ts";
 import type { Task } from "./tasks.ts";
 
 /**
  * gradient += the slots of units [from, to), one after another: the same bits for any number of threads. After the last
  * one, a loss that is a mean over rows has the mean over the splits, summed over the directions.
  */
-export function reduceGradients({ buffers, spec, range, method }: ThreadContext, from: number, to: number): void {
+export function reduceGradients(
+  { buffers, spec, range, method, networks }: ThreadContext,
+  from: number,
+  to: number,
+): void {
   const { gradient, unitGradients } = buffers;
   if (from === 0) gradient.fill(0, range.from, range.to);
   for (let slot = 0; slot < to - from; slot++) {
@@ -21,7 +30,12 @@ export function reduceGradients({ buffers, spec, range, method }: ThreadContext,
       gradient[i] = (gradient[i] as number) + (unitGradients[base + i] as number);
     }
   }
-  if (to < unitsOf(spec) || method.couples === "batch") return;
+  if (to < unitsOf(spec)) return;
+  if (method.couples === "batch") {
+    const first = networks.get(networks.trained).params.size - buffers.ownGradient.length;
+    for (let i = Math.max(first, range.from); i < range.to; i++) gradient[i] = buffers.ownGradient[i - first] as number;
+    return;
+  }
   for (let i = range.from; i < range.to; i++) gradient[i] = (gradient[i] as number) / spec.splits;
 }
 
@@ -57,13 +71,10 @@ export function updateParams(context: ThreadContext, task: Extract<Task, { kind:
   const { entries } = networks.get(networks.trained).params;
   const update = (index: number, from: number, to: number) => {
     const lr = task.lr * (task.scale?.[index] ?? 1);
-    const { decay } = entries[index] as (typeof entries)[number];
-    optimiser.update(
-      tensors,
-      { from, to },
-      { ...settings, lr, weightDecay: task.weightDecay, clip, step: task.step },
-      decay,
-    );
+    const entry = entries[index] as (typeof entries)[number];
+    const weightDecay = isDecayed(entry) ? task.weightDecay : 0;
+    optimiser.update(tensors, { from, to }, { ...settings, lr, weightDecay, clip, step: task.step }, entry.decay);
+    if (entry.range) clamp(tensors.params, { from, to }, entry.range);
   };
   if (optimiser.whole) {
     context.take(entries.length, (index) => {
@@ -77,6 +88,20 @@ export function updateParams(context: ThreadContext, task: Extract<Task, { kind:
     });
   }
   if (thread === 0) updateStatistics(context);
+}
+
+/** The method's own state becomes what it is after this step. One thread does it. */
+export function advanceState(context: ThreadContext): void {
+  const { spec, state, buffers } = context;
+  const rows = directionsOf(spec) * spec.batchSize;
+  for (const [name, { shape, next }] of Object.entries(statesOf(spec))) {
+    tf.tidy(() => {
+      const targets = tf.tensor2d(buffers.targets, [rows, buffers.targets.length / rows]); // [D*N,C]
+      const after = next(stateTensor(context, name), targets);
+      expectShape(`state ${name}`, after.shape, shape);
+      floatsOf(state, blockNames.own(name)).set(floatsOfTensor(after));
+    });
+  }
 }
 
 /** A network sees one direction after the other, so its running statistics move once for each of them. */

@@ -6,6 +6,7 @@ import type { Recording } from "../../backend/recording.ts";
 import { PLACE } from "../../data/source.ts";
 import { lookRow, ROW, viewRow } from "../../data/view.ts";
 import { methodOf } from "../../methods/index.ts";
+import { isDecayed } from "../../nn/layout.ts";
 import { BLOCK, scalarsOf } from "../../optim/flat.ts";
 import { branchesOf, dropFactors } from "../drop.ts";
 import type { Engine, StepTask } from "../engine.ts";
@@ -239,11 +240,16 @@ export class GpuEngine implements Engine {
     );
   }
 
-  /** Factors of the rate, by parameter. */
+  /** Factors of the rate, by parameter, and of its decay. */
   private writeRates(scale: readonly number[] | undefined): void {
     const { params } = this.state;
-    const blocks = new Float32Array(params.size / BLOCK);
-    this.inputs.rates.write(scale ? params.fillBlocks(blocks, (i) => scale[i] as number) : blocks.fill(1));
+    const { entries } = params.layout;
+    const ofBlocks = (value: (index: number) => number) =>
+      params.fillBlocks(new Float32Array(params.size / BLOCK), value);
+    const rates = ofBlocks((i) => scale?.[i] ?? 1);
+    const decays = ofBlocks((i) => Number(isDecayed(entries[i] as (typeof entries)[number])));
+    const both = Float32Array.from({ length: 2 * rates.length }, (_, i) => (i % 2 ? decays : rates)[i >> 1] as number);
+    this.inputs.rates.write(both);
     this.scale = scale;
   }
 

@@ -83,7 +83,7 @@ export interface StepInputs {
   readonly scalars: Input;
   /** i32: the place in the log, then the place of the oldest row of each ring. */
   readonly counters: Input;
-  /** f32[P / BLOCK]: factor of the rate. */
+  /** f32[P / BLOCK, 2]: factors of the rate and of the weight decay. */
   readonly rates: Input;
   /** i32[N]: images, and their classes. */
   readonly ids: Input;
@@ -106,7 +106,7 @@ export function stepInputs(
   return {
     scalars: new Input(device, state, [SCALARS]),
     counters: new Input(device, state, [1 + rings], "int32"),
-    rates: new Input(device, state, [blocks]),
+    rates: new Input(device, state, [blocks, 2]),
     ids: new Input(device, state, [batch], "int32"),
     labels: new Input(device, state, [batch], "int32"),
     scheduled: new Input(device, state, [scheduled]),

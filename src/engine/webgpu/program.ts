@@ -10,7 +10,7 @@ import type { Segments } from "../../optim/flat.ts";
 import { launchRunning } from "../../optim/running/webgpu.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
 import { branchesOf } from "../drop.ts";
-import { blockNames, type Networks, ringsOf, scheduleIndex } from "../state.ts";
+import { blockNames, type Networks, ownStateOf, ringsOf, scheduleIndex } from "../state.ts";
 import { named } from "../threads/context.ts";
 import { directionsOf, unitsOf } from "../units.ts";
 import type { StepInputs, ViewInputs } from "./inputs.ts";
@@ -55,6 +55,10 @@ export function scheduledOf({ spec, inputs }: Program, name: string): tf.Scalar 
   return tf.reshape(at, []);
 }
 
+/** The method's own state, as it is before the step. */
+export const stateTensor = ({ spec, state }: Program, name: string): tf.Tensor =>
+  state.shaped(blockNames.own(name), [...ownStateOf(spec, name).shape]);
+
 /** `targets`: the views are those whose targets are computed, in the dealt order. */
 export type Side = "own" | "targets";
 
@@ -96,6 +100,7 @@ export class PassUnit implements Unit<TrainSpec> {
     return {
       backbone: (images) => withStatistics(groups, () => network.backbone(pass, images)),
       head: (head, x) => network.head(head, pass, x),
+      parameter: pass.param,
     };
   }
 
@@ -155,6 +160,10 @@ export class PassUnit implements Unit<TrainSpec> {
 
   scheduled(name: string): tf.Scalar {
     return scheduledOf(this.program, name);
+  }
+
+  state(name: string): tf.Tensor {
+    return stateTensor(this.program, name);
   }
 
   /** Factors of a residual branch, of the views of this pass. */

@@ -4,21 +4,24 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { inHalf } from "../../kernels/webgpu/precision.ts";
-import type { Outcome } from "../../methods/method.ts";
+import type { BatchStep, Outcome, StateSpec } from "../../methods/method.ts";
 import { launchEnqueue } from "../../methods/ring_webgpu.ts";
+import type { Entry } from "../../nn/layout.ts";
 import { differentiate, type Tape } from "../../nn/tape.ts";
 import { launchMomentum } from "../../optim/average/webgpu.ts";
+import { type Limits, launchClamp } from "../../optim/clamp/webgpu.ts";
 import { launchClip, launchSquares } from "../../optim/clip/webgpu.ts";
 import { launchUpdate } from "../../optim/update.ts";
-import { coupled, recordRows } from "../coupled.ts";
+import { expectShape } from "../../util/errors.ts";
+import { coupled, differentiatedByUnits, expectAll, recordRows } from "../coupled.ts";
 import { needsSquares } from "../gradient.ts";
 import { schemaOfTraining } from "../metrics.ts";
 import { phasesOf } from "../phases.ts";
-import { blockNames, ringsOf } from "../state.ts";
+import { blockNames, ringsOf, statesOf } from "../state.ts";
 import { named } from "../threads/context.ts";
 import { directionsOf } from "../units.ts";
 import { launchGather, launchGradientLog, launchLog } from "./launches.ts";
-import { eachPass, PassUnit, type Program, scheduledOf } from "./program.ts";
+import { eachPass, PassUnit, type Program, scheduledOf, stateTensor } from "./program.ts";
 
 /**
  * In float16 the smallest gradients of a deep layer, about 1e-8, would be 0: the loss is that much larger while it is
@@ -103,8 +106,8 @@ class Step {
   }
 
   couple(): void {
-    const { program, rowsOfBatch } = this;
-    const { spec, log, inputs } = program;
+    const { program, rowsOfBatch, tensors } = this;
+    const { spec, log, inputs, networks, state } = program;
     const method = coupled(program.method);
     const directions = directionsOf(spec);
     tf.tidy(() =>
@@ -117,23 +120,38 @@ class Step {
         });
         const varying = rows.filter(({ constant }) => !constant);
         const gradients: tf.Tensor[] = [];
+        const { own } = networks.get(networks.trained).params;
+        const all = tensors[networks.trained] as Map<string, tf.Tensor>;
+        const parameters = new Map(own.map(({ name }) => [name, named(all, name)]));
+        const step: BatchStep = {
+          scheduled: (name) => scheduledOf(program, name),
+          state: (name) => stateTensor(program, name),
+          parameter: (name) => named(parameters, name),
+        };
         const loss = () => {
           const { loss: value, metrics } = method.loss(
             spec,
             Object.fromEntries(rows.map(({ name, parts }) => [name, parts])),
-            { scheduled: (name) => scheduledOf(program, name) },
+            step,
           );
           launchLog({ loss: value, metrics }, log, inputs.counters.tensor, { factor: 1, share: 1, more: false });
           return value;
         };
         const xs = varying.flatMap(({ parts }) => parts);
-        differentiate(loss, xs, (gradient, index) => {
-          gradients[index] = tf.keep(gradient.clone());
+        const taken = new Set<number>();
+        differentiate(loss, [...xs, ...parameters.values()], (gradient, index) => {
+          if (index < xs.length) gradients[index] = tf.keep(gradient.clone());
+          else {
+            const offset = this.offsetOf(own[index - xs.length] as Entry);
+            launchGather([{ tensor: gradient, offset }], state.flat("gradient"));
+            taken.add(index - xs.length);
+          }
         });
+        expectAll(own, taken);
         varying.forEach(({ name }, i) => {
-          const own = gradients.slice(i * directions, (i + 1) * directions);
-          this.rowGradients[name] = tf.keep(tf.mul(tf.concat(own, 0), scaleOf(program)));
-          tf.dispose(own);
+          const parts = gradients.slice(i * directions, (i + 1) * directions);
+          this.rowGradients[name] = tf.keep(tf.mul(tf.concat(parts, 0), scaleOf(program)));
+          tf.dispose(parts);
         });
       }),
     );
@@ -184,6 +202,7 @@ class Step {
       segments,
       spec.optimizer,
     );
+    launchClamp(state.flat(blockNames.params(networks.trained)), this.limits());
     factor?.dispose();
     squares?.dispose();
   }
@@ -199,10 +218,41 @@ class Step {
       };
       launchEnqueue(queue, targets, inputs.ids.tensor, inputs.counters.tensor, directions, 1 + i);
     });
+    for (const [name, { shape, next }] of Object.entries(statesOf(spec))) this.advance(name, shape, next);
+  }
+
+  /** The method's own state becomes what it is after this step. */
+  private advance(name: string, shape: readonly number[], next: StateSpec["next"]): void {
+    const { program } = this;
+    const { spec, state, method } = program;
+    tf.tidy(() =>
+      inHalf(false, () => {
+        const rows = directionsOf(spec) * spec.batchSize;
+        const targets = state.shaped("targets", [rows, method.targets?.dim(spec) as number]) as tf.Tensor2D; // [D*N,C]
+        const after = next(stateTensor(program, name), targets);
+        expectShape(`state ${name}`, after.shape, shape);
+        launchGather([{ tensor: after, offset: 0 }], state.flat(blockNames.own(name)));
+      }),
+    );
   }
 
   end(): void {
     tf.dispose([...Object.values(this.rowsOfBatch), ...Object.values(this.rowGradients)]);
+  }
+
+  /** Where a tensor of the trained network is in its flat buffers. */
+  private offsetOf(entry: Entry): number {
+    const { state, networks } = this.program;
+    return state.params.offsets[networks.get(networks.trained).params.entries.indexOf(entry)] as number;
+  }
+
+  /** Parameters that are clamped. */
+  private limits(): Limits[] {
+    const { networks } = this.program;
+    const { entries } = networks.get(networks.trained).params;
+    return entries.flatMap((entry) =>
+      entry.range ? [{ first: this.offsetOf(entry), size: entry.size, range: entry.range }] : [],
+    );
   }
 
   private follow(when: "before" | "after"): void {
@@ -247,18 +297,16 @@ class Step {
     network: string,
   ): void {
     const { program, tensors } = this;
-    const { state, networks } = program;
-    const { entries, trainable } = networks.get(network).params;
-    const xs = trainable.map(({ name }) => named(tensors[network] as Map<string, tf.Tensor>, name));
+    const { state, networks, method } = program;
+    const units = differentiatedByUnits(method, networks.get(network).params);
+    const xs = units.map(({ name }) => named(tensors[network] as Map<string, tf.Tensor>, name));
     const gradients: { tensor: tf.Tensor; offset: number }[] = [];
     const taken = new Set<number>();
     differentiated(xs, (part, index) => {
       taken.add(index);
-      const entry = trainable[index] as (typeof trainable)[number];
-      gradients.push({ tensor: tf.keep(part.clone()), offset: state.params.offsets[entries.indexOf(entry)] as number });
+      gradients.push({ tensor: tf.keep(part.clone()), offset: this.offsetOf(units[index] as Entry) });
     });
-    const idle = trainable.find((_, index) => !taken.has(index));
-    if (idle) throw new Error(`parameter ${idle.name} has no part in the loss`);
+    expectAll(units, taken);
     launchGather(gradients, state.flat("gradient"), 1 / scaleOf(program), pass > 0);
     for (const { tensor } of gradients) tensor.dispose();
   }

@@ -1,11 +1,12 @@
 /** MoCo v1 and v2: one algorithm, two sets of published settings. */
 import { z } from "zod";
 import type { CommonSpec } from "../common.ts";
-import { dimension, temperatures } from "../common.ts";
+import { dimension } from "../common.ts";
 import { atChance, collapsed, type Evidence, isFlat, learning, percent, type Verdict } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
 import { batchAgainstRate, momentumAgainstSteps, noisyBatchNorm } from "./rules.ts";
+import { temperatures } from "./temperatures.ts";
 
 const shape = {
   method: z.enum(["moco-v1", "moco-v2"]).describe("whose published settings the preset takes"),

@@ -1,11 +1,12 @@
 /** MoCo v3. */
 import { z } from "zod";
-import { type CommonSpec, dimension, hiddenWidth, secondView, temperatures } from "../common.ts";
+import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
 import { isVit, vitDefaults } from "../encoder.ts";
 import { atChance, collapsed, type Evidence, learning, percent, unstable } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
 import { momentumAgainstSteps, noisyBatchNorm, splitBatchNorm } from "./rules.ts";
+import { temperatures } from "./temperatures.ts";
 
 const shape = {
   method: z.literal("moco-v3"),

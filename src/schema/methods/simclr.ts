@@ -1,10 +1,11 @@
 /** SimCLR. */
 import { z } from "zod";
-import { type CommonSpec, dimension, hiddenWidth, secondView, temperatures } from "../common.ts";
+import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
 import { atChance, collapsed, learning, percent } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
 import { noisyBatchNorm, splitBatchNorm } from "./rules.ts";
+import { temperatures } from "./temperatures.ts";
 
 const shape = {
   method: z.literal("simclr"),
