@@ -4,18 +4,18 @@ import { DeviceMemoryError } from "../../backend/errors.ts";
 import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import type { Recording } from "../../backend/recording.ts";
 import { PLACE } from "../../data/source.ts";
-import { lookRow, ROW, viewRow } from "../../data/view.ts";
+import { lookRow, ROW } from "../../data/view.ts";
 import { methodOf } from "../../methods/index.ts";
-import { isDecayed } from "../../nn/layout.ts";
 import { BLOCK, scalarsOf } from "../../optim/flat.ts";
-import { branchesOf, dropFactors } from "../drop.ts";
+import { branchesOf } from "../drop.ts";
 import type { Engine, StepTask } from "../engine.ts";
 import { watchedLayers } from "../gradient.ts";
 import { figuresOf, type StepMetrics } from "../metrics.ts";
 import { type Model, ringsOf } from "../state.ts";
 import type { EmbedTask } from "../threads/tasks.ts";
-import { directionsOf, inOrder, splitPositions, splitsMeet, targetView, unitAt, unitsOf } from "../units.ts";
+import { directionsOf, inOrder, splitPositions, splitsMeet } from "../units.ts";
 import { embedBatch } from "./embed.ts";
+import { dealt, Feed } from "./feed.ts";
 import { bytesOf, stepInputs, ViewInputs } from "./inputs.ts";
 import type { Program } from "./program.ts";
 import { GpuState } from "./state.ts";
@@ -66,8 +66,7 @@ export class GpuEngine implements Engine {
   private readonly inputs: Program["inputs"];
   private readonly fixed: Pick<Program, "picks" | "segments" | "layers" | "log">;
   private readonly logSlice: ReturnType<GpuState["allocate"]>["slice"];
-  /** Of the rate, as the device has it. */
-  private scale: readonly number[] | undefined;
+  private readonly feed: Feed;
   private views: ViewInputs | undefined;
   private readonly recordings = new Map<string, Promise<Recording>>();
   /** Of embeddings, by their shape. */
@@ -102,7 +101,7 @@ export class GpuEngine implements Engine {
       backend.device.queue.writeBuffer(slice.buffer, 0, values as Int32Array<ArrayBuffer>);
       return tensor;
     };
-    const picks = this.dealt((direction, split) =>
+    const picks = dealt(spec, (direction, split) =>
       splitPositions(inOrder(batchSize), split, splits).map((position) => direction * batchSize + position),
     );
     this.fixed = {
@@ -114,7 +113,7 @@ export class GpuEngine implements Engine {
         ofBlock: constant(ofBlock, [blocks]),
       },
     };
-    this.writeRates(undefined);
+    this.feed = new Feed(model, state.params, this.inputs);
   }
 
   get device(): string {
@@ -134,8 +133,7 @@ export class GpuEngine implements Engine {
   async train(task: StepTask): Promise<StepMetrics[]> {
     const { spec } = this.settings.model;
     this.writeBatch(task);
-    this.writeTargetOrder();
-    if (task.scale?.join() !== this.scale?.join()) this.writeRates(task.scale);
+    this.feed.writeRates(task.scale);
     const optimizer = { ...spec.optimizer, weightDecay: task.weightDecay };
     const averages = this.settings.model.networks.followers.map((name) => task.averages[name] as number);
     const pointers = Object.keys(ringsOf(spec)).map((name) => task.pointers[name] as number);
@@ -155,7 +153,6 @@ export class GpuEngine implements Engine {
 
   async encodeTargets(task: Pick<StepTask, "epoch" | "pixels">): Promise<void> {
     this.writeBatch(task);
-    this.writeTargetOrder();
     this.submit(await this.recording("targets", encodeTargets));
     await this.state.save("targets");
   }
@@ -229,81 +226,13 @@ export class GpuEngine implements Engine {
     return known;
   }
 
-  /** Rows of all units, in the order in which they are encoded. */
-  private dealt(rows: (direction: number, split: number) => number[]): Int32Array {
-    const { spec } = this.settings.model;
-    return Int32Array.from(
-      Array.from({ length: unitsOf(spec) }, (_, unit) => {
-        const { direction, split } = unitAt(spec, unit);
-        return rows(direction, split);
-      }).flat(),
-    );
-  }
-
-  /** Factors of the rate, by parameter, and of its decay. */
-  private writeRates(scale: readonly number[] | undefined): void {
-    const { params } = this.state;
-    const { entries } = params.layout;
-    const ofBlocks = (value: (index: number) => number) =>
-      params.fillBlocks(new Float32Array(params.size / BLOCK), value);
-    const rates = ofBlocks((i) => scale?.[i] ?? 1);
-    const decays = ofBlocks((i) => Number(isDecayed(entries[i] as (typeof entries)[number])));
-    const both = Float32Array.from({ length: 2 * rates.length }, (_, i) => (i % 2 ? decays : rates)[i >> 1] as number);
-    this.inputs.rates.write(both);
-    this.scale = scale;
-  }
-
   private writeBatch({ epoch, pixels }: Pick<StepTask, "epoch" | "pixels">): void {
     const { model, channels } = this.settings;
-    const { spec } = model;
-    const { places, batch, labels } = model.buffers;
-    const augmentations = methodOf(spec).views(spec);
-    const rows = new Float32Array(augmentations.length * spec.batchSize * ROW);
-    augmentations.forEach((augmentation, view) => {
-      for (let i = 0; i < spec.batchSize; i++) {
-        const key = { seed: spec.seed, epoch, sample: batch[i] as number, view };
-        const [height, width] = places.subarray(i * PLACE + 1, (i + 1) * PLACE) as unknown as [number, number];
-        viewRow(rows, (view * spec.batchSize + i) * ROW, key, augmentation, height, width);
-      }
-    });
-    const to = this.viewInputs(bytesOf(places, channels), augmentations.length * spec.batchSize);
-    to.write({ pixels, places }, channels, augmentations.length, rows);
-    this.writeBranches(epoch);
-    this.inputs.ids.write(batch.slice());
-    this.inputs.labels.write(labels.slice());
-    this.inputs.scheduled.write(model.buffers.scheduled.slice());
-  }
-
-  /** Direction d sees view d. */
-  private writeBranches(epoch: number): void {
-    const { spec, buffers } = this.settings.model;
-    const count = branchesOf(spec.encoder);
-    if (count === 0) return;
-    const views = directionsOf(spec) * spec.batchSize;
-    const all = new Float32Array(count * views);
-    for (let at = 0; at < views; at++) {
-      const [view, position] = [Math.floor(at / spec.batchSize), at % spec.batchSize];
-      const factors = dropFactors(spec, { epoch, sample: buffers.batch[position] as number, view });
-      factors.forEach((factor, branch) => {
-        all[branch * views + at] = factor;
-      });
-    }
-    this.inputs.branches.write(all);
-  }
-
-  /** Images are dealt to the splits of targets by the order that was drawn; each is of the other view than the direction's. */
-  private writeTargetOrder(): void {
-    const { spec, buffers } = this.settings.model;
-    const { batchSize, splits } = spec;
-    if (buffers.order.length === 0) return;
-    const views = methodOf(spec).views(spec).length;
-    const orderOf = (direction: number) => buffers.order.subarray(direction * batchSize, (direction + 1) * batchSize);
-    const placed = (side: (direction: number) => number) =>
-      this.dealt((direction, split) =>
-        splitPositions(orderOf(direction), split, splits).map((position) => side(direction) * batchSize + position),
-      );
-    this.inputs.targetPicks.write(placed((direction) => targetView(direction, views)));
-    this.inputs.targetPlaces.write(placed((direction) => direction));
+    const { places } = model.buffers;
+    const views = methodOf(model.spec).views(model.spec).length;
+    const to = this.viewInputs(bytesOf(places, channels), views * model.spec.batchSize);
+    to.write({ pixels, places }, channels, views, this.feed.rowsOfViews(epoch));
+    this.feed.writeBatch(epoch);
   }
 
   /** What to do where there is no room on the device. */

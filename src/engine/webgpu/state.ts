@@ -7,7 +7,7 @@ import { BLOCK } from "../../optim/flat.ts";
 import { blockNames, type Model } from "../state.ts";
 
 /** Where the tensors of a layout are on the device. The gaps stay 0, which every optimiser leaves as it is. */
-class DeviceLayout {
+export class DeviceLayout {
   readonly offsets: number[] = [];
   readonly size: number;
 
