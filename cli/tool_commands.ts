@@ -83,6 +83,7 @@ export function addToolCommands(program: Command): void {
     examples: [
       "import moco_v2_800ep_pretrain.pth.tar --dataset photos/train --test photos/test",
       "import vit-s-300ep.pth.tar --dataset photos/train --test photos/test",
+      "import vit_b_16.pth --dataset photos/train --test photos/test --size 384 --interpolate",
     ],
   })
     .argument("<file>", "a file of torch.save or safetensors; what it holds shows by its tensors' names")
@@ -90,6 +91,10 @@ export function addToolCommands(program: Command): void {
     .option("--test <path>", "test images of a folder or tar")
     .option("--size <pixels>", "side of its input images", "224")
     .option("--heads <n>", "of a ViT; unset: those of the named ViT of its width; weights alone of width 384 need it")
+    .option(
+      "--interpolate",
+      "resize a ViT's positions to images of --size, as timm does; unset: another size is refused",
+    )
     .option("--name <name>", "unset: the file's")
     .action(async (file: string, options) => importRun(envOf(options), file, options));
 }

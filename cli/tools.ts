@@ -195,7 +195,15 @@ export async function exportRun(
 export async function importRun(
   env: Env,
   file: string,
-  options: { dataset: string; test?: string; size: string; heads?: string; name?: string; json?: boolean },
+  options: {
+    dataset: string;
+    test?: string;
+    size: string;
+    heads?: string;
+    interpolate?: boolean;
+    name?: string;
+    json?: boolean;
+  },
 ): Promise<void> {
   if (!existsSync(file)) throw new UserError(`${file}: is not there`);
   const side = Number(options.size);
@@ -203,6 +211,7 @@ export async function importRun(
     fields: { dataset: datasetOf(options.dataset, options.test), augmentation: { size: side } },
     side,
     heads: options.heads === undefined ? undefined : wholeNumbers(options.heads)[0],
+    interpolate: options.interpolate,
   });
   await withJobs(env, async (jobs) => {
     const job = await jobs.submissions.adopt(options.name ?? basename(file), spec, epochs, (run) =>

@@ -7,6 +7,7 @@ import { encodeCheckpoint, type Tensors } from "../train/checkpoint.ts";
 import { FileError } from "../util/errors.ts";
 import { inferEncoder } from "./infer.ts";
 import { readNetwork } from "./network.ts";
+import { positionsFor } from "./positions.ts";
 import { bareName, type Given, type Imported, type Source } from "./source.ts";
 import { timmName } from "./vit_names.ts";
 
@@ -14,9 +15,10 @@ import { timmName } from "./vit_names.ts";
  * Every network gets the encoder; heads are new, drawn by the spec's seed. A classifier in the file is left out.
  * @throws FileError that names the tensor, what was expected and what was got.
  */
-export function importBackbone(source: Source, { fields, side, heads }: Given): Imported {
+export function importBackbone(source: Source, { fields, side, heads, interpolate }: Given): Imported {
   const { file } = source;
-  const tensors = bare(source.tensors);
+  const named = bare(source.tensors);
+  const tensors = interpolate ? positionsFor(side, named) : named;
   const { encoder, channels } = inferEncoder({ tensors, file, prefix: "", side, heads }, "the weights of an encoder");
   if (isVit(encoder) && heads === undefined && encoder.width === vits["vit-small"].width) {
     throw new FileError(

@@ -7,6 +7,7 @@ import { encodeCheckpoint } from "../train/checkpoint.ts";
 import { FileError } from "../util/errors.ts";
 import { inferEncoder } from "./infer.ts";
 import { readNetwork } from "./network.ts";
+import { positionsFor } from "./positions.ts";
 import type { Given, Imported, Source } from "./source.ts";
 
 export const BASE = "module.base_encoder.";
@@ -18,8 +19,9 @@ const HEADS = 12;
  * `checkpoint_*.pth.tar` of moco-v3 (`r-50-*`, `vit-s-*`, `vit-b-*`).
  * @throws FileError that names the tensor, what was expected and what was got.
  */
-export function importMocoV3(source: Source, { fields, side, heads = HEADS }: Given): Imported {
-  const { tensors, file, epochs } = source;
+export function importMocoV3(source: Source, { fields, side, heads = HEADS, interpolate }: Given): Imported {
+  const { file, epochs } = source;
+  const tensors = interpolate ? positionsFor(side, source.tensors) : source.tensors;
   const { encoder, channels } = inferEncoder({ tensors, file, prefix: BASE, side, heads }, "a checkpoint of MoCo v3");
   // The projector takes the classifier's place, and its name.
   const head = isVit(encoder) ? "head" : "fc";
@@ -46,7 +48,7 @@ export function importMocoV3(source: Source, { fields, side, heads = HEADS }: Gi
   const model = allocateModel(spec, channels, 1);
   const { networks } = model;
   const read = (network: string, prefix: string) =>
-    readNetwork(model, network, source, ({ name, part }) => {
+    readNetwork(model, network, { tensors, file }, ({ name, part }) => {
       if (part === "backbone") return prefix + name;
       const inner = name.slice(part.length + 1);
       return part === "projector" ? `${prefix}${head}.${inner}` : PREDICTOR + inner;

@@ -112,7 +112,8 @@ function positionOf(
     const right = Number.isInteger(theirs) ? `images of side ${theirs * patch}` : "a class token or none";
     throw new FileError(
       file,
-      `tensor ${prefix}pos_embed: got ${count} positions, expected ${grid * grid + first} for images of side ${side}: they are of ${right}`,
+      `tensor ${prefix}pos_embed: got ${count} positions, expected ${grid * grid + first} for images of side ${side}: they are of ${right}` +
+        (Number.isInteger(theirs) ? "; they can be resized (--interpolate)" : ""),
     );
   }
   if (width % 4 !== 0) return "learned";

@@ -30,6 +30,8 @@ export interface Given {
   readonly side: number;
   /** Of a ViT whose width is none of the named ones'. */
   readonly heads?: number | undefined;
+  /** Positions of another grid are resized to that of the images; unset: they are refused. */
+  readonly interpolate?: boolean | undefined;
 }
 
 /** @throws FileError where it is neither format, is damaged, or holds no tensors. */

@@ -7,6 +7,7 @@ import { startPosition } from "../../src/engine/metrics.ts";
 import { allocateModel, createModel, type Model, trainedParams, trainedStats } from "../../src/engine/state.ts";
 import { exportCheckpoint } from "../../src/exchange/export.ts";
 import { importCheckpoint } from "../../src/exchange/import.ts";
+import { resizeGrid } from "../../src/exchange/positions.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
@@ -103,6 +104,7 @@ describe("import of facebookresearch/moco", () => {
 
 describe("import of others, saved by PyTorch", () => {
   const theirs = golden("checkpoint_v3.safetensors");
+  const resizedByTorch = golden("positions.safetensors");
   /** Of heads that a file does not hold. */
   const narrow = { hidden: 16, dim: 8 };
   const imported = (name: string, more: object = {}) => {
@@ -174,9 +176,32 @@ describe("import of others, saved by PyTorch", () => {
     }
   });
 
+  test("positions of another grid are resized where that is asked, the class token's kept", () => {
+    for (const of of ["4-8", "8-4", "7-6", "14-9", "5-1", "1-4"]) {
+      const [from, to] = of.split("-").map(Number) as [number, number];
+      const resized = resizeGrid(resizedByTorch(`${of}.from`), from, to);
+      expect(relativeError(resized, resizedByTorch(`${of}.to`))).toBeLessThan(1e-5);
+    }
+    for (const file of ["moco_v3.pth.tar", "vit.pth"]) {
+      const [own, larger] = [32, 48].map((side) => {
+        const fields = { ...given, ...narrow, augmentation: { size: side } };
+        return imported(file, { heads: 2, side, interpolate: true, fields });
+      }) as [ReturnType<typeof imported>, ReturnType<typeof imported>];
+      expect(larger.spec.encoder).toMatchObject({ position: "learned", patch: 8 });
+      const positions = ({ model }: typeof own) => {
+        const { offset, size } = model.trained.params.get("pos_embed");
+        return trainedParams(model).subarray(offset, offset + size);
+      };
+      const width = 16;
+      expect(positions(larger).length).toBe((1 + 36) * width);
+      expect(positions(larger).slice(0, width)).toEqual(positions(own).slice(0, width));
+      expect([...positions(larger).slice(width)]).toEqual([...resizeGrid(positions(own).slice(width), 4, 6)]);
+    }
+  });
+
   test("a ViT of another side, or of heads that nobody names: what was got, what is allowed", () => {
     expect(() => imported("moco_v3.pth.tar", { heads: 2, side: 64 })).toThrow(
-      "tensor module.base_encoder.pos_embed: got 17 positions, expected 65 for images of side 64: they are of images of side 32",
+      "tensor module.base_encoder.pos_embed: got 17 positions, expected 65 for images of side 64: they are of images of side 32; they can be resized (--interpolate)",
     );
     expect(() => imported("vit.pth")).toThrow(
       "vit.pth: its ViT of width 16 is none of the named ones: give its number of heads",

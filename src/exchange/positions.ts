@@ -1,0 +1,85 @@
+/** Learned positions of a ViT on another grid, as timm resizes them (resample_abs_pos_embed): bicubic with antialiasing. */
+
+import type { StoredTensor } from "../store/safetensors.ts";
+import type { Tensors } from "../train/checkpoint.ts";
+
+const POSITIONS = "pos_embed";
+/** Of a convolutional stem. */
+const STEM_STRIDE = 16;
+
+/** The tensors with every network's positions resized for images of this side. A class token's position stays as it is. */
+export function positionsFor(side: number, tensors: Tensors): Tensors {
+  return new Map([...tensors].map(([name, tensor]) => [name, name.endsWith(POSITIONS) ? resized(name) : tensor]));
+
+  function resized(name: string) {
+    const tensor = tensors.get(name) as StoredTensor;
+    const prefix = name.slice(0, -POSITIONS.length);
+    const patch = tensors.get(`${prefix}patch_embed.proj.weight`)?.shape[2] ?? STEM_STRIDE;
+    const first = tensors.has(`${prefix}cls_token`) ? 1 : 0;
+    const [, count, width] = tensor.shape as [number, number, number];
+    const [from, to] = [Math.sqrt(count - first), side / patch];
+    // What fits no grid is left for the reader to name.
+    if (from === to || !Number.isInteger(from) || !Number.isInteger(to) || !(tensor.data instanceof Float32Array)) {
+      return tensor;
+    }
+    const grid = resizeGrid(tensor.data.subarray(first * width), from, to);
+    const data = new Float32Array(first * width + grid.length);
+    data.set(tensor.data.subarray(0, first * width));
+    data.set(grid, first * width);
+    return { shape: [1, first + to * to, width], data };
+  }
+}
+
+/** Keys' cubic convolution with a = -1/2, which PIL and PyTorch's antialiased resize use. */
+function cubic(x: number): number {
+  const d = Math.abs(x);
+  if (d < 1) return (1.5 * d - 2.5) * d * d + 1;
+  return d < 2 ? ((-0.5 * d + 2.5) * d - 4) * d + 2 : 0;
+}
+
+interface Window {
+  readonly first: number;
+  readonly weights: readonly number[];
+}
+
+/** Of each place of a line of `to`, the places of a line of `from` that it is a mean of. */
+function windows(from: number, to: number): Window[] {
+  const scale = from / to;
+  const stretch = Math.max(1, scale);
+  return Array.from({ length: to }, (_, i) => {
+    const centre = scale * (i + 0.5);
+    const first = Math.max(0, Math.trunc(centre - 2 * stretch + 0.5));
+    const end = Math.min(from, Math.trunc(centre + 2 * stretch + 0.5));
+    const weights = Array.from({ length: end - first }, (_, j) => cubic((first + j - centre + 0.5) / stretch));
+    const total = weights.reduce((a, b) => a + b, 0);
+    return { first, weights: weights.map((w) => w / total) };
+  });
+}
+
+/** f32[from*from,C] -> f32[to*to,C] */
+export function resizeGrid(values: ArrayLike<number>, from: number, to: number): Float32Array {
+  const width = values.length / (from * from);
+  const of = windows(from, to);
+  const rows = new Float64Array(from * to * width); // [from,to,C]
+  const out = new Float32Array(to * to * width);
+  const mix = (into: { [at: number]: number }, at: number, value: number, weight: number) => {
+    into[at] = (into[at] as number) + weight * value;
+  };
+  for (let y = 0; y < from; y++) {
+    of.forEach(({ first, weights }, x) => {
+      weights.forEach((weight, j) => {
+        const source = (y * from + first + j) * width;
+        for (let c = 0; c < width; c++) mix(rows, (y * to + x) * width + c, values[source + c] as number, weight);
+      });
+    });
+  }
+  const sums = new Float64Array(out.length);
+  of.forEach(({ first, weights }, y) => {
+    weights.forEach((weight, j) => {
+      const source = (first + j) * to * width;
+      for (let i = 0; i < to * width; i++) mix(sums, y * to * width + i, rows[source + i] as number, weight);
+    });
+  });
+  out.set(sums);
+  return out;
+}
