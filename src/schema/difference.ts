@@ -1,6 +1,6 @@
 /** What a spec sets otherwise than a preset does. */
 import { isRecord } from "./merge.ts";
-import { type PresetName, presets } from "./presets.ts";
+import { type PresetName, presetFor, presetNames } from "./presets.ts";
 import type { PretrainSpec } from "./pretrain.ts";
 
 export interface Difference {
@@ -23,9 +23,9 @@ export function differences(spec: unknown, base: unknown, path: readonly string[
 /** From the preset that it differs from in the fewest fields: a complete spec does not say which one it began as. */
 export function fromPreset(spec: PretrainSpec): { preset: PresetName; differences: Difference[] } {
   const { dataset, ...rest } = spec;
-  const all = (Object.keys(presets) as PresetName[]).map((preset) => ({
+  const all = presetNames.map((preset) => ({
     preset,
-    differences: differences(rest, presets[preset][spec.method]),
+    differences: differences(rest, presetFor(preset, spec.method, spec.encoder.arch, spec.augmentation.size)),
   }));
   return all.reduce((best, one) => (one.differences.length < best.differences.length ? one : best));
 }

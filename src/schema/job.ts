@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { encoderBase, encoderNames } from "./encoder.ts";
+import { encoderNames } from "./encoder.ts";
 import {
   type EmbedSpec,
   type ExportSpec,
@@ -78,9 +78,8 @@ function completed(type: JobType, spec: unknown): unknown {
   if (!known && rest.method !== undefined) return rest;
   const { encoder, augmentation } = rest as { encoder?: { arch?: unknown }; augmentation?: { size?: unknown } };
   const method = known ? (rest.method as MethodName) : DEFAULT_METHOD;
-  const base = presetFor(preset as PresetName, method, encoder?.arch);
-  const side = Number(augmentation?.size ?? base.augmentation.size);
-  return merge({ ...base, encoder: encoderBase(base.encoder, encoder?.arch, side) }, rest);
+  const side = augmentation?.size === undefined ? undefined : Number(augmentation.size);
+  return merge(presetFor(preset as PresetName, method, encoder?.arch, side), rest);
 }
 
 export function valueAt(value: unknown, path: PropertyKey[]): unknown {

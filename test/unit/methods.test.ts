@@ -1,4 +1,5 @@
 /** What the methods' specs allow, and closed forms of their losses. */
+
 import { beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import { figuresOf } from "../../src/engine/metrics.ts";
@@ -10,12 +11,14 @@ import { risingMomentum } from "../../src/methods/momentum.ts";
 import { simclr } from "../../src/methods/simclr.ts";
 import { simsiam } from "../../src/methods/simsiam.ts";
 import { byCosine, weightDecayAt } from "../../src/optim/schedule.ts";
+import { fromPreset } from "../../src/schema/difference.ts";
 import { forkSpec } from "../../src/schema/fork.ts";
 import { parseSpec, SpecError } from "../../src/schema/job.ts";
 import { lint } from "../../src/schema/lint.ts";
 import type { BarlowTwinsSpec } from "../../src/schema/methods/barlow_twins.ts";
 import type { SimclrSpec } from "../../src/schema/methods/simclr.ts";
 import type { SimsiamSpec } from "../../src/schema/methods/simsiam.ts";
+import type { PresetName } from "../../src/schema/presets.ts";
 import { presetNames } from "../../src/schema/presets.ts";
 import { methodNames, schemaOf } from "../../src/schema/pretrain.ts";
 import { relativeError, wave } from "../support/helpers.ts";
@@ -78,6 +81,24 @@ describe("specs", () => {
     expect(refused({ method: "simclr" })).toContain("spec.momentum"); // which SimCLR has not
     const moco = parseSpec("pretrain", { dataset });
     expect(forkSpec(moco, { method: "moco-v1" }, "state").method).toBe("moco-v1"); // one algorithm
+  });
+
+  test("a preset as it is differs from no preset, whatever encoder it is asked with", () => {
+    const asked: [PresetName, object][] = [
+      ["imagenet", {}],
+      ["imagenet", { encoder: { arch: "vit-small" } }],
+      ["imagenet", { encoder: { arch: "vit-large" } }],
+      ["cifar", { encoder: { arch: "vit-tiny" }, augmentation: { size: 64 } }],
+      ["small", { encoder: { arch: "resnet18" } }],
+    ];
+    for (const [preset, fields] of asked) {
+      const spec = parseSpec("pretrain", { method: "moco-v3", preset, ...fields, dataset });
+      const { preset: nearest, differences } = fromPreset(spec);
+      const named = differences
+        .map(({ field }) => field)
+        .filter((f) => f !== "augmentation.size" && f !== "encoder.arch");
+      expect([nearest, named]).toEqual([preset, []]);
+    }
   });
 
   test("what a method draws is what it measures", () => {
