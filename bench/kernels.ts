@@ -14,6 +14,7 @@ import { infoNce } from "../src/kernels/info_nce/index.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
 import { startProfile, takeProfile } from "../src/kernels/profile.ts";
 import { median } from "./compare.ts";
+import { vitCases } from "./kernels_vit.ts";
 import { measureRoof } from "./peak.ts";
 
 const { values: args } = parseArgs({
@@ -35,12 +36,14 @@ interface Shape {
   stride: number;
 }
 
-interface Case {
+export interface Case {
   work: string;
   /** Arithmetic of the definition, and the bytes that must move at least. */
   flop: number;
   bytes: number;
   shape?: Shape;
+  /** What the peer is asked for, where it is no convolution. */
+  peer?: Readonly<Record<string, string | number>>;
   /** The kernel of tfjs that is measured. */
   kernel: string;
   run(): void;
@@ -186,6 +189,7 @@ const cases = [
   ...CONVOLUTIONS.flatMap(convolution),
   ...[64, 16].flatMap((w) => [norm(32, w), norm(4, 8 * w)].flat()),
   ...others(),
+  ...vitCases(),
 ].filter(({ work }) => work.includes(args.match));
 const roof = await measureRoof();
 startProfile();
@@ -206,8 +210,9 @@ const answers = peer && linesOf(peer.stdout);
 for (const one of cases) {
   const { seconds, path } = measure(one);
   let theirs = Number.NaN;
-  if (peer && answers && one.shape) {
-    peer.stdin.write(`${JSON.stringify(one.shape)}\n`);
+  const asked = one.shape ?? one.peer;
+  if (peer && answers && asked) {
+    peer.stdin.write(`${JSON.stringify(asked)}\n`);
     peer.stdin.flush();
     theirs = Number((await answers.next()).value);
   }

@@ -1,7 +1,7 @@
 /**
- * MoCo v3's question at small scale (Chen et al. 2021, section 4): does training a ViT become unstable as the rate grows, and does
- * a frozen patch projection help? Each rate with the projection trained and frozen, several seeds: kNN on held-out training images
- * after every epoch, spikes of the first trained layer's gradient. A finished run is a line of the output file.
+ * MoCo v3's question at small scale (Chen et al. 2021, section 4): does training a ViT become unstable as rate and batch grow, and
+ * does a frozen patch projection help? Each batch and rate with the projection trained and frozen, several seeds: kNN on held-out
+ * training images after every epoch, spikes of the first trained layer's gradient. A finished run is a line of the output file.
  *
  *     bun bench/stability.ts --out stability.jsonl
  *     bun bench/stability.ts --out stability.jsonl --plot docs/stability.svg     with the curves of the first seed
@@ -22,7 +22,8 @@ const { values: args } = parseArgs({
   options: {
     images: { type: "string", default: "5000" },
     epochs: { type: "string", default: "8" },
-    rates: { type: "string", default: "0.0005,0.002,0.008" },
+    /** Batch and rate of each setting. */
+    settings: { type: "string", default: "64:0.001,64:0.004,64:0.016,256:0.016" },
     seeds: { type: "string", default: "3" },
     threads: { type: "string", default: "2" },
     out: { type: "string", default: "stability.jsonl" },
@@ -32,6 +33,7 @@ const { values: args } = parseArgs({
 });
 
 interface Setting {
+  readonly batch: number;
   readonly lr: number;
   readonly frozen: boolean;
   readonly seed: number;
@@ -45,7 +47,7 @@ interface Outcome extends Setting {
   readonly diverged: boolean;
 }
 
-async function run({ lr, frozen, seed }: Setting): Promise<Outcome> {
+async function run({ batch, lr, frozen, seed }: Setting): Promise<Outcome> {
   const folder = mkdtempSync(join(tmpdir(), "mocod-stability-"));
   const spec = parseSpec("pretrain", {
     method: "moco-v3",
@@ -53,6 +55,7 @@ async function run({ lr, frozen, seed }: Setting): Promise<Outcome> {
     dataset: { kind: "fashion-mnist", images: Number(args.images) },
     encoder: { freezePatches: frozen },
     augmentation: { flip: 0, cropScale: [0.4, 1] },
+    batchSize: batch,
     optimizer: { lr },
     epochs: Number(args.epochs),
     monitor: { bank: Number(args.images), holdout: 2000 },
@@ -76,7 +79,7 @@ async function run({ lr, frozen, seed }: Setting): Promise<Outcome> {
   const steps = readdirSync(join(at, "steps")).sort((a, b) => Number(a.match(/\d+/)) - Number(b.match(/\d+/)));
   const gradient = steps.flatMap((file) => lines(join(at, "steps", file)).map((line) => line.gradientFirst as number));
   rmSync(folder, { recursive: true, force: true });
-  return { lr, frozen, seed, knn, gradient, diverged };
+  return { batch, lr, frozen, seed, knn, gradient, diverged };
 }
 
 if (args.one) {
@@ -85,11 +88,16 @@ if (args.one) {
 }
 
 const done = new Lines<Outcome>(args.out);
-const rates = args.rates.split(",").map(Number);
+const asked = args.settings.split(",").map((setting) => {
+  const [batch, lr] = setting.split(":").map(Number) as [number, number];
+  return { batch, lr };
+});
 const settings = Array.from({ length: Number(args.seeds) }, (_, seed) =>
-  rates.flatMap((lr) => [false, true].map((frozen): Setting => ({ lr, frozen, seed }))),
+  asked.flatMap((of) => [false, true].map((frozen): Setting => ({ ...of, frozen, seed }))),
 ).flat();
-const find = (s: Setting) => done.all.find((o) => o.lr === s.lr && o.frozen === s.frozen && o.seed === s.seed);
+const isOf = (o: Outcome, { batch, lr }: Pick<Setting, "batch" | "lr">, frozen: boolean) =>
+  o.batch === batch && o.lr === lr && o.frozen === frozen;
+const find = (s: Setting) => done.all.find((o) => isOf(o, s, s.frozen) && o.seed === s.seed);
 for (const setting of settings) {
   if (find(setting)) continue;
   const own = [process.execPath, import.meta.path, "--images", args.images, "--epochs", args.epochs];
@@ -105,11 +113,11 @@ const dip = ({ knn }: Outcome): number => Math.max(...knn.map((value, i) => Math
 
 const shown = (values: number[]) => `${mean(values).toFixed(1)} ± ${deviation(values).toFixed(1)}`;
 console.log(
-  "| rate | patch projection | kNN before | kNN after | largest dip | spikes | diverged |\n|---|---|---|---|---|---|---|",
+  "| batch | rate | patch projection | kNN before | kNN after | largest dip | spikes | diverged |\n|---|---|---|---|---|---|---|---|",
 );
-for (const lr of rates) {
+for (const { batch, lr } of asked) {
   for (const frozen of [false, true]) {
-    const of = done.all.filter((o) => o.lr === lr && o.frozen === frozen);
+    const of = done.all.filter((o) => isOf(o, { batch, lr }, frozen));
     const cells = [
       shown(of.map(({ knn }) => 100 * (knn[0] as number))),
       shown(of.map(({ knn }) => 100 * (knn.at(-1) as number))),
@@ -117,13 +125,13 @@ for (const lr of rates) {
       shown(of.map(spikes)),
       of.filter(({ diverged }) => diverged).length,
     ];
-    console.log(`| ${lr} | ${frozen ? "frozen" : "trained"} | ${cells.join(" | ")} |`);
+    console.log(`| ${batch} | ${lr} | ${frozen ? "frozen" : "trained"} | ${cells.join(" | ")} |`);
   }
 }
 
 if (args.plot) writeFileSync(args.plot, plot(done.all.filter(({ seed }) => seed === 0)));
 
-/** kNN over epochs, a curve for each setting: rates by shade, the frozen projection dashed. */
+/** kNN over epochs, a curve for each setting: batch and rate by colour, the frozen projection dashed. */
 function plot(of: readonly Outcome[]): string {
   const [width, height, left, top] = [720, 360, 50, 20];
   const all = of.flatMap(({ knn }) => knn);
@@ -132,20 +140,24 @@ function plot(of: readonly Outcome[]): string {
   const x = (epoch: number) => left + (epoch / epochs) * (width - left - 150);
   const y = (knn: number) => top + ((high - knn) / (high - low)) * (height - top - 40);
   const colours = ["#1b7837", "#2166ac", "#b2182b", "#762a83"];
-  const curves = of.map(({ lr, frozen, knn }) => {
+  const colourOf = ({ batch, lr }: Outcome) =>
+    colours[asked.findIndex((s) => s.batch === batch && s.lr === lr) % colours.length];
+  const curves = of.map((outcome) => {
+    const { frozen, knn } = outcome;
     const points = knn.map((value, epoch) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
-    const colour = colours[rates.indexOf(lr) % colours.length];
+    const colour = colourOf(outcome);
     return `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="2"${frozen ? ' stroke-dasharray="6 4"' : ""}/>`;
   });
-  const legend = of.map(({ lr, frozen }, i) => {
+  const legend = of.map((outcome, i) => {
+    const { batch, lr, frozen } = outcome;
     const at = top + 10 + 20 * i;
-    const colour = colours[rates.indexOf(lr) % colours.length];
-    const line = `<line x1="${width - 140}" x2="${width - 110}" y1="${at}" y2="${at}" stroke="${colour}" stroke-width="2"${frozen ? ' stroke-dasharray="6 4"' : ""}/>`;
-    return `${line}<text x="${width - 104}" y="${at + 4}">${lr}, ${frozen ? "frozen" : "trained"}</text>`;
+    const colour = colourOf(outcome);
+    const line = `<line x1="${width - 180}" x2="${width - 150}" y1="${at}" y2="${at}" stroke="${colour}" stroke-width="2"${frozen ? ' stroke-dasharray="6 4"' : ""}/>`;
+    return `${line}<text x="${width - 144}" y="${at + 4}">${batch}, ${lr}, ${frozen ? "frozen" : "trained"}</text>`;
   });
   const marks = Array.from({ length: 5 }, (_, i) => low + ((high - low) * i) / 4).map(
     (value) =>
-      `<text x="${left - 6}" y="${y(value) + 4}" text-anchor="end">${(100 * value).toFixed(0)}</text><line x1="${left}" x2="${width - 150}" y1="${y(value)}" y2="${y(value)}" stroke="#ddd"/>`,
+      `<text x="${left - 6}" y="${y(value) + 4}" text-anchor="end">${(100 * value).toFixed(0)}</text><line x1="${left}" x2="${width - 190}" y1="${y(value)}" y2="${y(value)}" stroke="#ddd"/>`,
   );
   const ticks = Array.from(
     { length: epochs + 1 },

@@ -2,12 +2,41 @@
 
     {"kernel": "conv2d", "n": 32, "side": 32, "ci": 64, "co": 64, "size": 3, "stride": 1}
 
-Kernels: conv2d, conv2d input gradient, conv2d filter gradient, batch norm, batch norm gradient. One thread.
+Kernels: conv2d, conv2d input gradient, conv2d filter gradient, batch norm, batch norm gradient; of a Transformer, with "tokens",
+"width" and "heads" in place of the others: attention, layer norm, linear and GELU, each with its gradient. One thread.
 """
 import json, sys, time
 import torch, torch.nn.functional as F
 
 torch.set_num_threads(1)
+
+
+def transformer(s):
+    """As `work`, of n images of so many tokens."""
+    rows = [s["n"], s["tokens"], s["width"]]
+    x = torch.randn(rows)
+    name = s["kernel"].removesuffix(" gradient")
+    if name == "attention":
+        q, k, v = torch.randn(3, s["n"], s["heads"], s["tokens"], s["width"] // s["heads"]).unbind()
+        inputs, run = [q, k, v], lambda: F.scaled_dot_product_attention(q, k, v)
+    elif name == "layer norm":
+        gamma, beta = torch.ones(s["width"]), torch.zeros(s["width"])
+        inputs, run = [x, gamma, beta], lambda: F.layer_norm(x, rows[-1:], gamma, beta, 1e-6)
+    elif name == "linear and GELU":
+        layer = torch.nn.Linear(s["width"], 4 * s["width"])
+        with torch.no_grad():
+            return lambda: F.gelu(layer(x))
+    else:
+        z = torch.randn(*rows[:-1], 4 * s["width"])
+        bias = torch.zeros(4 * s["width"])
+        inputs, run = [z, bias], lambda: F.gelu(z + bias)
+    if s["kernel"] == name:
+        return run
+    for tensor in inputs:
+        tensor.requires_grad_()
+    y = run()
+    dy = torch.randn_like(y)
+    return lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)
 
 
 def work(s):
@@ -33,7 +62,8 @@ def work(s):
 
 
 for line in sys.stdin:
-    run = work(json.loads(line))
+    shape = json.loads(line)
+    run = (transformer if "tokens" in shape else work)(shape)
     run()
     times = []
     for _ in range(7):
