@@ -3,6 +3,7 @@
  *
  *     bun bench/gpu_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 512] [--splits 8] [--precision float32] [--method moco-v2]
  *                           [--steps 20] [--busy] [--profile [--shapes]] [--host] [--count]
+ *     bun bench/gpu_ours.ts --arch vit-small --patch 16 --size 224 --batch 256 ...      a step of MoCo v3
  *
  * --busy: instead, the share of a step's time in which the GPU computes, by timestamps. --profile: where that time goes, by
  * kernel, or with --shapes by kernel and workgroups.
@@ -28,6 +29,8 @@ const { values } = parseArgs({
     precision: { type: "string", default: "float32" },
     method: { type: "string", default: "moco-v2" },
     width: { type: "string", default: "64" },
+    /** Of a ViT. */
+    patch: { type: "string", default: "16" },
     size: { type: "string", default: "32" },
     batch: { type: "string", default: "512" },
     splits: { type: "string", default: "8" },
@@ -39,18 +42,22 @@ const { values } = parseArgs({
     host: { type: "boolean", default: false },
   },
 });
-const { width, size, batch, splits, steps } = Object.fromEntries(
+const { width, patch, size, batch, splits, steps } = Object.fromEntries(
   Object.entries(values).map(([name, value]) => [name, Number(value)]),
-) as Record<"width" | "size" | "batch" | "splits" | "steps", number>;
+) as Record<"width" | "patch" | "size" | "batch" | "splits" | "steps", number>;
+const isVit = values.arch.startsWith("vit");
 const spec = parseSpec("pretrain", {
   method: values.method,
+  ...(isVit && { method: "moco-v3", norm: "batch", optimizer: { algorithm: "adamw", lr: 1e-3, warmup: 0 } }),
   preset: "cifar",
   dataset: { kind: "cifar10" },
   batchSize: batch,
   splits,
   epochs: 1,
   logEvery: 1000,
-  encoder: { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
+  encoder: isVit
+    ? { arch: values.arch, patch }
+    : { arch: values.arch, width, stem: values.arch === "resnet18" ? "cifar" : "imagenet" },
   augmentation: { size },
   precision: values.precision,
 });
@@ -115,7 +122,7 @@ if (values.count) {
   const recording = await engine.recorded("train");
   const flopsPerSecond = spec.precision === "mixed" ? H100.float16 : H100.float32;
   console.log(
-    `${values.arch}, width ${width}, ${size}x${size}, batch ${batch} in ${splits} splits, ${spec.precision}: one step\n` +
+    `${values.arch}${isVit ? `/${patch}` : `, width ${width}`}, ${size}x${size}, batch ${batch} in ${splits} splits, ${spec.precision}: one step\n` +
       `${recording.dispatches.length} dispatches, one submit; ${(recording.bytes / 1e9).toFixed(2)} GB of buffers. ` +
       `Least time on one ${H100.name}: the greater of operations / ${flopsPerSecond / 1e12} TFLOP/s and bytes bound / ` +
       `${H100.bytes / 1e12} TB/s, kernel by kernel; bytes count a buffer once for each dispatch that binds it.`,
