@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { isVit } from "../src/schema/encoder.ts";
 import { methodNames, type PretrainSpec } from "../src/schema/pretrain.ts";
 import { comparedSpec } from "./methods_spec.ts";
 import { type Judged, type JudgedHere, judgedHere, Lines, lastLine, mean, percents, writeImages } from "./seeds.ts";
@@ -45,20 +46,35 @@ const done = new Lines<Run>(args.out);
 /** The flags of peers/torch_ssl.py that say what a spec says. */
 function flagsOf(spec: PretrainSpec): string[] {
   const { method, seed, epochs, encoder, batchSize, norm, optimizer, augmentation } = spec;
-  const own = spec as { hidden?: number; dim?: number; temperature?: number; momentum?: number };
+  const own = spec as {
+    hidden?: number;
+    dim?: number;
+    temperature?: number;
+    momentum?: number;
+    secondView?: { blur: number };
+  };
   const flags = {
     method,
     seed,
     epochs,
-    arch: encoder.arch,
+    arch: isVit(encoder) ? "vit" : encoder.arch,
     width: encoder.width,
+    ...(isVit(encoder) && {
+      patch: encoder.patch,
+      depth: encoder.depth,
+      heads: encoder.heads,
+      pool: encoder.pool,
+      frozen: Number(encoder.freezePatches),
+    }),
     batch: batchSize,
     norm,
     lr: optimizer.lr,
     decay: optimizer.weightDecay,
+    warmup: optimizer.warmup,
     crop: augmentation.cropScale[0],
     flip: augmentation.flip,
     blur: augmentation.blur,
+    blur2: own.secondView?.blur,
     jitter: augmentation.jitter.brightness / 0.4,
     hidden: own.hidden,
     dim: own.dim,
