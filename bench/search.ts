@@ -1,6 +1,6 @@
 /**
- * Settings of the `small` presets, by kNN on training images that are held out of pretraining; no test image is read. One
- * candidate is a method and the fields that differ from its preset, a line of JSON; a finished one is a line of the output
+ * Settings of the `small` presets, by kNN on training images that are held out of pretraining, and by a linear probe on a part of
+ * the training images whose labels it does not see; test images decide nothing. One candidate is a method and the fields that differ from its preset, a line of JSON; a finished one is a line of the output
  * file, so an interrupted search continues where it was.
  *
  *     bun bench/search.ts --out search.jsonl '{"method":"byol","batchSize":64,"optimizer":{"lr":0.03}}' ...
@@ -9,6 +9,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { probe } from "../src/judge/probe.ts";
+import { parseSpec } from "../src/schema/job.ts";
 import { LocalBlobs } from "../src/store/local_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { pretrain } from "../src/train/pretrain.ts";
@@ -34,6 +36,9 @@ interface Outcome {
   readonly seed: number;
   readonly untrained: number | null;
   readonly knn: number | null;
+  /** Top-1 of linear probes on the validation part. */
+  readonly linear: number;
+  readonly pixels: number;
   readonly loss: number;
   readonly seconds: number;
 }
@@ -50,15 +55,26 @@ async function run(candidate: string): Promise<Outcome> {
   };
   const folder = mkdtempSync(join(tmpdir(), "mocod-search-"));
   try {
-    const outcome = await pretrain(
-      { ...spec, monitor },
-      new RunStore(new LocalBlobs(folder), "run_search"),
-      { threads: Number(args.threads), device: "wasm" },
-      silent,
-    );
-    if (!("result" in outcome)) throw new Error("stopped");
+    const store = (run: string) => new RunStore(new LocalBlobs(folder), run);
+    const computing = { threads: Number(args.threads), device: "wasm" } as const;
+    const pretrained = { ...spec, monitor };
+    const outcome = await pretrain(pretrained, store("run_search"), computing, silent);
+    // More than one rate, so that they are judged on a validation part.
+    const probed = await probe(parseSpec("linear-probe", { from: "run_search", lr: [0.03, 0.1] }), {
+      pretrained,
+      source: store("run_search"),
+      own: store("run_probe"),
+      computing,
+      report: silent,
+    });
+    if (!("result" in outcome && "result" in probed)) throw new Error("stopped");
     const { knn, untrainedKnn: untrained, loss, seconds } = outcome.result;
-    return { candidate, seed: spec.seed, untrained, knn, loss, seconds };
+    const { chosen, baselines } = probed.result;
+    const [linear, pixels] = [chosen, baselines?.pixels.chosen].map((choice) => choice?.validation as number) as [
+      number,
+      number,
+    ];
+    return { candidate, seed: spec.seed, untrained, knn, linear, pixels, loss, seconds };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -71,7 +87,7 @@ if (args.one) {
 
 const done = new Lines<Outcome>(args.out);
 const percent = (share: number | null) => (share === null ? "–" : (100 * share).toFixed(1));
-console.log("| candidate | kNN before | after | loss | s |\n|---|---|---|---|---|");
+console.log("| candidate | kNN before | after | linear | of pixels | loss | s |\n|---|---|---|---|---|---|---|");
 for (const candidate of candidates) {
   let outcome = done.all.find((o) => o.candidate === candidate && o.seed === Number(args.seed));
   if (!outcome) {
@@ -79,8 +95,8 @@ for (const candidate of candidates) {
     outcome = await lastLine<Outcome>([process.execPath, import.meta.path, ...flags, "--one", candidate]);
     done.add(outcome);
   }
-  const { untrained, knn, loss, seconds } = outcome;
+  const { untrained, knn, linear, pixels, loss, seconds } = outcome;
   console.log(
-    `| ${candidate} | ${percent(untrained)} | ${percent(knn)} | ${loss.toFixed(3)} | ${seconds.toFixed(0)} |`,
+    `| ${candidate} | ${percent(untrained)} | ${percent(knn)} | ${percent(linear)} | ${percent(pixels)} | ${loss.toFixed(3)} | ${seconds.toFixed(0)} |`,
   );
 }
