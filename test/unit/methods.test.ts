@@ -12,6 +12,7 @@ import { simclr } from "../../src/methods/simclr.ts";
 import { simsiam } from "../../src/methods/simsiam.ts";
 import { byCosine, weightDecayAt } from "../../src/optim/schedule.ts";
 import { fromPreset } from "../../src/schema/difference.ts";
+import type { VitSpec } from "../../src/schema/encoder.ts";
 import { forkSpec } from "../../src/schema/fork.ts";
 import { parseSpec, SpecError } from "../../src/schema/job.ts";
 import { lint } from "../../src/schema/lint.ts";
@@ -99,6 +100,14 @@ describe("specs", () => {
         .filter((f) => f !== "augmentation.size" && f !== "encoder.arch");
       expect([nearest, named]).toEqual([preset, []]);
     }
+  });
+
+  test("the ViT of a preset has a patch that divides the side which is asked for", () => {
+    const patchAt = (size: number, encoder?: object) =>
+      (parseSpec("pretrain", { method: "moco-v3", dataset, augmentation: { size }, encoder }).encoder as VitSpec).patch;
+    expect([28, 32, 64, 24].map((size) => patchAt(size))).toEqual([7, 8, 8, 6]);
+    expect(patchAt(32, { patch: 4 })).toBe(4);
+    expect(() => patchAt(32, { patch: 7 })).toThrow("spec.augmentation.size: got 32, allowed: must be a multiple of");
   });
 
   test("what a method draws is what it measures", () => {
