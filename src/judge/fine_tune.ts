@@ -56,7 +56,7 @@ export function labelSubset(indices: Int32Array, labels: Int32Array, share: numb
 }
 
 /** What a classifier on the pretrained encoder is trained by. */
-function classifierSpec(
+export function classifierSpec(
   pretrained: PretrainSpec,
   { layerDecay, cropScale, flip, seed, epochs, momentum }: FineTuneSpec,
   classes: number,
@@ -89,6 +89,9 @@ function classifierSpec(
       schedule: "cosine",
       per: "step",
       warmup: 0,
+      // Pretraining's own.
+      finalWeightDecay: undefined,
+      clip: undefined,
     },
     monitor,
     checkpoint,
