@@ -5,9 +5,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { hidden, linear } from "../nn/heads.ts";
 import type { ByolSpec } from "../schema/methods/byol.ts";
+import { byCosine } from "../util/cosine.ts";
 import { cosines } from "./losses/vectors.ts";
 import { bothViews, type RowMethod, twoViews } from "./method.ts";
-import { risingMomentum } from "./momentum.ts";
 
 const head = (spec: ByolSpec) => [...hidden(spec.hidden), linear(spec.dim)];
 
@@ -18,7 +18,8 @@ export const byol: RowMethod<ByolSpec> = {
     target: {
       prefix: "target.",
       heads: { projector: head(spec) },
-      follows: { momentum: (progress) => risingMomentum(spec.momentum, progress), when: "after" },
+      // m rises to 1 (section 3.3)
+      follows: { momentum: (progress) => byCosine(spec.momentum, 1, progress), when: "after" },
     },
   }),
   views: twoViews,

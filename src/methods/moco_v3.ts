@@ -6,10 +6,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type HeadLayer, hidden, linear, norm } from "../nn/heads.ts";
 import { isVit } from "../schema/encoder.ts";
 import type { MocoV3Spec } from "../schema/methods/moco_v3.ts";
+import { byCosine } from "../util/cosine.ts";
 import { inBatchInfoNce } from "./losses/in_batch.ts";
 import { normalise } from "./losses/vectors.ts";
 import { bothViews, type RowMethod, twoViews } from "./method.ts";
-import { risingMomentum } from "./momentum.ts";
 import { temperatureOf, temperatureSchedule } from "./temperature.ts";
 
 /** The last norm has no gain and bias. */
@@ -35,7 +35,7 @@ export const mocoV3: RowMethod<MocoV3Spec> = {
       heads: { projector: projectorOf(spec) },
       follows: {
         momentum: (progress) =>
-          spec.momentumSchedule === "cosine" ? risingMomentum(spec.momentum, progress) : spec.momentum,
+          spec.momentumSchedule === "cosine" ? byCosine(spec.momentum, 1, progress) : spec.momentum,
         when: "before",
       },
     },

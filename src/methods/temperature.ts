@@ -1,6 +1,6 @@
 /** The temperature of a step: constant, or moved over the run. */
 import type * as tf from "@tensorflow/tfjs-core";
-import { byCosine } from "../optim/schedule.ts";
+import { byCosine } from "../util/cosine.ts";
 import type { StepValues } from "./method.ts";
 
 /** T: a number of the spec, which a recorded step has in it, or an input of the step. */

@@ -1,9 +1,6 @@
 /** What changes over a run: the learning rate, and numbers that move from one value to another. */
 import type { OptimizerSpec } from "../schema/pretrain.ts";
-
-/** From `from` to `to` by half a cosine; `progress` is the share of all steps that are done. */
-export const byCosine = (from: number, to: number, progress: number): number =>
-  to + ((from - to) * (Math.cos(Math.PI * progress) + 1)) / 2;
+import { byCosine } from "../util/cosine.ts";
 
 /** The weight decay of a step (DINO, Caron et al. 2021, raises it by cosine). */
 export const weightDecayAt = ({ weightDecay, finalWeightDecay }: OptimizerSpec, progress: number): number =>

@@ -18,6 +18,8 @@ export interface Verdict {
 /** What a verdict rests on: one epoch of a run. */
 export interface Evidence {
   readonly step: number;
+  /** Share of all steps that are done at the middle of the epoch; unset: all. */
+  readonly progress?: number;
   readonly loss: number;
   /** Means over the epoch, by name. */
   readonly metrics: Readonly<Record<string, number>>;

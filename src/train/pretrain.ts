@@ -248,7 +248,8 @@ class Run {
     const { step, untrainedKnn } = position;
     const schema = schemaOf(spec.method);
     const past = schema.watchesGradient ? this.past() : {};
-    const evidence = { step, loss, metrics: metricsOfStep, knn, spread, untrainedKnn, ...past };
+    const progress = (epoch + 0.5) / spec.epochs;
+    const evidence = { step, progress, loss, metrics: metricsOfStep, knn, spread, untrainedKnn, ...past };
     this.verdict = schema.judge(spec, evidence);
     if (schema.watchesGradient && knn !== null) position.bestKnn = Math.max(knn, position.bestKnn ?? 0);
     const metrics = {

@@ -1,5 +1,6 @@
 /** MoCo v3. */
 import { z } from "zod";
+import { byCosine } from "../../util/cosine.ts";
 import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
 import { isVit, vitDefaults } from "../encoder.ts";
 import { atChance, collapsed, type Evidence, learning, percent, unstable } from "../verdict.ts";
@@ -94,9 +95,9 @@ const small: Preset = {
   secondView: { blur: 0, solarise: 0 },
 };
 
-/** 2T times the cross-entropy of guessing among N keys, of both directions. A scheduled T: the largest that it has. */
-const chanceOf = ({ temperature, finalTemperature = temperature, batchSize }: MocoV3Spec) =>
-  4 * Math.max(temperature, finalTemperature) * Math.log(batchSize);
+/** 2T times the cross-entropy of guessing among N keys, of both directions. */
+const chanceOf = ({ temperature, finalTemperature = temperature, batchSize }: MocoV3Spec, { progress = 1 }: Evidence) =>
+  4 * byCosine(temperature, finalTemperature, progress) * Math.log(batchSize);
 
 const judge = (spec: MocoV3Spec, e: Evidence) =>
   collapsed(e, "lower optimizer.lr or raise momentum", e.metrics.negative) ??
@@ -104,10 +105,10 @@ const judge = (spec: MocoV3Spec, e: Evidence) =>
     e,
     "lower optimizer.lr, give it more optimizer.warmup, freeze the patches (encoder.freezePatches) or clip (optimizer.clip)",
   ) ??
-  atChance(e, chanceOf(spec), "4T log(N)", "give it more epochs, or lower optimizer.lr") ??
+  atChance(e, chanceOf(spec, e), "4T log(N)", "give it more epochs, or lower optimizer.lr") ??
   learning(
     e,
-    `loss ${e.loss.toFixed(2)} of ${chanceOf(spec).toFixed(2)} at chance, accuracy ${percent(e.metrics.top1 ?? 0)}`,
+    `loss ${e.loss.toFixed(2)} of ${chanceOf(spec, e).toFixed(2)} at chance, accuracy ${percent(e.metrics.top1 ?? 0)}`,
   );
 
 export const mocoV3Schema = methodSchema<typeof shape>({
