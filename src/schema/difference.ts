@@ -23,9 +23,13 @@ export function differences(spec: unknown, base: unknown, path: readonly string[
 /** From the preset that it differs from in the fewest fields: a complete spec does not say which one it began as. */
 export function fromPreset(spec: PretrainSpec): { preset: PresetName; differences: Difference[] } {
   const { dataset, ...rest } = spec;
-  const all = presetNames.map((preset) => ({
-    preset,
-    differences: differences(rest, presetFor(preset, spec.method, spec.encoder.arch, spec.augmentation.size)),
-  }));
+  const { arch } = spec.encoder;
+  // The preset's own encoder may be one of the named ones, with other fields than that one has by itself.
+  const all = presetNames.flatMap((preset) =>
+    [undefined, arch].map((asked) => ({
+      preset,
+      differences: differences(rest, presetFor(preset, spec.method, asked, spec.augmentation.size)),
+    })),
+  );
   return all.reduce((best, one) => (one.differences.length < best.differences.length ? one : best));
 }

@@ -77,20 +77,19 @@ export const vitDefaults = (arch: keyof typeof vits, side: number): VitSpec => (
 export const strideOf = (encoder: EncoderSpec): number =>
   isVit(encoder) ? encoder.patch : encoder.stem === "cifar" ? 8 : 32;
 
-/** The divisor of `side` that is next to `patch`, the smaller of two. */
+/** The divisor of `side` that is next to `patch` within a factor of 2, the smaller of two; where there is none, `patch`. */
 function patchFor(patch: number, side: number): number {
-  const divisors = Array.from({ length: Math.min(64, side) }, (_, i) => i + 1).filter((of) => side % of === 0);
-  const near = (of: number) => Math.abs(of - patch);
-  return divisors.reduce((best, of) => (near(of) < near(best) ? of : best), 1);
+  const near = Array.from({ length: 2 * patch }, (_, i) => i + 1).filter((of) => side % of === 0 && 2 * of >= patch);
+  return near.reduce((best, of) => (Math.abs(of - patch) < Math.abs(best - patch) ? of : best), near[0] ?? patch);
 }
 
 /**
- * The encoder of a preset where a request names another one: a named ViT has that one's fields, a ResNet in the place of a ViT
- * those of a ResNet for images of this side. A preset's own ViT has the patch next to its own that divides the side. What the request says besides goes over it.
+ * The encoder that a request's own fields go over. Where it names a ViT: that one, for views of this side; a ResNet in the place of
+ * the preset's ViT: a ResNet for this side; none: the preset's, a ViT with the patch next to its own that divides the side.
  */
 export function encoderBase(preset: EncoderSpec, arch: unknown, side: number): EncoderSpec {
   if (typeof arch !== "string") {
-    return isVit(preset) && side > 0 ? { ...preset, patch: patchFor(preset.patch, side) } : preset;
+    return isVit(preset) ? { ...preset, patch: patchFor(preset.patch, side) } : preset;
   }
   if (arch in vits) return vitDefaults(arch as keyof typeof vits, side);
   if (!isVit(preset)) return preset;

@@ -3,14 +3,14 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import { figuresOf } from "../../src/engine/metrics.ts";
+import { classifierSpec } from "../../src/judge/fine_tune.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { barlowTwins } from "../../src/methods/barlow_twins.ts";
 import { ntXent } from "../../src/methods/losses/nt_xent.ts";
 import { deviation, normalise } from "../../src/methods/losses/vectors.ts";
-import { risingMomentum } from "../../src/methods/momentum.ts";
 import { simclr } from "../../src/methods/simclr.ts";
 import { simsiam } from "../../src/methods/simsiam.ts";
-import { byCosine, weightDecayAt } from "../../src/optim/schedule.ts";
+import { weightDecayAt } from "../../src/optim/schedule.ts";
 import { fromPreset } from "../../src/schema/difference.ts";
 import type { VitSpec } from "../../src/schema/encoder.ts";
 import { forkSpec } from "../../src/schema/fork.ts";
@@ -22,6 +22,7 @@ import type { SimsiamSpec } from "../../src/schema/methods/simsiam.ts";
 import type { PresetName } from "../../src/schema/presets.ts";
 import { presetNames } from "../../src/schema/presets.ts";
 import { methodNames, schemaOf } from "../../src/schema/pretrain.ts";
+import { byCosine } from "../../src/util/cosine.ts";
 import { relativeError, wave } from "../support/helpers.ts";
 
 beforeAll(openDevice);
@@ -87,6 +88,7 @@ describe("specs", () => {
   test("a preset as it is differs from no preset, whatever encoder it is asked with", () => {
     const asked: [PresetName, object][] = [
       ["imagenet", {}],
+      ["small", {}],
       ["imagenet", { encoder: { arch: "vit-small" } }],
       ["imagenet", { encoder: { arch: "vit-large" } }],
       ["cifar", { encoder: { arch: "vit-tiny" }, augmentation: { size: 64 } }],
@@ -107,7 +109,31 @@ describe("specs", () => {
       (parseSpec("pretrain", { method: "moco-v3", dataset, augmentation: { size }, encoder }).encoder as VitSpec).patch;
     expect([28, 32, 64, 24].map((size) => patchAt(size))).toEqual([7, 8, 8, 6]);
     expect(patchAt(32, { patch: 4 })).toBe(4);
+    // No divisor is near: the ViT would have 31 times as many tokens.
+    expect(() => patchAt(31)).toThrow("spec.augmentation.size: got 31, allowed: must be a multiple of");
     expect(() => patchAt(32, { patch: 7 })).toThrow("spec.augmentation.size: got 32, allowed: must be a multiple of");
+  });
+
+  test("chance is that of the temperature which the run has come to", () => {
+    const spec = parseSpec("pretrain", { method: "moco-v3", dataset, temperature: 1, finalTemperature: 0.2 });
+    const evidence = { step: 100, metrics: {}, spread: null, knn: 0.3, untrainedKnn: 0.3 };
+    const judged = (loss: number, progress: number) =>
+      schemaOf("moco-v3").judge(spec as never, { ...evidence, loss, progress }).state;
+    const chance = (temperature: number) => 4 * temperature * Math.log(spec.batchSize);
+    expect([judged(chance(1), 0), judged(chance(0.6), 0.5), judged(chance(0.2), 1)]).toEqual(
+      Array(3).fill("at chance"),
+    );
+    expect(judged(chance(0.6), 0)).toBe("learning");
+  });
+
+  test("fine-tuning has its own weight decay, unmoved and unclipped", () => {
+    const optimizer = { weightDecay: 0.04, finalWeightDecay: 0.4, clip: 1 };
+    const pretrained = parseSpec("pretrain", { method: "byol", dataset, optimizer });
+    const tuning = parseSpec("fine-tune", { from: "run_x" });
+    const setting = { lr: 0.1, weightDecay: 1e-4, validation: null };
+    const { optimizer: own } = classifierSpec(pretrained, tuning, 10, 32, setting);
+    expect([0, 0.5, 1].map((at) => weightDecayAt(own, at))).toEqual([1e-4, 1e-4, 1e-4]);
+    expect(own.clip).toBeUndefined();
   });
 
   test("what a method draws is what it measures", () => {
@@ -223,6 +249,6 @@ describe("closed forms", () => {
   });
 
   test("BYOL's momentum rises from its base to 1", () => {
-    expect([0, 0.5, 1].map((at) => risingMomentum(0.99, at))).toEqual([0.99, 0.995, 1]);
+    expect([0, 0.5, 1].map((at) => byCosine(0.99, 1, at))).toEqual([0.99, 0.995, 1]);
   });
 });
