@@ -105,6 +105,9 @@ function positionOf(
   const { side, patch, width, token } = of;
   const stored = tensors.get(`${prefix}pos_embed`);
   const count = stored?.shape[1] ?? 0;
+  if (side % patch !== 0) {
+    throw new FileError(file, `has patches of ${patch} pixels: images of side ${side} are no multiple of them`);
+  }
   const grid = side / patch;
   const first = token ? 1 : 0;
   if (count !== grid * grid + first) {

@@ -1,4 +1,7 @@
-/** Learned positions of a ViT on another grid, as timm resizes them (resample_abs_pos_embed): bicubic with antialiasing. */
+/**
+ * Positions of a ViT on another grid, as timm resizes them (resample_abs_pos_embed): bicubic with antialiasing. Fixed ones are resized
+ * too, so that a place in the image keeps its position, and are learned ones from then on.
+ */
 
 import type { StoredTensor } from "../store/safetensors.ts";
 import type { Tensors } from "../train/checkpoint.ts";

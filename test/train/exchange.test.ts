@@ -203,6 +203,9 @@ describe("import of others, saved by PyTorch", () => {
     expect(() => imported("moco_v3.pth.tar", { heads: 2, side: 64 })).toThrow(
       "tensor module.base_encoder.pos_embed: got 17 positions, expected 65 for images of side 64: they are of images of side 32; they can be resized (--interpolate)",
     );
+    expect(() => imported("vit.pth", { heads: 2, side: 30, interpolate: true })).toThrow(
+      "vit.pth: has patches of 8 pixels: images of side 30 are no multiple of them",
+    );
     expect(() => imported("vit.pth")).toThrow(
       "vit.pth: its ViT of width 16 is none of the named ones: give its number of heads",
     );
