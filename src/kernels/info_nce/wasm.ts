@@ -50,8 +50,8 @@ export function registerInfoNceWasm(): void {
 
 const integersOf = (tensor: tf.TensorInfo) => wasmDevice().backend.typedArrayFromHeap(tensor) as Int32Array;
 
-/** Cosines are in [-1, 1]: this far below them exp gives 0 at every temperature allowed, and no gradient. */
-const MASKED = -1e4;
+/** Cosines, or cosines over a temperature that is a tensor: this far below them exp gives 0, and no gradient. */
+const MASKED = -1e6;
 
 /** f32[N,K], added to cosines; undefined where no key in the queue is of an image of the queries. */
 function maskOf(ids: Int32Array, queueIds: Int32Array): tf.TensorInfo | undefined {
