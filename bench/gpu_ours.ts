@@ -3,7 +3,7 @@
  *
  *     bun bench/gpu_ours.ts [--arch resnet18] [--width 64] [--size 32] [--batch 512] [--splits 8] [--precision float32] [--method moco-v2]
  *                           [--steps 20] [--busy] [--profile [--shapes]] [--host] [--count]
- *     bun bench/gpu_ours.ts --arch vit-small --patch 16 --size 224 --batch 256 ...      a step of MoCo v3
+ *     bun bench/gpu_ours.ts --arch vit-small --patch 16 --size 224 --batch 256 ...      a step of MoCo v3, whose width is the arch's
  *
  * --busy: instead, the share of a step's time in which the GPU computes, by timestamps. --profile: where that time goes, by
  * kernel, or with --shapes by kernel and workgroups.

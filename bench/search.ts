@@ -86,7 +86,8 @@ if (args.one) {
 }
 
 const done = new Lines<Outcome>(args.out);
-const percent = (share: number | null) => (share === null ? "–" : (100 * share).toFixed(1));
+const percent = (share: number | null | undefined) =>
+  share === null || share === undefined ? "–" : (100 * share).toFixed(1);
 console.log("| candidate | kNN before | after | linear | of pixels | loss | s |\n|---|---|---|---|---|---|---|");
 for (const candidate of candidates) {
   let outcome = done.all.find((o) => o.candidate === candidate && o.seed === Number(args.seed));

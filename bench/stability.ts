@@ -129,7 +129,11 @@ for (const { batch, lr } of asked) {
   }
 }
 
-if (args.plot) writeFileSync(args.plot, plot(done.all.filter(({ seed }) => seed === 0)));
+if (args.plot)
+  writeFileSync(
+    args.plot,
+    plot(done.all.filter((o) => o.seed === 0 && asked.some((of) => of.batch === o.batch && of.lr === o.lr))),
+  );
 
 /** kNN over epochs, a curve for each setting: batch and rate by colour, the frozen projection dashed. */
 function plot(of: readonly Outcome[]): string {
@@ -137,7 +141,7 @@ function plot(of: readonly Outcome[]): string {
   const all = of.flatMap(({ knn }) => knn);
   const [low, high] = [Math.floor(20 * Math.min(...all)) / 20, Math.ceil(20 * Math.max(...all)) / 20];
   const epochs = Math.max(...of.map(({ knn }) => knn.length - 1));
-  const x = (epoch: number) => left + (epoch / epochs) * (width - left - 150);
+  const x = (epoch: number) => left + (epoch / epochs) * (width - left - 190);
   const y = (knn: number) => top + ((high - knn) / (high - low)) * (height - top - 40);
   const colours = ["#1b7837", "#2166ac", "#b2182b", "#762a83"];
   const colourOf = ({ batch, lr }: Outcome) =>

@@ -23,9 +23,8 @@ def transformer(s):
         gamma, beta = torch.ones(s["width"]), torch.zeros(s["width"])
         inputs, run = [x, gamma, beta], lambda: F.layer_norm(x, rows[-1:], gamma, beta, 1e-6)
     elif name == "linear and GELU":
-        layer = torch.nn.Linear(s["width"], 4 * s["width"])
-        with torch.no_grad():
-            return lambda: F.gelu(layer(x))
+        layer = torch.nn.Linear(s["width"], 4 * s["width"]).requires_grad_(False)
+        return lambda: F.gelu(layer(x))
     else:
         z = torch.randn(*rows[:-1], 4 * s["width"])
         bias = torch.zeros(4 * s["width"])

@@ -24,6 +24,8 @@ a = arguments(("method", str, "simclr", ("simclr", "byol", "moco-v3")),
               ("warmup", float, 0.0), ("patch", int, 4), ("depth", int, 4), ("heads", int, 3), ("frozen", int, 0),
               ("pool", str, "token"), ("blur2", float, -1.0))
 VIT = a.arch == "vit"
+if VIT and a.method != "moco-v3":
+    raise SystemExit("--arch vit: its heads are those of --method moco-v3 alone")
 METHOD = a.method + ("-vit" if VIT else "")
 methods_nets.MOCO_V3_T = a.temperature
 SPLITS = 8 if a.norm == "split" else 1
