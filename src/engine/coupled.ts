@@ -15,6 +15,17 @@ export function coupled(method: Method<TrainSpec>): BatchMethod<TrainSpec> {
 export const differentiatedByUnits = ({ couples }: Pick<Method, "couples">, { trainable }: Layout): readonly Entry[] =>
   couples === "batch" ? trainable.filter(({ part }) => part !== OWN) : trainable;
 
+/**
+ * The name of a parameter of the method's own that a unit asks for.
+ * @throws Error where there is none, and in a method whose loss is over the batch: there its gradient is that loss's alone.
+ */
+export function ownParameter({ couples }: Pick<Method, "couples">, { own }: Layout, name: string): string {
+  if (couples === "batch")
+    throw new Error(`parameter ${name}: a loss over the batch takes it from its step, not a unit`);
+  if (own.some((entry) => entry.name === name)) return name;
+  throw new Error(`there is no parameter ${name}, only ${own.map((entry) => entry.name)}`);
+}
+
 /** @throws Error where the loss did not take the gradient of one of them. */
 export function expectAll(entries: readonly Entry[], taken: ReadonlySet<number>): void {
   const idle = entries.find((_, index) => !taken.has(index));

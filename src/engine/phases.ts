@@ -5,7 +5,7 @@ import type { AnyMethod } from "../methods/index.ts";
  *     follow    the moving averages: before the forward pass, or after the update
  *     targets   what the loss compares with, without gradient
  *     rows      what a unit gives to a loss over the whole batch
- *     couple    that loss, and its gradient by the rows
+ *     couple    that loss, its gradient by the rows and by the method's own parameters
  *     learn     the gradient of each unit, added up in the order of units
  *     update    the optimiser, running statistics
  *     remember  the targets into the rings, and the method's own state

@@ -68,7 +68,7 @@ export interface StepBuffers {
   /** Gradient of each unit in flight, f32[slots, P]; summed into `gradient` in the order of units. */
   readonly unitGradients: Float32Array;
   readonly gradient: Float32Array;
-  /** Of the method's own parameters by a loss over the batch, f32: the end of `gradient`. */
+  /** Gradient of the method's own parameters by a loss over the batch, f32; copied to the end of `gradient`. */
   readonly ownGradient: Float32Array;
   /** Sum of squares of each tensor's gradient, f64[T]; of a clipped gradient only. */
   readonly squares: Float64Array;

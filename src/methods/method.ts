@@ -6,19 +6,8 @@
  * has some, see the other view.
  */
 import type * as tf from "@tensorflow/tfjs-core";
-import type { Heads } from "../nn/network.ts";
+import type { Heads, ParameterSpec } from "../nn/network.ts";
 import type { AugmentationSpec, CommonSpec } from "../schema/common.ts";
-
-/** A parameter that no layer has: a learned temperature. It is trained like the others. */
-export interface ParameterSpec {
-  readonly shape: readonly number[];
-  /** First value of every element. */
-  readonly init: number;
-  /** Whether it is decayed; unset: no. */
-  readonly decay?: boolean;
-  /** Bounds that it is clamped to after every update. */
-  readonly range?: readonly [low: number, high: number];
-}
 
 /** A tensor of the method's own that a rule moves, not a gradient: a centre of the targets. */
 export interface StateSpec {
@@ -61,7 +50,7 @@ export interface Bound {
   backbone(images: tf.Tensor): tf.Tensor;
   /** One of its heads. */
   head(name: string, x: tf.Tensor): tf.Tensor;
-  /** One of its own parameters. */
+  /** One of its own parameters; of methods whose loss is over rows. */
   parameter(name: string): tf.Tensor;
 }
 
@@ -128,7 +117,7 @@ interface Common<S> {
   };
   /** FIFOs that the targets of every step are pushed into, those of the last direction first. */
   rings?(spec: S): Readonly<Record<string, RingSpec>>;
-  /** Of methods with targets: what else a checkpoint holds, by name. */
+  /** Tensors that a rule moves after each step, by name; of methods with targets. */
   state?(spec: S): Readonly<Record<string, StateSpec>>;
   /** Numbers that move over the run, by name, as functions of the share of all steps that are done. Inputs of a recorded step. */
   schedules?(spec: S): Readonly<Record<string, (progress: number) => number>>;

@@ -61,11 +61,14 @@ export interface Network {
 /** Heads in the order in which their parameters follow the encoder's. */
 export type Heads = Readonly<Record<string, HeadSpec>>;
 
-/** A parameter that neither encoder nor heads have. */
-interface OwnParameter {
+/** A parameter that neither encoder nor heads have: a learned temperature. It is trained like the others. */
+export interface ParameterSpec {
   readonly shape: readonly number[];
+  /** First value of every element. */
   readonly init: number;
+  /** Whether it is decayed; unset: no. */
   readonly decay?: boolean;
+  /** Bounds that it is clamped to after every update. */
   readonly range?: readonly [low: number, high: number];
 }
 
@@ -74,7 +77,7 @@ export function buildNetwork(
   channels: number,
   side: number,
   heads: Heads = {},
-  own: Readonly<Record<string, OwnParameter>> = {},
+  own: Readonly<Record<string, ParameterSpec>> = {},
 ): Network {
   const [params, stats] = [new Layout(), new Layout()];
   const features = featuresOf(spec);

@@ -156,13 +156,13 @@ export function coupleRows(context: ThreadContext): void {
     });
     const { own } = networks.get(networks.trained).params;
     const params = floatsOf(state, blockNames.params(networks.trained));
-    const parameters = own.map(({ offset, size, shape }) =>
-      tf.tensor(params.subarray(offset, offset + size), [...shape]),
+    const parameters = new Map(
+      own.map(({ name, offset, size, shape }) => [name, tf.tensor(params.subarray(offset, offset + size), [...shape])]),
     );
     const step: BatchStep = {
       scheduled: (name) => scheduledOf(context, name),
       state: (name) => stateTensor(context, name),
-      parameter: (name) => named(new Map(own.map((entry, i) => [entry.name, parameters[i] as tf.Tensor])), name),
+      parameter: (name) => named(parameters, name),
     };
     let metrics: tf.Tensor | undefined;
     const loss = () => {
@@ -174,7 +174,7 @@ export function coupleRows(context: ThreadContext): void {
     const varying = rows.filter(({ constant }) => !constant);
     const xs = varying.flatMap(({ parts }) => parts);
     const taken = new Set<number>();
-    const value = differentiate(loss, [...xs, ...parameters], (gradient, index) => {
+    const value = differentiate(loss, [...xs, ...parameters.values()], (gradient, index) => {
       if (index >= xs.length) {
         const { offset } = own[index - xs.length] as Entry;
         taken.add(index - xs.length);

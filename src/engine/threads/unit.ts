@@ -7,6 +7,7 @@ import { augment } from "../../kernels/augment/index.ts";
 import type { BatchTargets, Bound, Unit } from "../../methods/method.ts";
 import type { Pass } from "../../nn/network.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
+import { ownParameter } from "../coupled.ts";
 import { branchesOf, dropFactors } from "../drop.ts";
 import { directionsOf, inOrder, splitPositions, targetView, unitAt } from "../units.ts";
 import { type Held, scheduledOf, type ThreadContext } from "./context.ts";
@@ -55,7 +56,7 @@ export class ThreadUnit implements Unit<TrainSpec> {
     return {
       backbone: (images) => network.backbone(pass, images),
       head: (head, x) => network.head(head, pass, x),
-      parameter: params.param,
+      parameter: (of) => params.param(ownParameter(this.context.method, network.params, of)),
     };
   }
 

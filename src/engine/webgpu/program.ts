@@ -9,6 +9,7 @@ import type { Pass } from "../../nn/network.ts";
 import type { Segments } from "../../optim/flat.ts";
 import { launchRunning } from "../../optim/running/webgpu.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
+import { ownParameter } from "../coupled.ts";
 import { branchesOf } from "../drop.ts";
 import { blockNames, type Networks, ownStateOf, ringsOf, scheduleIndex } from "../state.ts";
 import { named } from "../threads/context.ts";
@@ -100,7 +101,7 @@ export class PassUnit implements Unit<TrainSpec> {
     return {
       backbone: (images) => withStatistics(groups, () => network.backbone(pass, images)),
       head: (head, x) => network.head(head, pass, x),
-      parameter: pass.param,
+      parameter: (of) => pass.param(ownParameter(this.program.method, network.params, of)),
     };
   }
 

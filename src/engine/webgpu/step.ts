@@ -229,7 +229,9 @@ class Step {
       inHalf(false, () => {
         const rows = directionsOf(spec) * spec.batchSize;
         const targets = state.shaped("targets", [rows, method.targets?.dim(spec) as number]) as tf.Tensor2D; // [D*N,C]
-        const after = next(stateTensor(program, name), targets);
+        const before = stateTensor(program, name);
+        const after = next(before, targets);
+        if (after.dataId === before.dataId) return; // it stays; a kernel may not write what it reads
         expectShape(`state ${name}`, after.shape, shape);
         launchGather([{ tensor: after, offset: 0 }], state.flat(blockNames.own(name)));
       }),
