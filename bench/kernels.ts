@@ -221,7 +221,9 @@ for (const one of cases) {
   const share = flop / seconds / 1e9 / roof.gflops;
   const slope = (flop / one.bytes) * roof.gigabytes;
   const bound = slope < roof.gflops ? "memory" : "arithmetic";
-  const attained = flop / seconds / 1e9 / Math.min(slope, roof.gflops);
+  // A copy does no arithmetic.
+  const attained =
+    flop === 0 ? one.bytes / seconds / 1e9 / roof.gigabytes : flop / seconds / 1e9 / Math.min(slope, roof.gflops);
   const verdict = `bound by ${bound}, ${attained.toFixed(2)} of that roof`;
   if (args.json) {
     const rates = { ours: gflops, peer: one.flop / theirs / 1e9, ratio: theirs / seconds, unit: "GFLOP/s" };
