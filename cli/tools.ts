@@ -79,7 +79,7 @@ export async function planRun(env: Env, file: string, options: { json?: boolean 
   const { batchSize, splits, epochs } = spec;
   const parts = [
     ...(memory.thread > 0 ? [`${memory.threads} x ${gigabytes(memory.thread)} for the threads`] : []),
-    `${gigabytes(memory.state)} model and queue`,
+    `${gigabytes(memory.state)} model`,
     `${gigabytes(memory.checkpoint)} while a checkpoint is written`,
     `${gigabytes(memory.images)} images`,
     `${gigabytes(memory.program)} program`,

@@ -62,6 +62,9 @@ export const checkpointSpec = z.strictObject({
   keepEvery: z.int().min(0).describe("those of every so many epochs stay as well; 0: none"),
 });
 
+/** Parts of a batch at the most. */
+export const MAX_SPLITS = 64;
+
 /** Fields that every method has. */
 export const commonShape = {
   dataset: datasetSpec,
@@ -70,7 +73,7 @@ export const commonShape = {
   splits: z
     .int()
     .min(1)
-    .max(64)
+    .max(MAX_SPLITS)
     .describe("equal parts of the batch that are computed one by one, or by a thread each; see norm"),
   norm: z
     .enum(["split", "batch"])

@@ -2,6 +2,7 @@
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
+import { tooLarge } from "../../src/engine/advice.ts";
 import { figuresOf } from "../../src/engine/metrics.ts";
 import { classifierSpec } from "../../src/judge/fine_tune.ts";
 import { openDevice } from "../../src/kernels/index.ts";
@@ -134,6 +135,13 @@ describe("specs", () => {
     const { optimizer: own } = classifierSpec(pretrained, tuning, 10, 32, setting);
     expect([0, 0.5, 1].map((at) => weightDecayAt(own, at))).toEqual([1e-4, 1e-4, 1e-4]);
     expect(own.clip).toBeUndefined();
+  });
+
+  test("what does not fit is advised no more splits than there may be", () => {
+    const advice = (fields: object) => tooLarge(parseSpec("pretrain", { dataset, ...fields }), "5 GB are needed");
+    expect(advice({ batchSize: 64, splits: 8 })).toContain("raise spec.splits, or lower spec.batchSize");
+    const most = advice({ method: "moco-v3", preset: "imagenet", encoder: { arch: "vit-small" } });
+    expect(most).toContain("spec.splits is at its most (64); lower spec.batchSize");
   });
 
   test("what a method draws is what it measures", () => {
