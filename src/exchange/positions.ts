@@ -2,7 +2,6 @@
  * Positions of a ViT on another grid, as timm resizes them (resample_abs_pos_embed): bicubic with antialiasing. Fixed ones are resized
  * too, so that a place in the image keeps its position, and are learned ones from then on.
  */
-
 import type { StoredTensor } from "../store/safetensors.ts";
 import type { Tensors } from "../train/checkpoint.ts";
 
@@ -59,30 +58,27 @@ function windows(from: number, to: number): Window[] {
   });
 }
 
-/** f32[from*from,C] -> f32[to*to,C] */
-export function resizeGrid(values: ArrayLike<number>, from: number, to: number): Float32Array {
-  const width = values.length / (from * from);
+/** Resizes the middle axis. [outer,from,inner] -> [outer,to,inner] */
+function resizeAxis(values: ArrayLike<number>, outer: number, from: number, to: number): Float64Array {
+  const inner = values.length / (outer * from);
   const of = windows(from, to);
-  const rows = new Float64Array(from * to * width); // [from,to,C]
-  const out = new Float32Array(to * to * width);
-  const mix = (into: { [at: number]: number }, at: number, value: number, weight: number) => {
-    into[at] = (into[at] as number) + weight * value;
-  };
-  for (let y = 0; y < from; y++) {
-    of.forEach(({ first, weights }, x) => {
+  const out = new Float64Array(outer * to * inner);
+  for (let row = 0; row < outer; row++) {
+    of.forEach(({ first, weights }, place) => {
+      const target = (row * to + place) * inner;
       weights.forEach((weight, j) => {
-        const source = (y * from + first + j) * width;
-        for (let c = 0; c < width; c++) mix(rows, (y * to + x) * width + c, values[source + c] as number, weight);
+        const source = (row * from + first + j) * inner;
+        for (let i = 0; i < inner; i++) {
+          out[target + i] = (out[target + i] as number) + weight * (values[source + i] as number);
+        }
       });
     });
   }
-  const sums = new Float64Array(out.length);
-  of.forEach(({ first, weights }, y) => {
-    weights.forEach((weight, j) => {
-      const source = (first + j) * to * width;
-      for (let i = 0; i < to * width; i++) mix(sums, y * to * width + i, rows[source + i] as number, weight);
-    });
-  });
-  out.set(sums);
   return out;
+}
+
+/** f32[from*from,C] -> f32[to*to,C] */
+export function resizeGrid(values: ArrayLike<number>, from: number, to: number): Float32Array {
+  const columns = resizeAxis(values, from, from, to); // [from,from,C] -> [from,to,C]
+  return Float32Array.from(resizeAxis(columns, 1, from, to)); // [1,from,to*C] -> [to,to,C]
 }
