@@ -21,9 +21,8 @@ export const dealt = (spec: TrainSpec, rows: (direction: number, split: number) 
   );
 
 export class Feed {
-  /** Of the rate, as the device has it, once it was written. */
-  private scale: readonly number[] | undefined;
-  private written = false;
+  /** The factors of the rate that the device has; undefined before the first ones. */
+  private written: string | undefined;
 
   constructor(
     private readonly model: Model,
@@ -33,7 +32,8 @@ export class Feed {
 
   /** Factors of the rate, by parameter, and of its decay; nothing is written where the device has them already. */
   writeRates(scale: readonly number[] | undefined): void {
-    if (this.written && scale?.join() === this.scale?.join()) return;
+    const wanted = scale?.join() ?? "";
+    if (wanted === this.written) return;
     const { params } = this;
     const { entries } = params.layout;
     const ofBlocks = (value: (index: number) => number) =>
@@ -42,8 +42,7 @@ export class Feed {
     const decays = ofBlocks((i) => Number(isDecayed(entries[i] as (typeof entries)[number])));
     const both = Float32Array.from({ length: 2 * rates.length }, (_, i) => (i % 2 ? decays : rates)[i >> 1] as number);
     this.inputs.rates.write(both);
-    this.scale = scale;
-    this.written = true;
+    this.written = wanted;
   }
 
   /** Rows of views, see `data/view.ts`, f32[V * N, ROW]. */
