@@ -38,8 +38,6 @@ export interface Entry {
 /** SGD and AdamW decay biases and gains too, as the references' optimisers do; a parameter of the method's own only if it says so. */
 export const isDecayed = ({ part, decay }: Entry): boolean => part !== OWN || decay;
 
-type Optional = "decay" | "frozen" | "range";
-
 export class Layout {
   readonly entries: Entry[] = [];
   size = 0;
@@ -50,7 +48,13 @@ export class Layout {
     name: string,
     shape: readonly number[],
     init: Init,
-    { part, axes, decay = true, frozen = false, range }: Pick<Entry, "part" | "axes"> & Partial<Pick<Entry, Optional>>,
+    {
+      part,
+      axes,
+      decay = true,
+      frozen = false,
+      range,
+    }: Pick<Entry, "part" | "axes"> & Partial<Pick<Entry, "decay" | "frozen" | "range">>,
   ): void {
     if (this.byName.has(name)) throw new Error(`two tensors are named ${name}`);
     const size = shape.reduce((a, b) => a * b, 1);

@@ -1,7 +1,7 @@
 /** What the parts of a thread share. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { AnyMethod } from "../../methods/index.ts";
-import type { Layout } from "../../nn/layout.ts";
+import type { Entry } from "../../nn/layout.ts";
 import type { Pass } from "../../nn/network.ts";
 import type { Range } from "../../optim/buffers.ts";
 import { blockNames, floatsOf, type Networks, ownStateOf, scheduleIndex } from "../state.ts";
@@ -56,9 +56,12 @@ export const scheduledOf = ({ spec, buffers }: ShardInit, name: string): tf.Scal
 export const stateTensor = ({ spec, state }: ShardInit, name: string): tf.Tensor =>
   tf.tensor(floatsOf(state, blockNames.own(name)), [...ownStateOf(spec, name).shape]);
 
-export function tensorsOf(layout: Layout, values: Float32Array): Map<string, tf.Tensor> {
+export function tensorsOf(
+  { entries }: { readonly entries: readonly Entry[] },
+  values: Float32Array,
+): Map<string, tf.Tensor> {
   return new Map(
-    layout.entries.map(({ name, shape, offset, size }) => [
+    entries.map(({ name, shape, offset, size }) => [
       name,
       tf.tensor(values.subarray(offset, offset + size), [...shape]),
     ]),

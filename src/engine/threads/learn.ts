@@ -8,7 +8,7 @@ import { differentiate, type Tape } from "../../nn/tape.ts";
 import { coupled, differentiatedByUnits, expectAll, recordRows } from "../coupled.ts";
 import { blockNames, floatsOf } from "../state.ts";
 import { directionsOf, unitsOf } from "../units.ts";
-import { type Held, named, scheduledOf, stateTensor, type ThreadContext } from "./context.ts";
+import { type Held, named, scheduledOf, stateTensor, type ThreadContext, tensorsOf } from "./context.ts";
 import type { Task } from "./tasks.ts";
 import { ThreadUnit } from "./unit.ts";
 
@@ -155,10 +155,7 @@ export function coupleRows(context: ThreadContext): void {
       return { name, constant, size, parts };
     });
     const { own } = networks.get(networks.trained).params;
-    const params = floatsOf(state, blockNames.params(networks.trained));
-    const parameters = new Map(
-      own.map(({ name, offset, size, shape }) => [name, tf.tensor(params.subarray(offset, offset + size), [...shape])]),
-    );
+    const parameters = tensorsOf({ entries: own }, floatsOf(state, blockNames.params(networks.trained)));
     const step: BatchStep = {
       scheduled: (name) => scheduledOf(context, name),
       state: (name) => stateTensor(context, name),
