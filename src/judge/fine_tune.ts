@@ -81,7 +81,6 @@ export function classifierSpec(
     logEvery,
     augmentation: { ...augmentation, cropScale, flip, jitter, grey: 0, blur: 0, solarise: 0 },
     optimizer: {
-      ...pretrained.optimizer,
       algorithm: "sgd",
       lr,
       momentum,
@@ -89,9 +88,9 @@ export function classifierSpec(
       schedule: "cosine",
       per: "step",
       warmup: 0,
-      // Pretraining's own.
-      finalWeightDecay: undefined,
-      clip: undefined,
+      // Which this schedule and algorithm do not use.
+      beta2: pretrained.optimizer.beta2,
+      milestones: pretrained.optimizer.milestones,
     },
     monitor,
     checkpoint,
