@@ -1,7 +1,8 @@
 /**
  * Settings of the `small` presets, by kNN on training images that are held out of pretraining, and by a linear probe on a part of
- * the training images whose labels it does not see; test images decide nothing. One candidate is a method and the fields that differ from its preset, a line of JSON; a finished one is a line of the output
- * file, so an interrupted search continues where it was.
+ * the training images whose labels it does not see; test images decide nothing. One candidate is a method and the fields that
+ * differ from its preset, a line of JSON; a finished one is a line of the output file, so an interrupted search continues where
+ * it was.
  *
  *     bun bench/search.ts --out search.jsonl '{"method":"byol","batchSize":64,"optimizer":{"lr":0.03}}' ...
  */
@@ -70,10 +71,7 @@ async function run(candidate: string): Promise<Outcome> {
     if (!("result" in outcome && "result" in probed)) throw new Error("stopped");
     const { knn, untrainedKnn: untrained, loss, seconds } = outcome.result;
     const { chosen, baselines } = probed.result;
-    const [linear, pixels] = [chosen, baselines?.pixels.chosen].map((choice) => choice?.validation as number) as [
-      number,
-      number,
-    ];
+    const [linear, pixels] = [chosen.validation as number, baselines?.pixels.chosen.validation as number];
     return { candidate, seed: spec.seed, untrained, knn, linear, pixels, loss, seconds };
   } finally {
     rmSync(folder, { recursive: true, force: true });
