@@ -1,3 +1,4 @@
+/** Clipping on WebGPU: the squares of a gradient by tensor, and the factor. */
 import * as tf from "@tensorflow/tfjs-core";
 import { launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
 import type { Segments } from "../flat.ts";
@@ -13,26 +14,43 @@ const summed = (own: string): string => `
     if (local < half) { sums[local] += sums[local + half]; }
   }`;
 
-/** f32[T]: the sum of squares of each tensor of a flat gradient. A workgroup adds up one tensor. */
+/** Workgroups that share a tensor: the longest of a ViT has a hundredth of all values. */
+const SHARES = 64;
+
+/** f32[T]: the sum of squares of each tensor of a flat gradient. */
 export function launchSquares(gradient: tf.Tensor, { table }: Segments): tf.Tensor {
   const count = table.shape[0] as number;
+  const parts = webgpu().allocate([count, SHARES]);
   const squares = webgpu().allocate([count]);
   launch({
     name: "squares of the gradient",
-    bind: { gradient: reads(gradient), table: reads(table, "i32"), squares: writes(squares) },
+    bind: { gradient: reads(gradient), table: reads(table, "i32"), parts: writes(parts) },
     code: `
 var<workgroup> sums: array<f32, ${THREADS}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  let begin = u32(table[group.x * 3u]);
-  let end = begin + u32(table[group.x * 3u + 1u]);
+  let begin = u32(table[group.y * 3u]);
+  let end = begin + u32(table[group.y * 3u + 1u]);
   var own = 0.0;
-  for (var i = begin + local; i < end; i += ${THREADS}u) { own += gradient[i] * gradient[i]; }
+  for (var i = begin + group.x * ${THREADS}u + local; i < end; i += ${THREADS * SHARES}u) { own += gradient[i] * gradient[i]; }
   ${summed("own")}
-  if (local == 0u) { squares[group.x] = sums[0]; }
+  if (local == 0u) { parts[group.y * ${SHARES}u + group.x] = sums[0]; }
+}`,
+    groups: [SHARES, count],
+  });
+  launch({
+    name: "squares of the gradient: sums",
+    bind: { parts: reads(parts), squares: writes(squares) },
+    code: `
+@compute @workgroup_size(1)
+fn main(@builtin(workgroup_id) group: vec3u) {
+  var sum = 0.0;
+  for (var share = 0u; share < ${SHARES}u; share++) { sum += parts[group.x * ${SHARES}u + share]; }
+  squares[group.x] = sum;
 }`,
     groups: [count],
   });
+  webgpu().disposeData(parts.dataId);
   return tf.engine().makeTensorFromTensorInfo(squares);
 }
 
