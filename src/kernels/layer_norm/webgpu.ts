@@ -1,4 +1,4 @@
-/** Layer norm on WebGPU: a workgroup a row; the meaning and the gradient are in `index.ts`. */
+/** Layer norm on WebGPU: sixteen threads a row; the meaning and the gradient are in `index.ts`. */
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
 import { registerOn, type Tensors } from "../register.ts";
@@ -9,6 +9,9 @@ import { halfWanted } from "../webgpu/precision.ts";
 import { LAYER_NORM, LAYER_NORM_GRAD, type LayerNormAttrs } from "./index.ts";
 
 const THREADS = 64;
+/** Threads of a row: few, as they wait for each other at every halving of its sum. */
+const SHARERS = 16;
+const ROWS_OF_GROUP = THREADS / SHARERS;
 
 function sizesOf(x: tf.TensorInfo) {
   const c = x.shape.at(-1) as number;
@@ -20,27 +23,30 @@ function sizesOf(x: tf.TensorInfo) {
 /** WGSL of a sum over the row: `each` at the vector `at`, whose place in the row is `j`; `name` is its mean over C. */
 const meanOf = (name: string, width: 1 | 4, vector: string, each: string): string => `
   var ${name}_sum = ${vector}();
-  for (var j = local; j < u32(VECTORS); j += ${THREADS}u) { let at = row * u32(VECTORS) + j; ${name}_sum += ${each}; }
+  for (var j = sharer; j < u32(VECTORS); j += ${SHARERS}u) { let at = row * u32(VECTORS) + j; ${name}_sum += ${each}; }
   workgroupBarrier();
   shared_[local] = ${width === 4 ? `dot(${name}_sum, vec4f(1.0))` : `${name}_sum`};
-  for (var half = ${THREADS / 2}u; half > 0u; half /= 2u) {
+  for (var half = ${SHARERS / 2}u; half > 0u; half /= 2u) {
     workgroupBarrier();
-    if (local < half) { shared_[local] += shared_[local + half]; }
+    if (sharer < half) { shared_[local] += shared_[local + half]; }
   }
   workgroupBarrier();
-  let ${name} = shared_[0] / f32(CHANNELS);`;
+  let ${name} = shared_[local - sharer] / f32(CHANNELS);`;
 
-/** WGSL around `body`, for the row `row`. */
-const rowKernel = (body: string): string => `
+/** WGSL: `body` for the row `row`, whose threads are told apart by `sharer`, and `write` where there is such a row. */
+const rowKernel = (body: string, write: string): string => `
 var<workgroup> shared_: array<f32, ${THREADS}>;
 @compute @workgroup_size(${THREADS})
 fn main(
   @builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let row = workgroup.y * workgroups.x + workgroup.x;
-  if (row >= u32(ROWS)) { return; }
+  let sharer = local % ${SHARERS}u;
+  let whole = (workgroup.y * workgroups.x + workgroup.x) * ${ROWS_OF_GROUP}u + local / ${SHARERS}u;
+  // All threads meet at the barriers, those of no row over the last one.
+  let row = min(whole, u32(ROWS) - 1u);
   ${body}
+  if (whole < u32(ROWS)) { ${write} }
 }`;
 
 function forward({ x, gamma, beta }: Tensors<"x" | "gamma" | "beta">, { epsilon }: LayerNormAttrs): tf.TensorInfo[] {
@@ -59,15 +65,18 @@ function forward({ x, gamma, beta }: Tensors<"x" | "gamma" | "beta">, { epsilon 
     },
     code:
       code +
-      rowKernel(`${meanOf("mean", width, vector, "x_at(at)")}
+      rowKernel(
+        `${meanOf("mean", width, vector, "x_at(at)")}
   ${meanOf("variance", width, vector, "(x_at(at) - mean) * (x_at(at) - mean)")}
-  let inverse = 1.0 / sqrt(variance + its.epsilonF);
-  for (var j = local; j < u32(VECTORS); j += ${THREADS}u) {
+  let inverse = 1.0 / sqrt(variance + its.epsilonF);`,
+        `
+  for (var j = sharer; j < u32(VECTORS); j += ${SHARERS}u) {
     let at = row * u32(VECTORS) + j;
     y_set(at, (x_at(at) - mean) * inverse * gamma[j] + beta[j]);
   }
-  if (local == 0u) { stats[2u * row] = mean; stats[2u * row + 1u] = inverse; }`),
-    groups: folded(rows, 1),
+  if (sharer == 0u) { stats[2u * row] = mean; stats[2u * row + 1u] = inverse; }`,
+      ),
+    groups: folded(rows, ROWS_OF_GROUP),
   });
   return [y, stats];
 }
@@ -99,14 +108,17 @@ function gradient({ x, gamma, stats, dy }: Tensors<"x" | "gamma" | "stats" | "dy
     bind: { ...bind, gamma: reads(gamma, element), stats: reads(stats) },
     code:
       code +
-      rowKernel(`let mean = stats[2u * row]; let inverse = stats[2u * row + 1u];
+      rowKernel(
+        `let mean = stats[2u * row]; let inverse = stats[2u * row + 1u];
   ${meanOf("mean_g", width, vector, "dy_at(at) * gamma[j]")}
-  ${meanOf("mean_x", width, vector, `dy_at(at) * gamma[j] * ${xhat}`)}
-  for (var j = local; j < u32(VECTORS); j += ${THREADS}u) {
+  ${meanOf("mean_x", width, vector, `dy_at(at) * gamma[j] * ${xhat}`)}`,
+        `
+  for (var j = sharer; j < u32(VECTORS); j += ${SHARERS}u) {
     let at = row * u32(VECTORS) + j;
     dx_set(at, inverse * (dy_at(at) * gamma[j] - mean_g - ${xhat} * mean_x));
-  }`),
-    groups: folded(rows, 1),
+  }`,
+      ),
+    groups: folded(rows, ROWS_OF_GROUP),
   });
   return [dx, dgamma, dbeta];
 }
