@@ -8,6 +8,7 @@ import { expectShape } from "../../util/errors.ts";
 
 export const LINEAR = "MocodLinear";
 export const BIAS_GRAD = "MocodBiasGrad";
+export const LINEAR_INPUT_GRAD = "MocodLinearInputGrad";
 
 export interface LinearAttrs {
   readonly gelu: boolean;
@@ -24,10 +25,10 @@ tf.registerGradient({
     const [from, to] = w.shape;
     const inputs: tf.NamedTensorMap = z ? { dy, z } : { dy };
     const [dbias, slope] = tf.engine().runKernel(BIAS_GRAD, inputs) as tf.Tensor[];
-    const dz = tf.reshape(slope ?? dy, [-1, to]) as tf.Tensor2D; // [R,to]
+    const dz = slope ?? dy;
     return {
-      x: () => tf.reshape(tf.matMul(dz, w, false, true), x.shape),
-      w: () => tf.matMul(tf.reshape(x, [-1, from]) as tf.Tensor2D, dz, true),
+      x: () => tf.engine().runKernel(LINEAR_INPUT_GRAD, { dz, w }) as tf.Tensor,
+      w: () => tf.matMul(tf.reshape(x, [-1, from]) as tf.Tensor2D, tf.reshape(dz, [-1, to]) as tf.Tensor2D, true),
       bias: () => (dbias as tf.Tensor).clone(),
     };
   },

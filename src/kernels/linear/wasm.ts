@@ -2,8 +2,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { allocate, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { withDerived } from "../derived.ts";
+import { product } from "../mat_mul/wasm.ts";
 import { registerOn, type Tensors } from "../register.ts";
-import { BIAS_GRAD, LINEAR, type LinearAttrs } from "./index.ts";
+import { BIAS_GRAD, LINEAR, LINEAR_INPUT_GRAD, type LinearAttrs } from "./index.ts";
 
 /** Floats of a block of results: half of a second-level cache, with the GELU's. */
 const BLOCK = 16_384;
@@ -54,5 +55,11 @@ export function registerLinearWasm(): void {
   register(LINEAR, ({ x, w, bias }: Tensors<"x" | "w" | "bias">, attrs: LinearAttrs) =>
     forward(x, w, bias, attrs.gelu),
   );
+  register(LINEAR_INPUT_GRAD, ({ dz, w }: Tensors<"dz" | "w">) => {
+    const [from, to] = w.shape as [number, number];
+    const rows = { ...dz, shape: [tf.util.sizeFromShape(dz.shape) / to, to] };
+    const dx = product(rows, w, { transposeA: false, transposeB: true });
+    return { ...dx, shape: [...dz.shape.slice(0, -1), from] };
+  });
   register(BIAS_GRAD, ({ dy, z }: Tensors<"dy"> & Partial<Tensors<"z">>) => biasGrad(dy, z));
 }

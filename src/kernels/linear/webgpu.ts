@@ -7,7 +7,7 @@ import { addChunks } from "../webgpu/chunks.ts";
 import { columnSums } from "../webgpu/column_sums.ts";
 import { launchMatrices } from "../webgpu/matrices.ts";
 import { halfWanted } from "../webgpu/precision.ts";
-import { BIAS_GRAD, LINEAR, type LinearAttrs } from "./index.ts";
+import { BIAS_GRAD, LINEAR, LINEAR_INPUT_GRAD, type LinearAttrs } from "./index.ts";
 
 /** WGSL: `normal_below(z)`, the distribution function of the normal distribution, by the erf of `wasm/assembly/functions.ts`. */
 const normalBelow = (vector: string): string => {
@@ -59,6 +59,26 @@ function forward(x: tf.TensorInfo, w: tf.TensorInfo, bias: tf.TensorInfo, gelu: 
   return y ? [y, z] : [z];
 }
 
+/** [..., to] -> [..., from]: dz w^T, stored as activations are. */
+function inputGrad(dz: tf.TensorInfo, w: tf.TensorInfo): tf.TensorInfo {
+  const [from, to] = w.shape as [number, number];
+  const shape = [...dz.shape.slice(0, -1), from];
+  const dx = webgpu().allocate(shape, "float32", halfWanted(shape));
+  launchMatrices({
+    name: "linear input gradient",
+    a: dz,
+    b: w,
+    m: tf.util.sizeFromShape(dz.shape) / to,
+    n: from,
+    inner: to,
+    transposeA: false,
+    transposeB: true,
+    accesses: { dx: access(widthOf(from), "dx", dx, true) },
+    store: "dx_set(at, v);",
+  });
+  return dx;
+}
+
 /** The sums over rows are taken of dz as it is computed. */
 function biasGrad(dy: tf.TensorInfo, z: tf.TensorInfo | undefined): tf.TensorInfo[] {
   const to = dy.shape.at(-1) as number;
@@ -96,5 +116,6 @@ export function registerLinearWebgpu(): void {
   register(LINEAR, ({ x, w, bias }: Tensors<"x" | "w" | "bias">, attrs: LinearAttrs) =>
     forward(x, w, bias, attrs.gelu),
   );
+  register(LINEAR_INPUT_GRAD, ({ dz, w }: Tensors<"dz" | "w">) => inputGrad(dz, w));
   register(BIAS_GRAD, ({ dy, z }: Tensors<"dy"> & Partial<Tensors<"z">>) => biasGrad(dy, z));
 }

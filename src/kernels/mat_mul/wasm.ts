@@ -12,7 +12,8 @@ interface Attrs {
   transposeB: boolean;
 }
 
-function product(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA, transposeB }: Attrs): tf.TensorInfo {
+/** Of two matrices. */
+export function product(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA, transposeB }: Attrs): tf.TensorInfo {
   const { kernels } = wasmDevice();
   const [m, inner] = (transposeA ? [a.shape[1], a.shape[0]] : a.shape) as [number, number];
   const n = (transposeB ? b.shape[0] : b.shape[1]) as number;
