@@ -7,7 +7,7 @@ import { webgpu, writes } from "../../backend/webgpu.ts";
 import { access, join, widthOf } from "../webgpu/access.ts";
 import { halfWanted } from "../webgpu/precision.ts";
 import { type Operand, SLAB } from "../webgpu/product.ts";
-import { sumSlices } from "../webgpu/slices.ts";
+import { slicesOf, sumSlices } from "../webgpu/slices.ts";
 import { statisticsFor } from "../webgpu/statistics.ts";
 import { launchProduct, statisticsRows } from "../webgpu/tuned.ts";
 import { type ConvAttrs, describe, type Info } from "./geometry.ts";
@@ -188,17 +188,6 @@ fn store`,
     },
   });
   return dx;
-}
-
-/** Pixels that one slice of a filter gradient sums over, at the least: shorter ones cost more to add up than they gain. */
-const SHORTEST = 512;
-/** Workgroups to aim at, many times what any GPU runs at once. */
-const WORKGROUPS = 1024;
-
-/** How many slices the pixels are cut into. Of the shape alone: a slice more would be other bits. */
-export function slicesOf(rows: number, columns: number, pixels: number): number {
-  const tiles = Math.ceil(rows / 64) * Math.ceil(columns / 64);
-  return Math.max(1, Math.min(Math.ceil(pixels / SHORTEST), Math.round(WORKGROUPS / tiles)));
 }
 
 function filterGrad(x: tf.TensorInfo, dy: tf.TensorInfo, attrs: ConvAttrs): tf.TensorInfo {

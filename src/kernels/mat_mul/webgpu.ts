@@ -3,6 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { webgpu } from "../../backend/webgpu.ts";
 import { access, widthOf } from "../webgpu/access.ts";
 import { launchMatrices } from "../webgpu/matrices.ts";
+import { slicesOf, sumSlices } from "../webgpu/slices.ts";
 
 interface Attrs {
   transposeA: boolean;
@@ -12,7 +13,8 @@ interface Attrs {
 function product(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA, transposeB }: Attrs): tf.TensorInfo {
   const [m, inner] = (transposeA ? [a.shape[1], a.shape[0]] : a.shape) as [number, number];
   const n = (transposeB ? b.shape[0] : b.shape[1]) as number;
-  const out = webgpu().allocate([m, n]);
+  const slices = slicesOf(m, n, inner);
+  const out = webgpu().allocate(slices === 1 ? [m, n] : [slices, m, n]);
   launchMatrices({
     name: "product",
     a,
@@ -22,10 +24,14 @@ function product(a: tf.TensorInfo, b: tf.TensorInfo, { transposeA, transposeB }:
     inner,
     transposeA,
     transposeB,
+    slices,
     accesses: { out: access(widthOf(n), "out", out, true) },
     store: "out_set(at, v);",
   });
-  return out;
+  if (slices === 1) return out;
+  const sum = sumSlices(out, [m, n]);
+  webgpu().disposeData(out.dataId);
+  return sum;
 }
 
 export function registerMatMulWebgpu(): void {

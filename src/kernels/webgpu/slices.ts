@@ -1,7 +1,18 @@
-/** Adds up what was computed in slices, in their order: the same bits every time. */
+/** Long sums cut into slices, which are added up in their order: the same bits every time. */
 import type * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
 import { widthOf } from "./access.ts";
+
+/** Terms of a slice, at the least: shorter ones cost more to add up than they gain. */
+const SHORTEST = 512;
+/** Workgroups to aim at, many times what any GPU runs at once. */
+const WORKGROUPS = 1024;
+
+/** How many slices the `inner` terms of a product's sums are cut into. Of the shape alone: a slice more would be other bits. */
+export function slicesOf(rows: number, columns: number, inner: number): number {
+  const tiles = Math.ceil(rows / 64) * Math.ceil(columns / 64);
+  return Math.max(1, Math.min(Math.ceil(inner / SHORTEST), Math.round(WORKGROUPS / tiles)));
+}
 
 /** f32[slices, ...shape] -> f32[...shape] */
 export function sumSlices(parts: tf.TensorInfo, shape: number[]): tf.TensorInfo {
