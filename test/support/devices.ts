@@ -4,8 +4,11 @@ import { afterAll, beforeAll } from "bun:test";
 import { existsSync } from "node:fs";
 import * as tf from "@tensorflow/tfjs-core";
 import { findAdapters } from "../../src/backend/adapters.ts";
+import { webgpu } from "../../src/backend/webgpu.ts";
 import { openGpu } from "../../src/kernels/gpu.ts";
 import { openDevice } from "../../src/kernels/index.ts";
+import { matrixConfigOf } from "../../src/kernels/webgpu/matrix_product.ts";
+import type { TensorCores } from "../../src/kernels/webgpu/tuned.ts";
 import { guardHeap } from "./helpers.ts";
 
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
@@ -66,6 +69,14 @@ export function runOn(device: TestDevice): void {
     unguard?.();
     await useTestDevice("wasm");
   });
+}
+
+/** The device's tensor cores; where it has none, as SwiftShader, their emulation. */
+export function testCores(): TensorCores {
+  const config = matrixConfigOf(webgpu().device, webgpu().info);
+  return config
+    ? { config, emulated: false }
+    : { config: { rows: 16, columns: 8, depth: 8, lanes: 32 }, emulated: true };
 }
 
 /** A pipeline of WebGPU is compiled for every shape, which takes a software adapter a third of a second. */

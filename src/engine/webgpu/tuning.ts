@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import { matrixTiles } from "../../kernels/webgpu/matrix_product.ts";
 import { tiles } from "../../kernels/webgpu/product.ts";
-import { productsOf, provenCores, tuneProducts } from "../../kernels/webgpu/tune.ts";
+import { askedBy, provenCores, tuneProducts } from "../../kernels/webgpu/tune.ts";
 import { tuning } from "../../kernels/webgpu/tuned.ts";
 import { writeAtomic } from "../../store/files.ts";
 
@@ -39,15 +39,15 @@ export async function tune(
   work: () => void,
   { file, mixed, log }: { file: string | undefined; mixed: boolean; log: (message: string) => void },
 ): Promise<void> {
-  const products = await productsOf(backend, work);
+  const asked = await askedBy(backend, work);
   if (mixed) {
-    tuning().tensorCores = await provenCores(backend, backend.info, products, log);
-    if (tuning().tensorCores) log("tensor cores are used: products come out right on them");
+    tuning().tensorCores = await provenCores(backend, backend.info, asked, log);
+    if (tuning().tensorCores) log("tensor cores are used: what was computed on them came out right");
   }
   const kept = file ? read(file) : undefined;
   for (const [key, tile] of Object.entries(kept?.devices[device] ?? {})) tuning().choices.set(key, tile);
   const start = performance.now();
-  const measured = await tuneProducts(backend, products);
+  const measured = await tuneProducts(backend, asked.products);
   if (measured === 0) return;
   log(`tuned ${measured} products for ${device} in ${((performance.now() - start) / 1000).toFixed(1)} s`);
   if (!file || !kept) return;

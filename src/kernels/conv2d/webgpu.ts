@@ -46,7 +46,8 @@ function operand(
       along,
       inFours: true,
       code: `${outer}
-fn ${p}_load(o: vec4i, k: u32) -> vec4f { ${body("vec4f()")} return ${from}_at(u32(${code.element}) / 4u); }`,
+fn ${p}_load(o: vec4i, k: u32) -> vec4f { ${body("vec4f()")} return ${from}_at(u32(${code.element}) / 4u); }
+fn ${p}_load_halves(o: vec4i, k: u32) -> vec2u { ${body("vec2u()")} return ${from}_halves(u32(${code.element}) / 4u); }`,
     };
   }
   return {

@@ -9,21 +9,24 @@ export interface Access {
 }
 
 /**
- * Four values at a time: `NAME_at(i) -> vec4f`, and where it is written `NAME_set(i, v)`; i counts fours. The size of the
- * tensor is a multiple of four.
+ * Four values at a time: `NAME_at(i) -> vec4f` or, as float16, `NAME_halves(i) -> vec2u`, and where it is written
+ * `NAME_set(i, v)`; i counts fours. The size of the tensor is a multiple of four.
  */
 export function quads(name: string, tensor: tf.TensorInfo, written = false): Access {
   if (!webgpu().isHalf(tensor)) {
     const set = written ? `fn ${name}_set(i: u32, v: vec4f) { ${name}[i] = v; }` : "";
     return {
       bound: { tensor, type: "vec4f", written },
-      code: `fn ${name}_at(i: u32) -> vec4f { return ${name}[i]; }\n${set}`,
+      code: `fn ${name}_at(i: u32) -> vec4f { return ${name}[i]; }
+fn ${name}_halves(i: u32) -> vec2u { let v = ${name}[i]; return vec2u(pack2x16float(v.xy), pack2x16float(v.zw)); }
+${set}`,
     };
   }
   const set = `fn ${name}_set(i: u32, v: vec4f) { ${name}[i] = vec2u(pack2x16float(v.xy), pack2x16float(v.zw)); }`;
   return {
     bound: { tensor, type: "vec2u", written },
     code: `fn ${name}_at(i: u32) -> vec4f { let w = ${name}[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
+fn ${name}_halves(i: u32) -> vec2u { return ${name}[i]; }
 ${written ? set : ""}`,
   };
 }

@@ -35,7 +35,8 @@ function operand(p: "a" | "b", across: number, kFirst: boolean): { operand: Oper
   const guard = `u32(o.x) < ${outer} && k < u32(K)`;
   const load =
     width === 4
-      ? `fn ${p}_load(o: vec4i, k: u32) -> vec4f { if (${guard}) { return ${p}_at((${at}) / 4u); } return vec4f(); }`
+      ? `fn ${p}_load(o: vec4i, k: u32) -> vec4f { if (${guard}) { return ${p}_at((${at}) / 4u); } return vec4f(); }
+fn ${p}_load_halves(o: vec4i, k: u32) -> vec2u { if (${guard}) { return ${p}_halves((${at}) / 4u); } return vec2u(); }`
       : `fn ${p}_load(o: vec4i, k: u32) -> f32 { if (${guard}) { return ${p}_at(${at}); } return 0.0; }`;
   return {
     width,

@@ -1,163 +1,190 @@
 /**
  * WGSL of the tiled product on tensor cores: subgroup matrices of float16, sums in float32. The operands are those of
- * product.ts; a tile of C is shared by eight subgroups, four down and two across, each of which has a part of it.
+ * product.ts; a tile of C is shared by subgroups, two down and two or four across, each of which has a part of it.
  *
  * As in product.ts, slabs go through shared memory, the next one is fetched while the present one is multiplied, and every
  * sum runs over k in order: the tile changes the time, not the bits. C leaves through shared memory too, a strip of every
- * subgroup at a time, because only there are its rows known to WGSL.
- *
- * WGSL's subgroup matrices are an experiment of Dawn's, which few machines have. So this is used only on a device that was
- * asked first (`tune.ts`): a product is computed both ways, and where the two differ this one is not used.
+ * subgroup at a time, because only there are its rows known to WGSL; it takes the slabs' room.
  */
 import { type Operand, type Product, SLAB, STATISTICS_ROWS } from "./product.ts";
-
-/** What a device multiplies at once: [rows, depth] x [depth, columns]. */
-export interface MatrixConfig {
-  readonly rows: number;
-  readonly columns: number;
-  readonly depth: number;
-  /** Lanes of a subgroup, the same for every subgroup. */
-  readonly lanes: number;
-}
+import { type MatrixConfig, matrixConfigsOf, subgroupMatrix } from "./subgroup_matrices.ts";
 
 export interface MatrixTile {
   readonly rows: typeof STATISTICS_ROWS;
-  readonly columns: 64 | 128;
+  readonly columns: number;
+  /** Subgroups across. */
+  readonly across: number;
+  /** k's in shared memory at a time. */
+  readonly deep: number;
 }
 
-/** The large one reads less for what it multiplies, the other is for products of few columns. */
+/** Large ones read less for what they multiply, narrow ones are for products of few columns. */
 export const matrixTiles: readonly MatrixTile[] = [
-  { rows: STATISTICS_ROWS, columns: 128 },
-  { rows: STATISTICS_ROWS, columns: 64 },
+  { rows: STATISTICS_ROWS, columns: 128, across: 4, deep: 64 },
+  { rows: STATISTICS_ROWS, columns: 128, across: 4, deep: 32 },
+  { rows: STATISTICS_ROWS, columns: 256, across: 4, deep: 32 },
+  { rows: STATISTICS_ROWS, columns: 64, across: 2, deep: 64 },
+  { rows: STATISTICS_ROWS, columns: 64, across: 2, deep: 32 },
 ];
 
-const [DOWN, ACROSS] = [4, 2];
-/** k's in shared memory at a time; emulated, in float32, there is room for few. */
-const depthOf = (emulated: boolean) => (emulated ? SLAB / 4 : SLAB);
+/** Subgroups down. As many in every tile, lest a column's sums be added up in another order. */
+const DOWN = 2;
 /** Rows of a subgroup's part. */
 const PART = STATISTICS_ROWS / DOWN;
-/** Columns of a subgroup's part that leave together, and of all subgroups'. */
+/** Columns of a subgroup's part that leave together. */
 const STRIP = 32;
-const STRIPS = ACROSS * STRIP;
 /** Added to rows of shared memory, so that neighbouring ones do not lie in the same banks; 16 bytes, as loads are aligned. */
 const [HALF_GAP, GAP] = [8, 4];
 
-const leftRow = (deep: number) => deep + HALF_GAP;
-const rightRow = ({ columns }: MatrixTile) => columns + HALF_GAP;
-const stripRow = STRIPS + GAP;
+/** Pairs of float32 in a row of all subgroups' strips. */
+const stripRow = ({ across }: MatrixTile) => (across * STRIP + GAP) / 2;
 
-/** Bytes of workgroup memory: two slabs of float16, a strip of every subgroup in float32. */
-export function matrixShared(tile: MatrixTile, { rows }: MatrixConfig, emulated = false): number {
-  const deep = depthOf(emulated);
-  return (emulated ? 4 : 2) * (tile.rows * leftRow(deep) + deep * rightRow(tile)) + 4 * DOWN * rows * stripRow;
+/**
+ * A slab of an operand in shared memory, four halves to an element, as it lies in memory: rows of the operand's own index
+ * or of k. Subgroup matrices are loaded from either.
+ */
+interface Slab {
+  /** Its first element. */
+  readonly begin: number;
+  readonly rows: number;
+  /** Elements of a row with its gap. */
+  readonly stride: number;
 }
 
-export const matrixThreads = ({ lanes }: MatrixConfig): number => DOWN * ACROSS * lanes;
+function slabOf({ along }: Pick<Operand, "along">, outer: number, deep: number, begin = 0): Slab {
+  const [rows, columns] = along === "k" ? [outer, deep] : [deep, outer];
+  return { begin, rows, stride: (columns + HALF_GAP) / 4 };
+}
 
-/** Whether this file's tiles are made of such matrices. */
-export const fitsTile = (config: MatrixConfig): boolean =>
-  PART % config.rows === 0 &&
-  STRIP % config.columns === 0 &&
-  SLAB % config.depth === 0 &&
-  8 * matrixThreads(config) <= DOWN * config.rows * stripRow;
+/** Elements of workgroup memory, at the most: two slabs of float16, and then a strip of every subgroup in float32. */
+function poolOf(tile: MatrixTile, { rows }: MatrixConfig): number {
+  const most = (outer: number) =>
+    Math.max(
+      ...(["k", "outer"] as const).map((along) => slabOf({ along }, outer, tile.deep)).map((s) => s.rows * s.stride),
+    );
+  return Math.max(most(tile.rows) + most(tile.columns), DOWN * rows * stripRow(tile));
+}
+
+/** The same in bytes. */
+export const matrixShared = (tile: MatrixTile, config: MatrixConfig): number => 8 * poolOf(tile, config);
+
+export const matrixThreads = ({ across }: MatrixTile, { lanes }: MatrixConfig): number => DOWN * across * lanes;
+
+/** Whether a tile is made of such matrices. */
+export const fitsTile = (tile: MatrixTile, config: MatrixConfig): boolean =>
+  PART % config.rows === 0 && STRIP % config.columns === 0 && tile.deep % config.depth === 0 && SLAB % tile.deep === 0;
 
 const count = (n: number) => Array.from({ length: n }, (_, i) => i);
 
-/** How the threads fetch a slab and put it into shared memory: A as [row][k], B as [k][column]. `outer`: its rows or columns. */
+/** How the threads fetch a slab and put it into shared memory. `outer`: the operand's rows or columns in a tile. */
 function fetcher(
   p: "a" | "b",
-  { along, inFours }: Operand,
-  { outer, deep, row, threads }: Record<"outer" | "deep" | "row" | "threads", number>,
+  { along, inFours, stride, begin }: Operand & Slab,
+  { outer, deep, threads }: Record<"outer" | "deep" | "threads", number>,
 ) {
   const first = p === "a" ? "firstRow" : "firstColumn";
-  const at = (o: string, k: string) => (p === "a" ? `(${o}) * ${row}u + ${k}` : `(${k}) * ${row}u + ${o}`);
+  const fours = (outer * deep) / 4;
   if (!inFours) {
-    const put = `for (var e = local; e < ${outer * deep}u; e += ${threads}u) {
-      let outer = e / ${deep}u;
-      ${p}s_[${at("outer", `e % ${deep}u`)}] = Half(${p}_load(${p}_outer(${first} + outer), k + e % ${deep}u));
+    const values = count(4).map((i) => `${p}_load(o, at + ${i}u)`);
+    const put = `for (var e = local; e < ${fours}u; e += ${threads}u) {
+      let o = ${p}_outer(${first} + e / ${deep / 4}u);
+      let at = k + e % ${deep / 4}u * 4u;
+      let v = vec4f(${values.join(", ")});
+      pool_[${begin}u + e / ${deep / 4}u * ${stride}u + e % ${deep / 4}u] = vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
     }`;
     return { setUp: [], fetch: [], put: [put] };
   }
-  const fours = (outer * deep) / 4;
+  const across = (along === "k" ? deep : outer) / 4;
   const rounds = count(Math.ceil(fours / threads)).map((round) => {
     const e = `(local + ${round * threads}u)`;
     const guard = (line: string) => ((round + 1) * threads <= fours ? line : `if (${e} < ${fours}u) { ${line} }`);
-    const [o, k] =
-      along === "k"
-        ? [`${e} / ${deep / 4}u`, `${e} % ${deep / 4}u * 4u`]
-        : [`${e} % ${outer / 4}u * 4u`, `${e} / ${outer / 4}u`];
+    const [row, column] = [`${e} / ${across}u`, `${e} % ${across}u`];
+    const [o, k] = along === "k" ? [row, `${column} * 4u`] : [`${column} * 4u`, row];
     const [place, value] = [`${p}o${round}`, `${p}v${round}`];
-    const put = count(4).map((i) => {
-      const to = along === "k" ? at(o, `${k} + ${i}u`) : at(`${o} + ${i}u`, k);
-      return `${p}s_[${to}] = ${value}[${i}];`;
-    });
     return {
-      setUp: `let ${place} = ${p}_outer(${first} + ${o}); var ${value} = vec4<Half>();`,
-      fetch: guard(`${value} = vec4<Half>(${p}_load(${place}, next + ${k}));`),
-      put: guard(put.join(" ")),
+      setUp: `let ${place} = ${p}_outer(${first} + ${o}); var ${value} = vec2u();`,
+      fetch: guard(`${value} = ${p}_load_halves(${place}, next + ${k});`),
+      put: guard(`pool_[${begin}u + ${row} * ${stride}u + ${column}] = ${value};`),
     };
   });
   const part = (of: "setUp" | "fetch" | "put") => rounds.map((round) => round[of]);
   return { setUp: part("setUp"), fetch: part("fetch"), put: part("put") };
 }
 
-/** Where things lie, for one tile of one kind of matrices. */
+/** Where things lie, for one product in one tile of one kind of matrices. */
 interface Layout extends MatrixConfig {
-  /** k's of a slab; values of a row of A's slab, and of B's. */
-  readonly deep: number;
-  readonly left: number;
-  readonly right: number;
+  readonly tile: MatrixTile;
+  readonly threads: number;
+  readonly a: Operand & Slab;
+  readonly b: Operand & Slab;
   /** Columns of a subgroup's part. */
   readonly width: number;
 }
 
 /** How a subgroup holds its part of C. */
 interface Arithmetic {
-  /** WGSL: what holds it; adds the products of a slab; puts its rows of block i and columns of strip j into `cs_`. */
+  /** WGSL: what holds it; adds the products of a slab; puts its rows of block i and columns of strip j into the pool. */
   readonly sums: string;
   readonly multiply: string;
   readonly stage: (i: number, j: number) => string;
+  /** WGSL functions. */
+  readonly functions?: string;
 }
 
 const lines = (all: readonly string[], indent = 6) => all.join(`\n${" ".repeat(indent)}`);
 
-function onCores({ rows, columns, depth, deep, left, right, width }: Layout): Arithmetic {
+function onCores({ rows, columns, depth, tile, a, b, width }: Layout): Arithmetic {
   const [down, across] = [PART / rows, width / columns];
   const blocks = count(down).flatMap((i) => count(across).map((j) => ({ i, j })));
-  const typeOf = (kind: string, type: string, [c, r]: [number, number]) =>
-    `subgroup_matrix_${kind}<${type}, ${c}, ${r}>`;
-  // The type's sizes are columns, then rows.
-  const [leftType, rightType] = [typeOf("left", "f16", [depth, rows]), typeOf("right", "f16", [columns, depth])];
-  const result = typeOf("result", "f32", [columns, rows]);
+  const leftType = subgroupMatrix("left", "f16", { rows, columns: depth });
+  const rightType = subgroupMatrix("right", "f16", { rows: depth, columns });
+  const result = subgroupMatrix("result", "f32", { rows, columns });
+  // A's rows run along memory where it lies along k, B's where it does not.
+  const load = (p: "a" | "b", { along, begin, stride }: Operand & Slab, type: string, outer: string, d: number) => {
+    const order = (along === "k") === (p === "a") ? "row_major" : "col_major";
+    const at = along === "k" ? `(${outer}) * ${stride}u + ${d / 4}u` : `${d * stride}u + (${outer}) / 4u`;
+    return `subgroupMatrixLoad<${type}, ${order}>(&pool_, ${begin}u + ${at}, ${stride}u)`;
+  };
+  const multiply = (d: number) => `{
+      ${lines(count(down).map((i) => `let a${i} = ${load("a", a, leftType, `partRow + ${i * rows}u`, d)};`))}
+      ${lines(count(across).map((j) => `let b${j} = ${load("b", b, rightType, `partColumn + ${j * columns}u`, d)};`))}
+      ${lines(blocks.map(({ i, j }) => `c${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}, b${j}, c${i}_${j});`))}
+    }`;
+  const row = stripRow(tile);
   return {
     sums: blocks.map(({ i, j }) => `var c${i}_${j} = ${result}();`).join(" "),
-    multiply: `
-    for (var d = 0u; d < ${deep}u; d += ${depth}u) {
-      ${lines(count(down).map((i) => `let a${i} = subgroupMatrixLoad<${leftType}, row_major>(&as_, (partRow + ${i * rows}u) * ${left}u + d, ${left}u);`))}
-      ${lines(count(across).map((j) => `let b${j} = subgroupMatrixLoad<${rightType}, row_major>(&bs_, d * ${right}u + partColumn + ${j * columns}u, ${right}u);`))}
-      ${lines(blocks.map(({ i, j }) => `c${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}, b${j}, c${i}_${j});`))}
-    }`,
+    multiply: count(tile.deep / depth)
+      .map((n) => multiply(n * depth))
+      .join("\n"),
     stage: (i, j) =>
       lines(
         count(STRIP / columns).map(
           (n) =>
-            `subgroupMatrixStore<row_major>(&cs_, subgroup / ${ACROSS}u * ${rows * stripRow}u + subgroup % ${ACROSS}u * ${STRIP}u + ${n * columns}u, c${i}_${(j * STRIP) / columns + n}, ${stripRow}u);`,
+            `subgroupMatrixStore<row_major>(&pool_, subgroup / ${tile.across}u * ${rows * row}u + subgroup % ${tile.across}u * ${STRIP / 2}u + ${(n * columns) / 2}u, c${i}_${(j * STRIP) / columns + n}, ${row}u);`,
         ),
         2,
       ),
   };
 }
 
-/** Without subgroup matrices and in float32, for a test on a device that has none. */
-function emulating({ rows, lanes, deep, left, right, width }: Layout): Arithmetic {
+/** Without subgroup matrices, for a test on a device that has none. */
+function emulating({ rows, lanes, tile, a, b, width }: Layout): Arithmetic {
   const own = (PART * width) / lanes;
+  const half = (p: "a" | "b", { along, begin, stride }: Operand & Slab) => {
+    const [row, column] = along === "k" ? ["outer", "k"] : ["k", "outer"];
+    return `fn ${p}_half(outer: u32, k: u32) -> f32 {
+  let four = pool_[${begin}u + ${row} * ${stride}u + ${column} / 4u];
+  return unpack2x16float(select(four.x, four.y, ${column} % 4u >= 2u))[${column} % 2u];
+}`;
+  };
   return {
+    functions: `${half("a", a)}\n${half("b", b)}`,
     sums: `var c = array<f32, ${own}>();`,
     multiply: `
     for (var n = 0u; n < ${own}u; n++) {
       let e = lane + n * ${lanes}u;
-      for (var d = 0u; d < ${deep}u; d++) {
-        c[n] += as_[(partRow + e / ${width}u) * ${left}u + d] * bs_[d * ${right}u + partColumn + e % ${width}u];
+      for (var d = 0u; d < ${tile.deep}u; d++) {
+        c[n] += a_half(partRow + e / ${width}u, d) * b_half(partColumn + e % ${width}u, d);
       }
     }`,
     stage: (i, j) => `for (var n = 0u; n < ${own}u; n++) {
@@ -165,51 +192,43 @@ function emulating({ rows, lanes, deep, left, right, width }: Layout): Arithmeti
     let row = e / ${width}u;
     let column = e % ${width}u;
     if (row / ${rows}u == ${i}u && column / ${STRIP}u == ${j}u) {
-      cs_[(subgroup / ${ACROSS}u * ${rows}u + row % ${rows}u) * ${stripRow}u + subgroup % ${ACROSS}u * ${STRIP}u + column % ${STRIP}u] = c[n];
+      let at = subgroup % ${tile.across}u * ${STRIP}u + column % ${STRIP}u;
+      pool_[(subgroup / ${tile.across}u * ${rows}u + row % ${rows}u) * ${stripRow(tile)}u + at / 2u][at % 2u] = bitcast<u32>(c[n]);
     }
   }`,
   };
 }
 
 /** C leaves, strip by strip; where it is wanted with the sums over its rows (see Product). */
-function leave(keep: boolean, { rows, width }: Layout, threads: number, stage: Arithmetic["stage"]): string {
-  const fours = STRIPS / 4;
-  /** Threads that share four columns' sums. */
+function leave(keep: boolean, { rows, tile, threads, width }: Layout, stage: Arithmetic["stage"]): string {
+  const fours = (tile.across * STRIP) / 4;
+  const stride = stripRow(tile);
+  /** Threads that share four columns, and their sums. */
   const sharers = threads / fours;
-  const columnOf = (column: string, j: number) =>
-    `firstColumn + ${column} / ${STRIP}u * ${width}u + ${j * STRIP}u + ${column} % ${STRIP}u`;
-  const add = (i: number) => `{
-    let column = local % ${fours}u * 4u;
-    ${i === 0 ? "first = four(column);" : ""}
-    for (var row = local / ${fours}u; row < ${DOWN * rows}u; row += ${sharers}u) {
-      let d = four(row * ${stripRow}u + column) - first;
-      sum += d;
-      square += d * d;
-    }
+  const columnOf = (j: number) => `firstColumn + column / ${STRIP}u * ${width}u + ${j * STRIP}u + column % ${STRIP}u`;
+  const each = (body: string) => `for (var row = sharer; row < ${DOWN * rows}u; row += ${sharers}u) {
+    let four = four_at(row * ${stride}u + column / 2u);
+    ${body}
   }`;
   const store = (i: number, j: number) => `
   workgroupBarrier();
   ${stage(i, j)}
   workgroupBarrier();
-  for (var e = local; e < ${DOWN * rows * fours}u; e += ${threads}u) {
-    let row = e / ${fours}u;
-    let column = e % ${fours}u * 4u;
-    let whole = firstRow + row / ${rows}u * ${PART}u + ${i * rows}u + row % ${rows}u;
-    store(whole, ${columnOf("column", j)}, four(row * ${stripRow}u + column));
-  }
-  ${keep ? add(i) : ""}`;
+  ${keep && i === 0 ? "first = four_at(column / 2u);" : ""}
+  ${each(`store(firstRow + row / ${rows}u * ${PART}u + ${i * rows}u + row % ${rows}u, ${columnOf(j)}, four);
+    ${keep ? "{ let d = four - first; sum += d; square += d * d; }" : ""}`)}`;
   const together = (j: number) => `
   workgroupBarrier();
   // The strip is stored: its room takes the threads' sums.
-  for (var e = 0u; e < 4u; e++) { cs_[local * 8u + e] = sum[e]; cs_[local * 8u + 4u + e] = square[e]; }
+  put_four(local * 4u, sum);
+  put_four(local * 4u + 2u, square);
   workgroupBarrier();
-  if (local < ${fours}u) {
+  if (sharer == 0u) {
     for (var other = 1u; other < ${sharers}u; other++) {
-      sum += four((local + other * ${fours}u) * 8u);
-      square += four((local + other * ${fours}u) * 8u + 4u);
+      sum += four_at((local + other * ${fours}u) * 4u);
+      square += four_at((local + other * ${fours}u) * 4u + 2u);
     }
-    let column = local * 4u;
-    keep(group.y, ${columnOf("column", j)}, first, sum, square);
+    keep(group.y, ${columnOf(j)}, first, sum, square);
   }
   sum = vec4f();
   square = vec4f();`;
@@ -217,33 +236,40 @@ function leave(keep: boolean, { rows, width }: Layout, threads: number, stage: A
     count(PART / rows)
       .map((i) => store(i, j))
       .join("") + (keep ? together(j) : "");
-  const sums = keep ? "var first = vec4f(); var sum = vec4f(); var square = vec4f();" : "";
-  return `${sums}${count(width / STRIP)
+  return `let column = local % ${fours}u * 4u;
+  let sharer = local / ${fours}u;
+  ${keep ? "var first = vec4f(); var sum = vec4f(); var square = vec4f();" : ""}
+  ${count(width / STRIP)
     .map(strip)
     .join("")}`;
 }
 
+/** The tile with few k's at a time: what emulates matrices is short of memory, and slow to compile. */
+const shallow = (tile: MatrixTile): MatrixTile => ({ ...tile, deep: 8 });
+
 /** The entry point. `groups` of a launch: columns, rows, slices. */
-export function matrixProductCode(product: Product, tile: MatrixTile, config: MatrixConfig, emulated = false): string {
-  const threads = matrixThreads(config);
-  const deep = depthOf(emulated);
-  const layout: Layout = { ...config, deep, left: leftRow(deep), right: rightRow(tile), width: tile.columns / ACROSS };
-  const { rows, lanes, left, right, width } = layout;
-  const { sums, multiply, stage } = emulated ? emulating(layout) : onCores(layout);
-  const a = fetcher("a", product.a, { outer: tile.rows, deep, row: left, threads });
-  const b = fetcher("b", product.b, { outer: tile.columns, deep, row: right, threads });
+export function matrixProductCode(product: Product, of: MatrixTile, config: MatrixConfig, emulated = false): string {
+  const tile = emulated ? shallow(of) : of;
+  const threads = matrixThreads(tile, config);
+  const { across, deep } = tile;
+  const left = { ...product.a, ...slabOf(product.a, tile.rows, deep) };
+  const right = { ...product.b, ...slabOf(product.b, tile.columns, deep, left.rows * left.stride) };
+  const layout: Layout = { ...config, tile, threads, a: left, b: right, width: tile.columns / across };
+  const { lanes, width } = layout;
+  const { sums, multiply, stage, functions = "" } = emulated ? emulating(layout) : onCores(layout);
+  const a = fetcher("a", left, { outer: tile.rows, deep, threads });
+  const b = fetcher("b", right, { outer: tile.columns, deep, threads });
   return `
 ${product.a.code}
 ${product.b.code}
 ${product.store}
 ${product.keep ?? ""}
-alias Half = ${emulated ? "f32" : "f16"};
 var<private> slice: u32;
 ${product.range}
-var<workgroup> as_: array<Half, ${tile.rows * left}>;
-var<workgroup> bs_: array<Half, ${deep * right}>;
-var<workgroup> cs_: array<f32, ${DOWN * rows * stripRow}>;
-fn four(at: u32) -> vec4f { return vec4f(cs_[at], cs_[at + 1u], cs_[at + 2u], cs_[at + 3u]); }
+var<workgroup> pool_: array<vec2u, ${poolOf(tile, config)}>;
+fn four_at(i: u32) -> vec4f { return bitcast<vec4f>(vec4u(pool_[i], pool_[i + 1u])); }
+fn put_four(i: u32, v: vec4f) { let four = bitcast<vec4u>(v); pool_[i] = four.xy; pool_[i + 1u] = four.zw; }
+${functions}
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -253,8 +279,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let firstColumn = group.x * ${tile.columns}u;
   let subgroup = local / ${lanes}u;
   let lane = local % ${lanes}u;
-  let partRow = subgroup / ${ACROSS}u * ${PART}u;
-  let partColumn = subgroup % ${ACROSS}u * ${width}u;
+  let partRow = subgroup / ${across}u * ${PART}u;
+  let partColumn = subgroup % ${across}u * ${width}u;
   let ks = range(group.z);
   ${lines([...a.setUp, ...b.setUp], 2)}
   ${sums}
@@ -270,36 +296,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
     ${multiply}
   }
-  ${leave(product.keep !== undefined, layout, threads, stage)}
+  ${leave(product.keep !== undefined, layout, stage)}
 }`;
 }
 
-/** Goes before everything else in a module. */
-export const matrixHeader = `enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-`;
-
 /** The first configuration that some tile is made of, of those that a device offers; undefined: none. */
-export function matrixConfigOf(device: GPUDevice, info: GPUAdapterInfo): MatrixConfig | undefined {
-  const needed = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"];
-  const { subgroupMinSize, subgroupMaxSize } = info;
-  if (!needed.every((name) => device.features.has(name)) || subgroupMinSize !== subgroupMaxSize) return undefined;
-  const { subgroupMatrixConfigs = [] } = info as GPUAdapterInfo & {
-    subgroupMatrixConfigs?: readonly {
-      componentType: string;
-      resultComponentType: string;
-      M: number;
-      N: number;
-      K: number;
-    }[];
-  };
-  return subgroupMatrixConfigs
-    .filter(({ componentType, resultComponentType }) => componentType === "f16" && resultComponentType === "f32")
-    .map(({ M, N, K }) => ({ rows: M, columns: N, depth: K, lanes: subgroupMaxSize }))
-    .find((config) => fitsTile(config) && matrixTilesOn(device.limits, config).length > 0);
-}
+export const matrixConfigOf = (device: GPUDevice, info: GPUAdapterInfo): MatrixConfig | undefined =>
+  matrixConfigsOf(device, info).find((config) => matrixTilesOn(device.limits, config).length > 0);
 
 /** The tiles that a device has room for. */
 export const matrixTilesOn = (
@@ -307,6 +310,9 @@ export const matrixTilesOn = (
   config: MatrixConfig,
   emulated = false,
 ): MatrixTile[] =>
-  matrixThreads(config) <= limits.maxComputeInvocationsPerWorkgroup
-    ? matrixTiles.filter((tile) => matrixShared(tile, config, emulated) <= limits.maxComputeWorkgroupStorageSize)
-    : [];
+  matrixTiles.filter(
+    (tile) =>
+      fitsTile(tile, config) &&
+      matrixThreads(tile, config) <= limits.maxComputeInvocationsPerWorkgroup &&
+      matrixShared(emulated ? shallow(tile) : tile, config) <= limits.maxComputeWorkgroupStorageSize,
+  );

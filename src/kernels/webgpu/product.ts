@@ -14,7 +14,8 @@ export interface Operand {
   readonly inFours: boolean;
   /**
    * WGSL: `fn P_outer(outer: u32) -> vec4i`, and `fn P_load(o: vec4i, k: u32) -> vec4f`, or `-> f32` where not in fours:
-   * the values from there on, 0 where there are none. P is a or b.
+   * the values from there on, 0 where there are none. In fours also `fn P_load_halves(o: vec4i, k: u32) -> vec2u`, the same as
+   * float16. P is a or b.
    */
   readonly code: string;
 }
@@ -46,7 +47,7 @@ export interface Product {
 }
 
 /** k's that a kernel takes at a time, at the most: slices are made of whole ones, lest it reach into the next slice. */
-export const SLAB = 32;
+export const SLAB = 64;
 
 /** Rows of a block, of which sums are taken. */
 export const STATISTICS_ROWS = 128;

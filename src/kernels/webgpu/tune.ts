@@ -6,7 +6,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import { type Bound, folded, launch, lineKernel, writes } from "../../backend/webgpu.ts";
 import { quads } from "./access.ts";
-import { type MatrixConfig, matrixConfigOf } from "./matrix_product.ts";
+import { matrixConfigOf } from "./matrix_product.ts";
+import type { MatrixConfig } from "./subgroup_matrices.ts";
 import {
   choiceOf,
   indexOf,
@@ -16,6 +17,7 @@ import {
   kindOf,
   launchWith,
   type ProductLaunch,
+  type Proof,
   type TensorCores,
   tuning,
 } from "./tuned.ts";
@@ -30,16 +32,25 @@ export interface Heard extends ProductLaunch {
   readonly half: boolean;
 }
 
-/** The products that `work` launches, each once. Nothing is run. */
-export async function productsOf(backend: GpuBackend, work: () => void): Promise<Heard[]> {
-  const heard = new Map<string, Heard>();
-  tuning().heard = (wanted, half) => heard.set(`${half} ${keyOf(wanted)}`, { ...wanted, half });
+/** What `work` launches that a device is asked about. */
+export interface Asked {
+  readonly products: readonly Heard[];
+  readonly proofs: readonly Proof[];
+}
+
+/** What `work` launches, each once. Nothing is run. */
+export async function askedBy(backend: GpuBackend, work: () => void): Promise<Asked> {
+  const products = new Map<string, Heard>();
+  const proofs = new Map<string, Proof>();
+  tuning().heard = (wanted, half) => products.set(`${half} ${keyOf(wanted)}`, { ...wanted, half });
+  tuning().heardProof = (proof) => proofs.set(proof.name, proof);
   try {
     (await backend.record(work, false)).destroy();
   } finally {
     tuning().heard = undefined;
+    tuning().heardProof = undefined;
   }
-  return [...heard.values()];
+  return { products: [...products.values()], proofs: [...proofs.values()] };
 }
 
 /** The same product over tensors of its own, of noise: the recorded ones are gone. `empty`: of no size, to be compiled only. */
@@ -60,7 +71,7 @@ function free(backend: GpuBackend, { bind }: ProductLaunch): void {
 }
 
 /** Numbers in [-1, 1) by a hash of their place. */
-function noise(tensor: tf.TensorInfo): void {
+export function noise(tensor: tf.TensorInfo): void {
   const size = tf.util.sizeFromShape(tensor.shape);
   const value = (at: string) => `(f32((${at} * 2654435761u) >> 8u) / 8388608.0 - 1.0)`;
   const inFours = size % 4 === 0;
@@ -120,13 +131,24 @@ export async function agrees(
   onCores = wanted,
 ): Promise<boolean> {
   const plain = await resultOf(backend, wanted, kernelsFor(wanted, false)[0] as Kernel);
-  const scale = plain.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-  if (scale === 0) return false;
   for (const kernel of kernelsFor(wanted, true, cores)) {
-    const got = await resultOf(backend, onCores, kernel);
-    if (!got.every((v, i) => Math.abs(v - (plain[i] as number)) <= HALF_ERROR * scale)) return false;
+    if (!sameInHalf(await resultOf(backend, onCores, kernel), plain)) return false;
   }
   return true;
+}
+
+/** Whether nothing but float16 makes `got` differ from `expected`, which are not all 0. */
+export function sameInHalf(got: Float32Array, expected: Float32Array): boolean {
+  const scale = expected.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+  return scale > 0 && got.every((v, i) => Math.abs(v - (expected[i] as number)) <= HALF_ERROR * scale);
+}
+
+/** A tensor's values, whatever they are stored as. */
+export async function valuesOf(backend: GpuBackend, tensor: tf.TensorInfo): Promise<Float32Array> {
+  const half = backend.isHalf(tensor);
+  const { buffer } = backend.binding(tensor);
+  const bytes = await backend.readSlice({ buffer, offset: 0, size: buffer.size });
+  return half ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
 }
 
 /** What a product writes, of noise. */
@@ -134,18 +156,17 @@ async function resultOf(backend: GpuBackend, wanted: ProductLaunch, kernel: Kern
   const own = anew(backend, wanted);
   launchWith(own, kernel);
   backend.flush();
-  const { tensor, type } = Object.values(own.bind).find(({ written }) => written) as Bound;
-  const { buffer } = backend.binding(tensor);
-  const bytes = await backend.readSlice({ buffer, offset: 0, size: buffer.size });
+  const { tensor } = Object.values(own.bind).find(({ written }) => written) as Bound;
+  const values = await valuesOf(backend, tensor);
   free(backend, own);
-  return type === "vec2u" ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
+  return values;
 }
 
-/** Tensor cores, where the device has them and every kind of product comes out right on them. */
+/** Tensor cores, where the device has them and everything that may use them comes out right on them. */
 export async function provenCores(
   backend: GpuBackend,
   info: GPUAdapterInfo,
-  products: readonly Heard[],
+  { products, proofs }: Asked,
   log: (message: string) => void,
 ): Promise<TensorCores | undefined> {
   const config: MatrixConfig | undefined = matrixConfigOf(backend.device, info);
@@ -159,16 +180,17 @@ export async function provenCores(
     const known = kinds.get(kind);
     if (!known || sizeOf(wanted) < sizeOf(known)) kinds.set(kind, wanted);
   }
-  for (const wanted of kinds.values()) {
+  const fromProducts = [...kinds.values()].map(
+    (wanted): Proof => ({ name: kindOf(wanted), prove: () => agrees(backend, wanted, cores) }),
+  );
+  for (const { name, prove } of [...fromProducts, ...proofs]) {
     // What the driver's compiler refuses is an internal error.
     for (const kind of ["internal", "validation"] as const) backend.device.pushErrorScope(kind);
-    const right = await agrees(backend, wanted, cores);
+    const right = await prove(backend, cores);
     const errors = await Promise.all([backend.device.popErrorScope(), backend.device.popErrorScope()]);
     const refused = errors.find((error) => error !== null);
     if (right && !refused) continue;
-    log(
-      `tensor cores are not used: ${kindOf(wanted)} ${refused ? `was refused: ${refused.message}` : "came out wrong on them"}`,
-    );
+    log(`tensor cores are not used: ${name} ${refused ? `was refused: ${refused.message}` : "came out wrong on them"}`);
     return undefined;
   }
   return cores;

@@ -5,14 +5,7 @@
  */
 import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import { type Bound, launch, webgpu } from "../../backend/webgpu.ts";
-import {
-  type MatrixConfig,
-  type MatrixTile,
-  matrixHeader,
-  matrixProductCode,
-  matrixTiles,
-  matrixTilesOn,
-} from "./matrix_product.ts";
+import { type MatrixTile, matrixProductCode, matrixTiles, matrixTilesOn } from "./matrix_product.ts";
 import { halfMode } from "./precision.ts";
 import {
   type Product,
@@ -24,6 +17,7 @@ import {
   tiles,
   tilesOfBlocks,
 } from "./product.ts";
+import { type MatrixConfig, matrixHeader } from "./subgroup_matrices.ts";
 
 export interface ProductLaunch {
   readonly name: string;
@@ -53,6 +47,12 @@ export interface TensorCores {
   readonly emulated: boolean;
 }
 
+/** Of a kernel that is no product and uses tensor cores: whether it comes out the same on them. One of each name is run. */
+export interface Proof {
+  readonly name: string;
+  readonly prove: (backend: GpuBackend, cores: TensorCores) => Promise<boolean>;
+}
+
 /** How products are computed on a device. */
 export interface Tuning {
   /** Index in `tiles`, or on tensor cores in `matrixTiles`, by `choiceOf` a product. */
@@ -62,6 +62,8 @@ export interface Tuning {
   forced: Tile | undefined;
   /** Hears of every product, and whether it is computed in float16. */
   heard: ((wanted: ProductLaunch, half: boolean) => void) | undefined;
+  /** Hears of every other kernel that tensor cores may compute. */
+  heardProof: ((proof: Proof) => void) | undefined;
 }
 
 const tunings = new WeakMap<GpuBackend, Tuning>();
@@ -70,7 +72,13 @@ const tunings = new WeakMap<GpuBackend, Tuning>();
 export function tuning(): Tuning {
   const known = tunings.get(webgpu());
   if (known) return known;
-  const fresh: Tuning = { choices: new Map(), tensorCores: undefined, forced: undefined, heard: undefined };
+  const fresh: Tuning = {
+    choices: new Map(),
+    tensorCores: undefined,
+    forced: undefined,
+    heard: undefined,
+    heardProof: undefined,
+  };
   tunings.set(webgpu(), fresh);
   return fresh;
 }
