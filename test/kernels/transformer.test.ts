@@ -2,7 +2,11 @@
 import { describe, expect, test } from "bun:test";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
+import { findNullAdapter } from "../../src/backend/null_adapter.ts";
 import { webgpu } from "../../src/backend/webgpu.ts";
+import { coresFor } from "../../src/kernels/attention/cores.ts";
+import { forwardCode, keysCode, queriesCode } from "../../src/kernels/attention/cores_code.ts";
+import { onCores } from "../../src/kernels/attention/cores_products.ts";
 import { attention } from "../../src/kernels/attention/index.ts";
 import { attentionReference } from "../../src/kernels/attention/reference.ts";
 import { layerNorm } from "../../src/kernels/layer_norm/index.ts";
@@ -12,8 +16,11 @@ import { erf, linearReference } from "../../src/kernels/linear/reference.ts";
 import { patches } from "../../src/kernels/patches/index.ts";
 import { firstToken, place } from "../../src/kernels/tokens/index.ts";
 import { inHalf, toFloat32 } from "../../src/kernels/webgpu/precision.ts";
+import { matrixHeader } from "../../src/kernels/webgpu/subgroup_matrices.ts";
+import { askedBy } from "../../src/kernels/webgpu/tune.ts";
+import { tuning } from "../../src/kernels/webgpu/tuned.ts";
 import { Stream } from "../../src/util/random.ts";
-import { devices, few, runOn } from "../support/devices.ts";
+import { devices, few, runOn, testCores } from "../support/devices.ts";
 import { relativeError, tidied } from "../support/helpers.ts";
 
 const noise = (length: number, salt: number) => {
@@ -243,6 +250,71 @@ describe.each(devices)("%s", (device) => {
   });
 
   if (device === "webgpu") {
+    test("attention on tensor cores, emulated where there are none: any number of tokens, forward and gradient, and its proof", async () => {
+      const cores = testCores();
+      const h = 2;
+      const small = [
+        [2, 1, 1, 16],
+        [2, 33, 4, 16],
+        [1, 77, 1, 16],
+      ] as const;
+      const large = [16, 32, 48, 64].flatMap((d) => [17, 197].map((t) => [3, t, 1, d] as const));
+      for (const [n, t, size, d] of cores.emulated ? small : large) {
+        const halves = (length: number, salt: number) => noise(length, salt).map((v) => Math.f16round(size * v));
+        const [qkv, dout] = [halves(n * t * 3 * h * d, 1), halves(n * t * h * d, 2)];
+        const expected = attentionReference({ n, t, h, d }, qkv, dout);
+        await tidied(async () => {
+          // A product with the identity, which leaves float16.
+          const half = (values: Float32Array, width: number) =>
+            inHalf(true, () => linear(tf.tensor3d(values, [n, t, width]), tf.eye(width), tf.zeros([width])));
+          const [x, dy] = [half(qkv, 3 * h * d), half(dout, h * d)];
+          tuning().tensorCores = cores;
+          expect(inHalf(true, () => coresFor({ n, t, h, d }, true, [x, dy]))).toBe(cores);
+          const run = () => [toFloat32(attention(x, h)), toFloat32(tf.grad((v) => attention(v, h))(x, dy))];
+          const [out, dqkv] = inHalf(true, run) as [tf.Tensor, tf.Tensor];
+          // Probabilities and slopes are rounded to 2^-11 before they are multiplied.
+          expect(relativeError(await data(out), expected.out)).toBeLessThan(2e-3);
+          expect(relativeError(await data(dqkv), expected.dqkv)).toBeLessThan(4e-3);
+          tuning().tensorCores = undefined;
+          const { proofs } = await askedBy(webgpu(), () => void inHalf(true, () => attention(x, h)));
+          expect(proofs.map(({ name }) => name)).toEqual([`attention of heads of ${d}`]);
+          if (t === 77) expect(await proofs[0]?.prove(webgpu(), cores)).toBe(true);
+        });
+      }
+    }, 60_000);
+
+    test("attention's code for tensor cores is WGSL that Dawn accepts, for heads of any size in 16s", async () => {
+      const { adapter } = await findNullAdapter(false);
+      const needed = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+      const device = await adapter.requestDevice({ requiredFeatures: needed });
+      const bindings = ["qkv: array<vec4u>", "dout: array<vec4u>", "stats: array<f32>", "deltas: array<f32>"];
+      const head = (outAs: string) =>
+        [...bindings, `out: array<${outAs}>`, "dqkv: array<vec2u>"]
+          .map((binding, i) => `@group(0) @binding(${i}) var<storage, read_write> ${binding};`)
+          .join("\n");
+      const numbers =
+        "const TOKENS = 197; const HEADS = 3;\nstruct Numbers { scaleF: f32 }\n@group(0) @binding(6) var<uniform> its: Numbers;";
+      for (const d of [16, 32, 48, 64]) {
+        for (const config of [
+          { rows: 16, columns: 16, depth: 16, lanes: 32 },
+          { rows: 16, columns: 8, depth: 8, lanes: 32 },
+        ]) {
+          const products = onCores(config, d);
+          const codes = [
+            head("vec2u") + forwardCode(products, d),
+            head("vec4u") + queriesCode(products, d),
+            head("vec4u") + keysCode(products, d),
+          ];
+          for (const code of codes) {
+            const { messages } = await device
+              .createShaderModule({ code: `${matrixHeader}${numbers}${code}` })
+              .getCompilationInfo();
+            expect(messages.filter(({ type }) => type === "error").map(({ message }) => message)).toEqual([]);
+          }
+        }
+      }
+    });
+
     test("in float16: what is stored is rounded to it, and nothing else is", async () => {
       const [n, t, h, d] = [2, 17, 2, 8];
       const width = h * d;

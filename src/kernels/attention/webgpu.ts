@@ -6,8 +6,11 @@ import type * as tf from "@tensorflow/tfjs-core";
 import { launch, reads, webgpu, writes } from "../../backend/webgpu.ts";
 import { registerOn, type Tensors } from "../register.ts";
 import { type Access, access, join, widthOf } from "../webgpu/access.ts";
-import { halfWanted } from "../webgpu/precision.ts";
+import { halfMode, halfWanted } from "../webgpu/precision.ts";
+import { tuning } from "../webgpu/tuned.ts";
+import { coresFor, forwardOnCores, gradientOnCores } from "./cores.ts";
 import { ATTENTION, ATTENTION_GRAD, type AttentionAttrs, sizesOf } from "./index.ts";
+import { proofOf } from "./proof.ts";
 
 const THREADS = 64;
 /** Bytes of two tiles: the least that every device has for a workgroup. */
@@ -230,8 +233,20 @@ var<workgroup> means: array<f32, ${tileOf(s)}>;` +
   return dqkv;
 }
 
+/** How attention is computed: on tensor cores in mixed precision, where the device has shown that they are right. */
+function forwardAsBest(qkv: tf.TensorInfo, s: Sizes): tf.TensorInfo[] {
+  if (halfMode() && webgpu().isHalf(qkv)) tuning().heardProof?.(proofOf({ forward, gradient }, s));
+  const cores = coresFor(s, false, [qkv]);
+  return cores ? forwardOnCores(qkv, s, cores) : forward(qkv, s);
+}
+
+function gradientAsBest(of: Backward, s: Sizes): tf.TensorInfo {
+  const cores = coresFor(s, true, [of.qkv, of.out, of.dout]);
+  return cores ? gradientOnCores(of, s, cores) : gradient(of, s);
+}
+
 export function registerAttentionWebgpu(): void {
   const register = registerOn("webgpu");
-  register(ATTENTION, ({ qkv }: Tensors<"qkv">, { heads }: AttentionAttrs) => forward(qkv, sizesOf(qkv, heads)));
-  register(ATTENTION_GRAD, (of: Backward, { heads }: AttentionAttrs) => gradient(of, sizesOf(of.qkv, heads)));
+  register(ATTENTION, ({ qkv }: Tensors<"qkv">, { heads }: AttentionAttrs) => forwardAsBest(qkv, sizesOf(qkv, heads)));
+  register(ATTENTION_GRAD, (of: Backward, { heads }: AttentionAttrs) => gradientAsBest(of, sizesOf(of.qkv, heads)));
 }
