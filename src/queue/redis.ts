@@ -1,5 +1,5 @@
 /** Connections to Redis: to the user's, or to an embedded one whose data is in the data folder. */
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { Redis } from "ioredis";
@@ -15,7 +15,8 @@ export interface EmbeddedRedis {
 
 const HELP = "no Redis found: install it (Debian: apt-get install redis-server) or set REDIS_URL to a running one";
 
-function freePort(): Promise<number> {
+/** A port of loopback that is free now. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on("error", reject);
@@ -42,13 +43,21 @@ function readRunning(dataDir: string): Running | undefined {
 /** Finds the address of the embedded Redis that a mocod process runs for this data folder. */
 export const embeddedRedisUrl = (dataDir: string): string | undefined => readRunning(dataDir)?.url;
 
-async function answers(url: string): Promise<boolean> {
+/** The folder of a server's data, as CONFIG says it in either protocol; undefined: it does not say. */
+async function folderOf(redis: Redis): Promise<string | undefined> {
+  const found = (await redis.config("GET", "dir")) as string[] | Record<string, string>;
+  return Array.isArray(found) ? found[1] : found.dir;
+}
+
+/** Whether the server at `url` has its data in `dir`: a port that one process had may be another's by now. */
+async function serves(url: string, dir: string): Promise<boolean> {
   const redis = new Redis(url, { lazyConnect: true, retryStrategy: null, maxRetriesPerRequest: 0 });
   redis.on("error", () => undefined); // connect() below reports it
   try {
     await redis.connect();
-    return (await redis.ping()) === "PONG";
+    return (await folderOf(redis)) === realpathSync(dir);
   } catch {
+    // That it cannot be asked is the answer.
     return false;
   } finally {
     redis.disconnect();
@@ -63,24 +72,36 @@ async function shutDown(url: string): Promise<void> {
   await closed;
 }
 
+/** Ports to try: another process may bind one between its being chosen and the server's start. */
+const PORTS = 5;
+
 /**
  * Starts `redis-server` or `valkey-server` with its append-only file in the data folder, bound to loopback. One that
  * already serves this folder is reused: it belongs to a live mocod process, which will stop it, or a killed one left
  * it.
  *
- * @throws UserError where neither is installed.
+ * @param choosePort Finds a free port.
+ * @throws UserError where neither is installed, or the server does not start.
  */
-export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis> {
+export async function startEmbeddedRedis(dataDir: string, choosePort = freePort): Promise<EmbeddedRedis> {
+  const dir = join(dataDir, "redis");
+  mkdirSync(dir, { recursive: true });
   const found = readRunning(dataDir);
-  if (found && (await answers(found.url))) {
+  if (found && (await serves(found.url, dir))) {
     if (isAlive(found.owner)) return { url: found.url, stop: async () => undefined };
     return own(dataDir, found.url);
   }
   const binary = Bun.which("redis-server") ?? Bun.which("valkey-server");
   if (!binary) throw new UserError(HELP);
-  const dir = join(dataDir, "redis");
-  mkdirSync(dir, { recursive: true });
-  const port = await freePort();
+  for (let tried = 1; ; tried++) {
+    const started = await startOn(binary, dir, await choosePort());
+    if ("url" in started) return own(dataDir, started.url);
+    if (tried === PORTS) throw new UserError(`${binary} ${started.failed}; see ${join(dir, "redis.log")}`);
+  }
+}
+
+/** Starts a server on a port. What answers there may be another process's server, while this one fails to bind. */
+async function startOn(binary: string, dir: string, port: number): Promise<{ url: string } | { failed: string }> {
   const options = {
     port,
     bind: "127.0.0.1",
@@ -100,16 +121,16 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
   const url = `redis://127.0.0.1:${port}`;
   const probe = connect(url);
   try {
-    await Promise.race([
+    const ended = await Promise.race([
       waitUntilReady(probe, () => {}),
-      child.exited.then((code) => {
-        throw new UserError(`${binary} ended with code ${code}; see ${join(dir, "redis.log")}`);
-      }),
+      child.exited.then((code) => ({ failed: `ended with code ${code}` })),
     ]);
+    if (ended) return ended;
+    if ((await folderOf(probe)) === realpathSync(dir)) return { url };
+    return { failed: `could not bind port ${port}, on which another Redis answers` };
   } finally {
     probe.disconnect();
   }
-  return own(dataDir, url);
 }
 
 function own(dataDir: string, url: string): EmbeddedRedis {

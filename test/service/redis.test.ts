@@ -1,7 +1,7 @@
 /** A Redis that starts late, is misconfigured, or was left by a killed process. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { connect, embeddedRedisUrl, startEmbeddedRedis, waitUntilReady } from "../../src/queue/redis.ts";
+import { connect, embeddedRedisUrl, freePort, startEmbeddedRedis, waitUntilReady } from "../../src/queue/redis.ts";
 import { writeAtomic } from "../../src/store/files.ts";
 import { temporaryFolder } from "../support/helpers.ts";
 
@@ -37,6 +37,28 @@ test("one that wants another password is an error that says so", async () => {
   await admin.config("SET", "requirepass", "");
   admin.disconnect();
   await embedded.stop();
+}, 60_000);
+
+test("a port that another process binds first, and one that another's Redis has by now: never somebody else's Redis", async () => {
+  using mine = temporaryFolder();
+  using theirs = temporaryFolder();
+  const other = await startEmbeddedRedis(theirs.path);
+  const taken = Number(new URL(other.url).port);
+  const ports = [taken, taken];
+  const own = await startEmbeddedRedis(mine.path, async () => ports.shift() ?? freePort());
+  expect(ports).toEqual([]);
+  expect(own.url).not.toBe(other.url);
+  await own.stop();
+  await expect(startEmbeddedRedis(mine.path, async () => taken)).rejects.toThrow(/redis-server .*(port|code)/);
+  // The port of a server that was killed is another's now.
+  writeAtomic(join(mine.path, "redis", "running.json"), JSON.stringify({ url: other.url, owner: 2 ** 22 + 1 }));
+  const again = await startEmbeddedRedis(mine.path);
+  expect(again.url).not.toBe(other.url);
+  await again.stop();
+  const redis = connect(other.url);
+  expect(await redis.ping()).toBe("PONG");
+  redis.disconnect();
+  await other.stop();
 }, 60_000);
 
 test("the embedded Redis persists, does not evict, and listens on loopback; another policy gets a warning", async () => {
