@@ -1,6 +1,7 @@
 /** Pipelines: a graph of jobs, run once for every point of a sweep and every seed. */
 import { z } from "zod";
 import { type FieldError, fieldErrors, type JobSpecs, parseSpec, SpecError } from "./job.ts";
+import { expectKept } from "./kept.ts";
 import type { PretrainSpec } from "./pretrain.ts";
 import { type JobType, jobTypes } from "./types.ts";
 
@@ -203,23 +204,4 @@ function specAt(
     }
     return undefined;
   }
-}
-
-/** Throws SpecError where the checkpoint of an epoch is asked for that the run will not have kept. */
-function expectKept(spec: JobSpecs[JobType], source: PretrainSpec): void {
-  if (!("checkpoint" in spec) || typeof spec.checkpoint !== "object" || !("epoch" in spec.checkpoint)) return;
-  const { epoch } = spec.checkpoint;
-  const { epochs, checkpoint } = source;
-  const { everyEpochs, keepLast, keepEvery } = checkpoint;
-  const written = (at: number) => at % everyEpochs === 0 || at === epochs;
-  const last = Array.from({ length: epochs }, (_, i) => i + 1)
-    .filter(written)
-    .slice(-keepLast);
-  if (last.includes(epoch) || (epoch < epochs && written(epoch) && keepEvery > 0 && epoch % keepEvery === 0)) return;
-  const allowed =
-    epoch > epochs
-      ? `at most ${epochs}, the epochs of the pretrain job`
-      : `an epoch whose checkpoint stays: let checkpoint.everyEpochs (${everyEpochs}) and checkpoint.keepEvery ` +
-        `(${keepEvery}) of the pretrain job divide it, or take one of the last: ${last.join(", ")}`;
-  throw new SpecError([{ field: "spec.checkpoint.epoch", got: epoch, allowed }]);
 }

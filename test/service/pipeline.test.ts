@@ -113,7 +113,9 @@ describe("layout", () => {
     ]);
     expect(at(5, { keepEvery: 5 })).toEqual([]);
     expect(at(4, { keepEvery: 2, everyEpochs: 3 }).length).toBe(1);
-    expect(at(11)).toEqual(["jobs.knn.spec.checkpoint.epoch: at most 10, the epochs of the pretrain job"]);
+    expect(at(11)).toEqual([
+      "jobs.knn.spec.checkpoint.epoch: at most 10, the epochs of the pretrain job; its last checkpoints are those of epochs 9, 10",
+    ]);
   });
 
   test("the table: mean and sample deviation over seeds, with the failures", () => {

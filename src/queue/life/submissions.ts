@@ -8,7 +8,9 @@ import {
   type PipelineMember,
   SpecError,
 } from "../../schema/job.ts";
+import { expectKept } from "../../schema/kept.ts";
 import { lint } from "../../schema/lint.ts";
+import { chosen } from "../../store/retention.ts";
 import type { RunStore } from "../../store/run_store.ts";
 import { idOfKey, newId } from "../../util/id.ts";
 import { keys, type QueueName } from "../keys.ts";
@@ -108,10 +110,10 @@ export class Submissions {
   }
 
   /**
-   * Checks the source of a job that uses another one's encoder.
+   * Checks the source of a job that uses another one's encoder, and that it has the checkpoint that is asked for or will have it.
    *
    * @param field - Name of the source's field in the error.
-   * @throws SpecError unless the source is a pretrain job that has succeeded or still can.
+   * @throws SpecError unless the source is a pretrain job that has succeeded or still can, with that checkpoint.
    */
   async expectSource(spec: JobSpecs[JobType], field = "spec.from"): Promise<void> {
     if (!("from" in spec)) return;
@@ -121,6 +123,18 @@ export class Submissions {
     if (source.status === "failed" || source.status === "cancelled") {
       throw refuse(`a pretrain job that can end well (the status of this one is ${source.status})`);
     }
+    if (source.status === "succeeded") await this.expectCheckpoint(spec);
+    else expectKept(spec, source.spec as JobSpecs["pretrain"]);
+  }
+
+  /** Throws SpecError where a finished run has no such checkpoint, naming those that it has. */
+  private async expectCheckpoint(spec: Extract<JobSpecs[JobType], { from: string }>): Promise<void> {
+    const records = await this.records.run(spec.from).checkpoints();
+    if (chosen(records, spec.checkpoint).length > 0) return;
+    const has = records.map(({ step, epoch }) => `step ${step}${epoch ? ` (epoch ${epoch})` : ""}`).join(", ");
+    throw new SpecError([
+      { field: "spec.checkpoint", got: spec.checkpoint, allowed: `"last", or one that the run has: ${has || "none"}` },
+    ]);
   }
 
   /**
