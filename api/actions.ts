@@ -3,7 +3,7 @@ import { createRoute } from "@hono/zod-openapi";
 import type { z } from "zod";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { extendSpec, forkSpec } from "../src/schema/fork.ts";
-import { type ForkSource, type Job, type JobSpecs, parseSpec, SpecError } from "../src/schema/job.ts";
+import { type ForkSource, type Job, type JobSpecs, parseStored, SpecError } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import { sha256 } from "../src/store/files.ts";
 import { START_FILE, type Start } from "../src/store/run_store.ts";
@@ -77,7 +77,7 @@ const forkRoute = createRoute({
 
 /** The spec of a pretrain job; throws SpecError for any other. */
 function expectPretrain(job: Job, what: string): JobSpecs["pretrain"] {
-  if (job.type === "pretrain") return parseSpec("pretrain", job.spec);
+  if (job.type === "pretrain") return parseStored("pretrain", job.spec);
   throw new SpecError([{ field: "id", got: job.id, allowed: `a pretrain job: others cannot be ${what}` }]);
 }
 

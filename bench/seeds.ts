@@ -2,7 +2,8 @@
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { loadDataset, partition } from "../src/data/index.ts";
+import { loadDataset } from "../src/data/index.ts";
+import { partition } from "../src/data/partition.ts";
 import type { HeldImages } from "../src/data/types.ts";
 import type { PretrainSpec } from "../src/schema/pretrain.ts";
 import { encodeNpy as npy } from "../src/store/npy.ts";

@@ -9,9 +9,9 @@ import { gigabytes } from "../src/plan/footprint.ts";
 import { plan } from "../src/plan/plan.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
-import { type DatasetSpec, datasetSpec } from "../src/schema/dataset.ts";
+import { type DatasetSpec, datasetSpec, filesDefaults } from "../src/schema/dataset.ts";
 import { type ExportFormat, type encoderNames, whichEncoder } from "../src/schema/evaluation.ts";
-import { fieldErrors, type Job, parseSpec, SpecError } from "../src/schema/job.ts";
+import { fieldErrors, type Job, parseSpec, parseStored, SpecError } from "../src/schema/job.ts";
 import { checkStore } from "../src/store/check.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
@@ -105,14 +105,19 @@ function duration(seconds: number): string {
   return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** Parses a dataset: a name, a folder, a tar or the JSON of a dataset spec. */
+/** Parses a dataset: a name, a folder, an archive or the JSON of a dataset spec. */
 export function datasetOf(source: string, test: string | undefined): DatasetSpec {
   const named = ["fashion-mnist", "cifar10", "cifar100"].includes(source);
   const given = source.startsWith("{")
     ? parseJson(source, "the dataset")
     : named
       ? { kind: source }
-      : { kind: existsSync(source) && statSync(source).isDirectory() ? "folder" : "tar", path: source, test };
+      : {
+          kind: existsSync(source) && statSync(source).isDirectory() ? "folder" : "archive",
+          path: source,
+          test,
+          ...filesDefaults,
+        };
   const parsed = datasetSpec.safeParse(given);
   if (!parsed.success) throw new SpecError(fieldErrors("dataset", given, parsed.error.issues));
   return parsed.data;
@@ -140,7 +145,8 @@ function describePart(name: string, part: PartReport): string {
 export async function checkData(env: Env, source: string, options: { test?: string; json?: boolean }): Promise<void> {
   const report = await checkDataset(datasetOf(source, options.test), contextOf(env));
   const parts = [["train", report.train] as const, ...(report.test ? [["test", report.test] as const] : [])];
-  console.log(options.json ? JSON.stringify(report) : parts.map(([name, part]) => describePart(name, part)).join("\n"));
+  const lines = [...parts.map(([name, part]) => describePart(name, part)), ...report.notes];
+  console.log(options.json ? JSON.stringify(report) : lines.join("\n"));
   if (parts.some(([, { broken }]) => broken.length > 0)) process.exitCode = 1;
 }
 
@@ -159,7 +165,8 @@ export function listData(env: Env, options: { json?: boolean }): void {
   }
   for (const [name, place, what] of rows)
     console.log(`${name.padEnd(14)} ${what.padEnd(32)} ${place ?? "is downloaded when it is used"}`);
-  console.log('folder, tar    any images, class = folder         {"kind":"folder","path":"…"}');
+  console.log('folder         any images, class = folder         {"kind":"folder","path":"…"}');
+  console.log('archive        tar, tar.gz, tar.zst, zip          {"kind":"archive","path":"shard-{000..041}.tar"}');
 }
 
 /** Exports the encoder of a checkpoint to a file. */
@@ -177,7 +184,7 @@ export async function exportRun(
   const run = new RunStore(openBlobs(env.storeUrl), id);
   const job = await run.readJson<Job>("job.json");
   if (!job) throw new UserError(`there is no run ${id} in ${env.storeUrl}`);
-  const spec = parseSpec("pretrain", job.spec);
+  const spec = parseStored("pretrain", job.spec);
   const at = options.step === undefined ? undefined : wholeNumbers(options.step)[0];
   const found = await run.goodCheckpoint(at === undefined ? "last" : { step: at }, (message) => console.error(message));
   if (!found) throw new UserError(`run ${id} has no checkpoint${at === undefined ? " yet" : ` of step ${at}`}`);

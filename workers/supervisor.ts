@@ -3,7 +3,7 @@ import { DelayedError, type Job as QueueJob, WaitingError } from "bullmq";
 import type { Logger } from "pino";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { type Fields, JOB_FORMAT, type JobRecord } from "../src/queue/records/record.ts";
-import { type JobSpecs, type Progress, parseSpec, SpecError } from "../src/schema/job.ts";
+import { type JobSpecs, type Progress, parseStored, SpecError } from "../src/schema/job.ts";
 import { atRest, finalStatuses, liveStatuses, type Moves } from "../src/schema/life.ts";
 import type { StopReason } from "../src/train/reporter.ts";
 import type { Env } from "../src/util/env.ts";
@@ -136,13 +136,13 @@ export class Supervisor {
   /** Builds the message that starts the child. Validates the spec again: a queued job may be older than this worker. */
   private async startMessage(record: JobRecord): Promise<StartMessage | Extract<Ending, { kind: "failed" }>> {
     try {
-      const spec = parseSpec(record.type, record.spec);
+      const spec = parseStored(record.type, record.spec);
       let source: StartMessage["source"];
       if ("from" in spec) {
         const runId = spec.from;
         const run = await this.jobs.records.read(runId);
         if (!run) return { kind: "failed", cause: "final", message: `the run ${runId} does not exist any more` };
-        source = { runId, spec: parseSpec("pretrain", run.spec) };
+        source = { runId, spec: parseStored("pretrain", run.spec) };
       }
       const { dataDir, datasetRoots, threads, storeUrl } = this.env;
       const anyDevice = (source?.spec ?? (spec as JobSpecs["pretrain"])).device === "auto";

@@ -1,10 +1,11 @@
 /** What is in a dataset, before anything is trained on it: counts, classes, sizes, broken files, mean and deviation. */
-import sharp from "sharp";
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { messageOf } from "../util/errors.ts";
-import { inParallel } from "./decode.ts";
-import { classOf, type ImageFile, listImages } from "./file_list.ts";
+import { inParallel } from "../util/parallel.ts";
+import { isFiles, listParts } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
+import type { ImageFile } from "./listing/index.ts";
+import { opened } from "./pixels.ts";
 import { type DataContext, type Images, isHeld } from "./types.ts";
 
 export interface PartReport {
@@ -23,6 +24,10 @@ export interface PartReport {
 export interface DatasetReport {
   train: PartReport;
   test: PartReport | null;
+  /** Files that are no images that can be read, by extension. */
+  leftOut: Readonly<Record<string, number>>;
+  /** Which parts were found, and what was not followed. */
+  notes: readonly string[];
 }
 
 /** Sums of a channel's values and their squares: of bytes, so exact up to 2^53. */
@@ -63,18 +68,16 @@ async function checkFiles(files: readonly ImageFile[]): Promise<PartReport> {
   const sizes: string[] = [];
   const classes: string[] = [];
   await inParallel(files.length, async (i) => {
-    const { name, read } = files[i] as ImageFile;
+    const { name, read, className } = files[i] as ImageFile;
     try {
-      const image = sharp(await read(), { failOn: "error" })
-        .rotate()
+      const image = opened(await read())
         .toColourspace("srgb")
         .removeAlpha()
         .raw();
       const { data, info } = await image.toBuffer({ resolveWithObject: true });
       moments.add(data, info.channels);
       sizes.push(`${info.width}x${info.height}`);
-      const folder = classOf(name);
-      if (folder !== undefined) classes.push(folder);
+      if (className !== undefined) classes.push(className);
     } catch (error) {
       broken.push(`${name}: ${messageOf(error)}`);
     }
@@ -96,10 +99,11 @@ function checkHeld(images: Images | undefined, names: readonly string[]): PartRe
 
 /** Decodes every image, each at its own size. Throws FileError for a source that is not there or holds none. */
 export async function checkDataset(spec: DatasetSpec, context: DataContext): Promise<DatasetReport> {
-  if (spec.kind === "folder" || spec.kind === "tar") {
-    const part = async (path: string) => checkFiles(await listImages(spec.kind, path));
-    return { train: await part(spec.path), test: spec.test ? await part(spec.test) : null };
+  if (isFiles(spec)) {
+    const { train, test, notes, leftOut } = await listParts(spec, context);
+    return { train: await checkFiles(train), test: test ? await checkFiles(test) : null, leftOut, notes };
   }
   const { train, test, classes } = await loadDataset(spec, context);
-  return { train: checkHeld(train, classes) as PartReport, test: checkHeld(test, classes) };
+  const parts = { train: checkHeld(train, classes) as PartReport, test: checkHeld(test, classes) };
+  return { ...parts, leftOut: {}, notes: [] };
 }

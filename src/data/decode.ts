@@ -1,7 +1,10 @@
 /** Image files to pixels, by sharp: all at once into memory, or each when it is asked for. */
 import sharp from "sharp";
 import { FileError, messageOf } from "../util/errors.ts";
-import { type ImageFile, labelsOfFiles } from "./file_list.ts";
+import { inParallel } from "../util/parallel.ts";
+import { labelsOfFiles } from "./labels.ts";
+import type { ImageFile } from "./listing/index.ts";
+import { opened } from "./pixels.ts";
 import { type Decoded, type FiledImages, type HeldImages, sharedBytes } from "./types.ts";
 
 type Log = (message: string) => void;
@@ -12,8 +15,6 @@ interface Sizes {
 
 /** Streamed images keep their proportions up to this; what is longer loses its ends. */
 const LONGEST = 2;
-
-const opened = (bytes: Buffer) => sharp(bytes, { failOn: "error" }).rotate();
 
 const holdOne = (bytes: Buffer, size: number): Promise<Buffer> =>
   opened(bytes).resize(size, size, { fit: "cover" }).toColourspace("srgb").removeAlpha().raw().toBuffer();
@@ -39,21 +40,12 @@ function tooMany(source: string, bad: readonly string[], count: number, maxSkipp
 const summary = (bad: readonly string[], count: number) =>
   `${bad.length} of ${count} images cannot be read (first: ${bad[0]})`;
 
-/** Runs `work` over 0..count-1, eight at a time. */
-export async function inParallel(count: number, work: (index: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  const lane = async () => {
-    while (next < count) await work(next++);
-  };
-  await Promise.all(Array.from({ length: 8 }, lane));
-}
-
 /** Decodes all of them to u8[count, size, size, 3]; unreadable ones are left out. */
 export async function holdImages(
   source: string,
-  files: ImageFile[],
+  files: readonly ImageFile[],
   { size, maxSkipped }: Sizes,
-  classes: string[],
+  classes: readonly string[],
   log: Log,
 ): Promise<{ images: HeldImages; skipped: number }> {
   const bytes = size * size * 3;
@@ -95,9 +87,9 @@ export async function holdImages(
  */
 export async function streamImages(
   source: string,
-  files: ImageFile[],
+  files: readonly ImageFile[],
   { size, maxSkipped }: Sizes,
-  classes: string[],
+  classes: readonly string[],
   log: Log,
 ): Promise<{ images: FiledImages; skipped: number }> {
   const bad = new Map<number, string>();

@@ -1,10 +1,24 @@
-/** Any folder of images, or a tar of one, as a dataset. */
+/** Any collection of images as a dataset: a folder, an archive, shards of archives. */
 import type { DatasetSpec } from "../schema/dataset.ts";
+import { FileError } from "../util/errors.ts";
 import { holdImages, streamImages } from "./decode.ts";
-import { classOf, listImages } from "./file_list.ts";
+import { holdOut } from "./hold_out.ts";
+import { classesOf } from "./labels.ts";
+import { type ImageFile, type Listing, listImages, type Reading } from "./listing/index.ts";
 import type { DataContext, Dataset } from "./types.ts";
 
-export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "tar" }>;
+export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" }>;
+
+export const isFiles = (spec: DatasetSpec): spec is ImageFilesSpec => ["folder", "archive", "tar"].includes(spec.kind);
+
+/** How the spec's source is to be read. `tar` is what archives were called when no others were read. */
+export const readingOf = ({ kind, path, test, splits, classFolder }: ImageFilesSpec): Reading => ({
+  kind: kind === "folder" ? "folder" : "archive",
+  path,
+  test,
+  splits,
+  classFolder,
+});
 
 /** Decoded images of more than this are streamed where the spec leaves it open. */
 const HOLD_BYTES = 2 * 2 ** 30;
@@ -14,26 +28,50 @@ export function isStreamed({ access, size }: ImageFilesSpec, images: number): bo
   return access === "streamed" || (access === "auto" && images * size ** 2 * 3 > HOLD_BYTES);
 }
 
+export interface Parts extends Pick<Listing, "notes" | "leftOut"> {
+  readonly train: readonly ImageFile[];
+  readonly test: readonly ImageFile[] | undefined;
+  readonly classes: readonly string[];
+}
+
+/**
+ * The parts of a collection. Where there are classes and no test part, a share of each class is held out as one, if the spec says so.
+ *
+ * @throws FileError for a source that is not there, cannot be read, or holds no images.
+ */
+export async function listParts(spec: ImageFilesSpec, context: DataContext): Promise<Parts> {
+  const listing = await listImages(readingOf(spec), context);
+  const classes = classesOf(listing.train);
+  const isLabelled = classes.length > 1 && listing.train.every(({ className }) => className !== undefined);
+  const share = spec.holdout ?? 0;
+  if (listing.test || !isLabelled || share === 0) return { ...listing, classes };
+  const { train, heldOut } = holdOut(listing.train, share);
+  const note = `no test part: ${heldOut.length} of ${listing.train.length} images, ${100 * share}% of each class, are held out as one`;
+  return { ...listing, train, test: heldOut, classes, notes: [...listing.notes, note] };
+}
+
 /**
  * Held images are brought to size x size when the dataset is opened; streamed ones keep their proportions, with a
  * shorter side of at most `size`, and are decoded for every step anew.
- * Throws FileError for an empty source, and when more than `maxSkipped` of its images cannot be read.
+ *
+ * @throws FileError for an empty source, and when more than `maxSkipped` of its images cannot be read.
  */
-export async function loadImageFiles(spec: ImageFilesSpec, { log }: DataContext): Promise<Dataset> {
-  const files = await listImages(spec.kind, spec.path);
-  const names = new Set(files.map((file) => classOf(file.name)).filter((name) => name !== undefined));
-  const classes = [...names].sort();
-  const testFiles = spec.test ? await listImages(spec.kind, spec.test) : undefined;
-  const open = isStreamed(spec, files.length + (testFiles?.length ?? 0)) ? streamImages : holdImages;
-  const train = await open(spec.path, files, spec, classes, log);
-  const test = testFiles && (await open(spec.test as string, testFiles, spec, classes, log));
+export async function loadImageFiles(spec: ImageFilesSpec, context: DataContext): Promise<Dataset> {
+  const { log } = context;
+  const parts = await listParts(spec, context);
+  for (const note of parts.notes) log(`${spec.path}: ${note}`);
+  const open = isStreamed(spec, parts.train.length + (parts.test?.length ?? 0)) ? streamImages : holdImages;
+  const train = await open(spec.path, parts.train, spec, parts.classes, log);
+  const test = parts.test && (await open(spec.test ?? spec.path, parts.test, spec, parts.classes, log));
+  if (train.images.count === 0) throw new FileError(spec.path, "leaves no images to train on");
   return {
     name: spec.path,
     train: train.images,
     test: test?.images,
-    classes,
+    classes: parts.classes,
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
     skipped: train.skipped + (test?.skipped ?? 0),
+    notes: parts.notes,
   };
 }

@@ -1,7 +1,6 @@
 /** How many images a dataset has and what they take, without decoding or downloading any. */
 import type { DatasetSpec } from "../schema/dataset.ts";
-import { listImages } from "./file_list.ts";
-import { isStreamed } from "./image_files.ts";
+import { isFiles, isStreamed, listParts } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
 import type { DataContext } from "./types.ts";
 
@@ -22,9 +21,9 @@ const PUBLISHED = {
 } as const;
 
 export async function datasetSize(spec: DatasetSpec, context: DataContext): Promise<DatasetSize> {
-  if (spec.kind === "folder" || spec.kind === "tar") {
-    const images = (await listImages(spec.kind, spec.path)).length;
-    const test = spec.test ? (await listImages(spec.kind, spec.test)).length : 0;
+  if (isFiles(spec)) {
+    const parts = await listParts(spec, context);
+    const [images, test] = [parts.train.length, parts.test?.length ?? 0];
     const pixels = spec.size ** 2 * 3;
     const streamed = isStreamed(spec, images + test);
     return { images, channels: 3, bytes: streamed ? 2 * pixels : (images + test) * pixels, streamed };

@@ -20,6 +20,14 @@ export interface Decoded {
   readonly width: number;
 }
 
+/** u8[height, width, channels], of a format that sharp does not read itself. */
+export interface RawImage {
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: 1 | 3 | 4;
+}
+
 /** Images of any size in files, decoded when they are needed: what does not fit into memory. */
 export interface FiledImages extends ImageSet {
   /** Bytes of the largest decoded image. */
@@ -43,6 +51,8 @@ export interface Dataset<I extends Images = Images> {
   readonly std: readonly number[];
   /** Images that could not be read and were left out. */
   readonly skipped: number;
+  /** What a person should hear of how it was read: parts that were found, files that are left out. */
+  readonly notes?: readonly string[];
 }
 
 /** What a loader may use. */

@@ -12,7 +12,16 @@ import type { CheckpointChoice, CheckpointRecord } from "../store/retention.ts";
 import type { RunStore } from "../store/run_store.ts";
 import { restoreCheckpoint } from "../train/checkpoint.ts";
 import type { Outcome, Reporter, StopReason } from "../train/reporter.ts";
-import { dimensionOf, type Embedding, labelled, labelsOf, openSession, type Session } from "../train/session.ts";
+import {
+  type DatasetUsed,
+  datasetUsed,
+  dimensionOf,
+  type Embedding,
+  labelled,
+  labelsOf,
+  openSession,
+  type Session,
+} from "../train/session.ts";
 import { FileError } from "../util/errors.ts";
 
 /** Ends an evaluation between two of its parts; it starts anew when run again. */
@@ -49,6 +58,7 @@ export interface Provenance {
   device: string;
   threads: number;
   seconds: number;
+  dataset: DatasetUsed;
 }
 
 /** Throws FileError where there is none, naming those that there are. */
@@ -152,7 +162,7 @@ export class Evaluation {
   provenance(backbone: string): Provenance {
     const { device, threads } = this.session.engine;
     const seconds = (performance.now() - this.startedAt) / 1000;
-    return { step: this.step, backbone, device, threads, seconds };
+    return { step: this.step, backbone, device, threads, seconds, dataset: datasetUsed(this.dataset) };
   }
 
   async labelled(images: Images, indices: Int32Array, embedding: Embedding): Promise<Labelled & { dim: number }> {

@@ -1,7 +1,7 @@
 /** What a run will take, before it runs: memory (footprint.ts) and time, by steps of its own size on this machine. */
 import type { FoundAdapter } from "../backend/adapters.ts";
 import { agreed, chooseDevice } from "../backend/choose.ts";
-import { partition } from "../data/index.ts";
+import { partition } from "../data/partition.ts";
 import { datasetSize } from "../data/size.ts";
 import type { DataContext } from "../data/types.ts";
 import type { Computing, Engine } from "../engine/engine.ts";

@@ -21,15 +21,47 @@ const access = z
   .default("auto")
   .describe("held: decoded once into memory; streamed: decoded for every step anew; auto: held up to 2 GB");
 
-const imageFiles = <K extends "folder" | "tar">(kind: K) =>
+const archive = path.describe(
+  "a tar, tar.gz, tar.zst or zip on the worker's machine, or shards of them by a pattern: shard-{000..041}.tar",
+);
+const archives: { readonly [kind: string]: typeof path } = { archive, tar: archive };
+
+/** In a job of before there were these, they are unset and mean what they are said to. A new job has `filesDefaults`. */
+const reading = {
+  splits: z
+    .enum(["auto", "merge"])
+    .optional()
+    .describe(
+      "auto (new jobs): a folder `train` is what is trained on, and `test` or `val` beside it the test part; merge: everything is trained on",
+    ),
+  classFolder: z
+    .enum(["first", "deepest"])
+    .optional()
+    .describe(
+      "which of an image's folders is its class: the first below the root (new jobs), or the one that it lies in",
+    ),
+  holdout: z
+    .number()
+    .min(0)
+    .max(0.5)
+    .optional()
+    .describe(
+      "share of each class that is held out as the test part, where there are classes and no test part (new jobs: 0.1); 0: none",
+    ),
+};
+export const filesKinds: readonly string[] = ["folder", "archive", "tar"];
+export const filesDefaults = { splits: "auto", classFolder: "first", holdout: 0.1 } as const;
+
+const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
   z.strictObject({
     kind: z.literal(kind),
-    path,
+    path: archives[kind] ?? path,
     test: path.optional(),
     size: side.default(32),
     access,
     maxSkipped,
     images,
+    ...reading,
   });
 
 /** Where the images come from. To add one: a schema here, a loader in `data/`, a line in `data/index.ts`. */
@@ -38,6 +70,28 @@ export const datasetSpec = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("cifar10"), path: path.optional(), images }),
   z.strictObject({ kind: z.literal("cifar100"), path: path.optional(), images }),
   imageFiles("folder"),
-  imageFiles("tar"),
+  imageFiles("archive"),
+  imageFiles("tar").describe("the same as `archive`, by its earlier name"),
 ]);
 export type DatasetSpec = z.infer<typeof datasetSpec>;
+
+/** What is in a dataset by the names of its files. */
+export interface Sighting {
+  /** Training images. */
+  readonly train: number;
+  /** Test images; null: there are none. Undefined: not known before it is read. */
+  readonly test: number | null | undefined;
+  /** Whether the training images have classes. Undefined: not known before it is read. */
+  readonly classes: number | undefined;
+  readonly notes: readonly string[];
+}
+
+/** Of `count` training images: how many are held out for the monitor, and how many are left to train on, at most `images`. */
+export function shares(
+  count: number,
+  holdout: number,
+  images: number | undefined,
+): { heldOut: number; trained: number } {
+  const heldOut = Math.min(holdout, Math.floor(count / 5));
+  return { heldOut, trained: Math.min(images ?? count, count - heldOut) };
+}

@@ -1,5 +1,5 @@
 /** What may change when a run goes on as another one, or for longer. */
-import { type FieldError, type ForkSource, parseSpec, SpecError, valueAt } from "./job.ts";
+import { type FieldError, type ForkSource, parseSpec, parseStored, SpecError, valueAt } from "./job.ts";
 import { merge } from "./merge.ts";
 import { type PretrainSpec, schemaOf } from "./pretrain.ts";
 
@@ -17,7 +17,9 @@ function fixed({ method }: PretrainSpec, keep: ForkSource["keep"]): string[] {
 
 /** The source's spec with `changes`. Throws SpecError that names every field which may not change. */
 export function forkSpec(source: PretrainSpec, changes: object, keep: ForkSource["keep"]): PretrainSpec {
-  const spec = parseSpec("pretrain", merge(source, changes));
+  // Another dataset is read as a new job's is, the same one as it was.
+  const { dataset } = changes as { dataset?: { kind?: unknown } };
+  const spec = (dataset?.kind === undefined ? parseStored : parseSpec)("pretrain", merge(source, changes));
   const errors = fixed(source, keep).flatMap((path): FieldError[] => {
     const [was, is] = [source, spec].map((of) => valueAt(of, path.split(".")));
     if (JSON.stringify(was) === JSON.stringify(is)) return [];
@@ -34,5 +36,5 @@ export function extendSpec(spec: PretrainSpec, epochs: number): PretrainSpec {
   if (epochs < spec.epochs) {
     throw new SpecError([{ field: "epochs", got: epochs, allowed: `more than ${spec.epochs}, which the run has` }]);
   }
-  return parseSpec("pretrain", { ...spec, epochs });
+  return parseStored("pretrain", { ...spec, epochs });
 }

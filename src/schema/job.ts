@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { filesDefaults, filesKinds } from "./dataset.ts";
 import { encoderNames } from "./encoder.ts";
 import {
   type EmbedSpec,
@@ -61,6 +62,14 @@ export const schemas = {
   map: mapSpec,
   export: exportSpec,
 } satisfies Record<JobType, z.ZodType>;
+
+/** What a new job's dataset is read by, where the request leaves it open. */
+function withReading<T extends object>(spec: T): T {
+  const { dataset } = spec as { dataset?: unknown };
+  const { kind } = (dataset ?? {}) as { kind?: unknown };
+  const isFiles = typeof kind === "string" && filesKinds.includes(kind);
+  return isFiles ? { ...spec, dataset: { ...filesDefaults, ...(dataset as object) } } : spec;
+}
 
 function completed(type: JobType, spec: unknown): unknown {
   if (typeof spec !== "object" || spec === null) return spec;
@@ -127,8 +136,16 @@ function allowedBy(issue: z.core.$ZodIssue): string {
   }
 }
 
-/** Validates a spec and completes it with preset and defaults. Throws SpecError with every bad field. */
+/** Validates a request's spec and completes it with preset and defaults. Throws SpecError with every bad field. */
 export function parseSpec<T extends JobType>(type: T, spec: unknown): JobSpecs[T] {
+  return parseStored(type, typeof spec === "object" && spec !== null ? withReading(spec) : spec);
+}
+
+/**
+ * The spec that a job has: of an earlier version it lacks what came later, which then is as it was before. Throws SpecError
+ * with every bad field.
+ */
+export function parseStored<T extends JobType>(type: T, spec: unknown): JobSpecs[T] {
   const full = completed(type, spec);
   const parsed = schemas[type].safeParse(full);
   if (!parsed.success) throw new SpecError(fieldErrors("spec", full, parsed.error.issues));

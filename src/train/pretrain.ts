@@ -15,7 +15,7 @@ import { gradientNorms, type Watched, watch } from "./monitor.ts";
 import { Publisher } from "./publisher.ts";
 import { DivergedError, type Outcome, type Reporter } from "./reporter.ts";
 import { gaugeRings } from "./rings.ts";
-import { expectBatch, openSession, type Session } from "./session.ts";
+import { type DatasetUsed, datasetUsed, expectBatch, openSession, type Session } from "./session.ts";
 import { beginFrom, readStart } from "./start.ts";
 import { type Trainer, trainStep } from "./step.ts";
 
@@ -40,6 +40,7 @@ export interface PretrainResult {
   dataWait: number;
   seconds: number;
   checkpoint: CheckpointRecord;
+  dataset: DatasetUsed;
 }
 
 export type PretrainOutcome = Outcome<PretrainResult>;
@@ -165,6 +166,7 @@ class Run {
       dataWait: this.dataWait(),
       seconds: (performance.now() - startedAt) / 1000,
       checkpoint: record,
+      dataset: datasetUsed(this.session.dataset),
     };
     return { result };
   }

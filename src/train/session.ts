@@ -1,6 +1,7 @@
 /** A dataset, a model and the threads that work on them: what training and evaluation share. */
 
-import { loadDataset, partition } from "../data/index.ts";
+import { loadDataset } from "../data/index.ts";
+import { partition } from "../data/partition.ts";
 import { openSource, PLACE } from "../data/source.ts";
 import { type DataContext, type Dataset, type Images, isHeld } from "../data/types.ts";
 import type { Look } from "../data/view.ts";
@@ -22,6 +23,26 @@ export interface Session {
   readonly parts: { train: Int32Array; holdout: Int32Array };
   readonly alive: () => void;
 }
+
+/** What a result says of the images that it is about. */
+export interface DatasetUsed {
+  train: number;
+  /** Null: there are none. */
+  test: number | null;
+  classes: number;
+  /** Images that could not be read. */
+  skipped: number;
+  /** Which parts were found, what is held out, what is left out. */
+  notes: readonly string[];
+}
+
+export const datasetUsed = ({ train, test, classes, skipped, notes = [] }: Dataset): DatasetUsed => ({
+  train: train.count,
+  test: test?.count ?? null,
+  classes: train.labels ? classes.length : 0,
+  skipped,
+  notes,
+});
 
 /** What a session needs besides its spec. */
 export interface SessionOptions extends Computing {

@@ -1,6 +1,6 @@
 /** The views that a run trains on, drawn again: any image, any epoch. */
 import sharp, { type OverlayOptions } from "sharp";
-import { partition } from "../data/index.ts";
+import { partition } from "../data/partition.ts";
 import { openSource, PLACE } from "../data/source.ts";
 import type { Dataset, Images } from "../data/types.ts";
 import { type Look, lookRow, ROW } from "../data/view.ts";

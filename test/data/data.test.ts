@@ -8,7 +8,8 @@ import { loadCifar } from "../../src/data/cifar.ts";
 import { download } from "../../src/data/download.ts";
 import { loadFashionMnist } from "../../src/data/fashion_mnist.ts";
 import { loadImageFiles } from "../../src/data/image_files.ts";
-import { loadDataset, partition } from "../../src/data/index.ts";
+import { loadDataset } from "../../src/data/index.ts";
+import { partition } from "../../src/data/partition.ts";
 import { expectWithin } from "../../src/data/roots.ts";
 import { held, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
 

@@ -3,7 +3,7 @@
  * through an archive from end to end. ustar, GNU long names and pax paths; no compression.
  */
 import { openSync, readSync } from "node:fs";
-import { FileError } from "../util/errors.ts";
+import { FileError } from "../../util/errors.ts";
 
 const BLOCK = 512;
 

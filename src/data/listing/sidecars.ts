@@ -1,0 +1,60 @@
+/** Classes that are not folders but files: WebDataset's `.cls` and `.json` beside an image, Tiny-ImageNet's `val_annotations.txt`. */
+import { FileError } from "../../util/errors.ts";
+import { inParallel } from "../../util/parallel.ts";
+import { isImage, keyOf } from "./names.ts";
+import type { Entry } from "./types.ts";
+
+/** Fields of a `.json` that say the class, the first one that is there. */
+const FIELDS = ["cls", "label", "class", "class_name"] as const;
+const LIST = /(^|\/)val_annotations\.txt$/;
+
+export interface Beside {
+  /** Class by the key of an image, which is its name up to the first dot. */
+  readonly labels: ReadonlyMap<string, string>;
+  /** The files that say them, by what reads them. */
+  readonly used: ReadonlySet<Entry["read"]>;
+  readonly notes: readonly string[];
+}
+
+function ofJson(path: string, name: string, text: string): string | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new FileError(path, `${name} is no JSON`);
+  }
+  const found = FIELDS.map((field) => (value as Record<string, unknown> | null)?.[field]).find((v) => v !== undefined);
+  return found === undefined ? undefined : String(found);
+}
+
+/** Throws FileError for a `.json` that is none. */
+export async function labelsBeside(path: string, files: readonly Entry[]): Promise<Beside> {
+  const labels = new Map<string, string>();
+  const used = new Set<Entry["read"]>();
+  const images = new Set(files.filter(({ name }) => isImage(name)).map(({ name }) => keyOf(name)));
+  const sidecars = files.filter(({ name }) => /\.(cls|json)$/.test(name) && images.has(keyOf(name)));
+  await inParallel(sidecars.length, async (i) => {
+    const { name, read } = sidecars[i] as Entry;
+    const text = (await read()).toString("utf8").trim();
+    const label = name.endsWith(".cls") ? text : ofJson(path, name, text);
+    used.add(read);
+    // What `.cls` says goes before what `.json` says.
+    if (label !== undefined && (name.endsWith(".cls") || !labels.has(keyOf(name)))) labels.set(keyOf(name), label);
+  });
+  const list = files.find(({ name }) => LIST.test(name));
+  if (list) {
+    used.add(list.read);
+    const folder = list.name.replace(LIST, "$1");
+    for (const line of (await list.read()).toString("utf8").split("\n")) {
+      const [image, label] = line.split("\t");
+      if (!image || !label) continue;
+      // The images lie beside the list or, as Tiny-ImageNet has them, in `images/`.
+      for (const key of [keyOf(folder + image), keyOf(`${folder}images/${image}`)]) {
+        if (images.has(key)) labels.set(key, label.trim());
+      }
+    }
+  }
+  const notes =
+    labels.size > 0 ? [`${labels.size} classes are read from ${list ? list.name : ".cls and .json files"}`] : [];
+  return { labels, used, notes };
+}

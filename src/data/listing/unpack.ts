@@ -1,0 +1,59 @@
+/** Compressed tars, unpacked once into the cache: no file in the middle of one can be read alone. */
+import { createHash } from "node:crypto";
+import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { FileError, messageOf } from "../../util/errors.ts";
+
+/**
+ * What a compressed tar may unpack to: images are compressed already, and what grows more is no collection of them but
+ * made to fill the disk.
+ */
+const GROWTH = 20;
+/** Bytes that any may unpack to. */
+const ALWAYS_ALLOWED = 2 ** 30;
+
+/**
+ * The tar that `file` holds, as a file of the cache: made anew where `file` has another size or time than it had. Two processes
+ * may unpack at once; each writes a file of its own, and the last one stays.
+ *
+ * @throws FileError where it cannot be unpacked, or grows out of measure.
+ */
+export async function unpacked(
+  file: string,
+  kind: "gzip" | "zstd",
+  cache: string,
+  log: (message: string) => void,
+  allowed = ALWAYS_ALLOWED,
+): Promise<string> {
+  const { size, mtimeMs } = statSync(file);
+  const folder = join(cache, "unpacked");
+  const key = createHash("sha256")
+    .update(JSON.stringify([resolve(file), size, mtimeMs]))
+    .digest("hex")
+    .slice(0, 32);
+  const to = join(folder, `${key}.tar`);
+  if (existsSync(to)) return to;
+  mkdirSync(folder, { recursive: true });
+  log(`${file}: unpacking ${(size / 1e6).toFixed(0)} MB`);
+  const most = Math.max(allowed, GROWTH * size);
+  let bytes = 0;
+  const limited = new Transform({
+    transform(part: Buffer, _encoding, done) {
+      bytes += part.length;
+      done(bytes > most ? new Error(`unpacks to more than ${most} bytes, ${GROWTH} times its size`) : null, part);
+    },
+  });
+  const mine = `${to}.${process.pid}.part`;
+  try {
+    const inflate = kind === "gzip" ? createGunzip() : createZstdDecompress();
+    await pipeline(createReadStream(file), inflate, limited, createWriteStream(mine));
+    renameSync(mine, to);
+  } catch (error) {
+    rmSync(mine, { force: true });
+    throw new FileError(file, `cannot be unpacked: ${messageOf(error)}`);
+  }
+  return to;
+}

@@ -1,0 +1,47 @@
+/** PGM and PPM, in text and in binary (netpbm.sourceforge.net/doc): no kept library reads them, and there is little to read. */
+import type { RawImage } from "./types.ts";
+
+/** Reads the next number of a header, over white space and comments. */
+class Header {
+  at = 2;
+
+  constructor(private readonly bytes: Buffer) {}
+
+  next(): number {
+    for (;;) {
+      const byte = this.bytes[this.at] ?? 0;
+      if (byte === 0x23) while (this.at < this.bytes.length && this.bytes[this.at] !== 0x0a) this.at++;
+      else if (byte > 0x20 || this.at >= this.bytes.length) break;
+      else this.at++;
+    }
+    const begin = this.at;
+    while ((this.bytes[this.at] ?? 0) > 0x20) this.at++;
+    const value = Number(this.bytes.toString("latin1", begin, this.at) || "NaN");
+    if (!Number.isInteger(value) || value < 0) throw new Error("PNM: a number is missing");
+    return value;
+  }
+}
+
+/** P2 and P5 are grey, P3 and P6 RGB; deeper values than 8 bits are scaled to them. Throws Error for what is not whole. */
+export function decodePnm(bytes: Buffer, mostPixels: number): RawImage {
+  const kind = Number(String.fromCharCode(bytes[1] as number));
+  const header = new Header(bytes);
+  const [width, height, most] = [header.next(), header.next(), header.next()];
+  if (width * height > mostPixels) throw new Error("image exceeds pixel limit");
+  if (width === 0 || height === 0 || most === 0 || most > 65_535)
+    throw new Error("PNM: a size or the largest value is 0 or too large");
+  const channels = kind % 3 === 0 ? 3 : 1;
+  const count = width * height * channels;
+  const data = new Uint8Array(count);
+  const scaled = (value: number) => Math.round((Math.min(value, most) * 255) / most);
+  if (kind < 4) {
+    for (let i = 0; i < count; i++) data[i] = scaled(header.next());
+  } else {
+    const deep = most > 255 ? 2 : 1;
+    const begin = header.at + 1; // one white space ends the header
+    if (bytes.length < begin + count * deep) throw new Error("PNM: it ends early");
+    for (let i = 0; i < count; i++)
+      data[i] = scaled(deep === 2 ? bytes.readUInt16BE(begin + 2 * i) : (bytes[begin + i] as number));
+  }
+  return { data, width, height, channels };
+}
