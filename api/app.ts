@@ -3,6 +3,7 @@
 import type { Feed } from "../src/queue/events/feed.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
+import type { Sightings } from "../src/queue/pipelines/sightings.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { actionRoutes } from "./actions.ts";
@@ -12,6 +13,7 @@ import { addDocument } from "./document.ts";
 import { eventRoutes } from "./events.ts";
 import { addGuard, type GuardOptions } from "./guard.ts";
 import { addHealth } from "./health.ts";
+import { imageChecks } from "./images.ts";
 import { jobRoutes } from "./jobs.ts";
 import { outputRoutes } from "./outputs.ts";
 import { pipelineRoutes } from "./pipelines.ts";
@@ -25,13 +27,15 @@ export interface AppDeps {
   jobs: Jobs;
   feed: Feed;
   plans: Plans;
+  sightings: Sightings;
   hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
 }
 
-export function createApp({ jobs, feed, plans, hooks, apiKeys, guard }: AppDeps) {
+export function createApp({ jobs, feed, plans, sightings, hooks, apiKeys, guard }: AppDeps) {
   const app = newApp();
+  const images = imageChecks(jobs, sightings);
   app.onError((error, c) => problemOf(c, error));
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
   addGuard(app, apiKeys, guard);
@@ -42,10 +46,10 @@ export function createApp({ jobs, feed, plans, hooks, apiKeys, guard }: AppDeps)
   app.route("/", eventRoutes(jobs.records, feed));
   // Chained, so that the types of the client can be inferred from the routes.
   return app
-    .route("/", jobRoutes(jobs))
+    .route("/", jobRoutes(jobs, images))
     .route("/", actionRoutes(jobs))
     .route("/", outputRoutes(jobs.records, jobs.fleet))
-    .route("/", pipelineRoutes(jobs.pipelines))
+    .route("/", pipelineRoutes(jobs.pipelines, images))
     .route("/", planRoutes(jobs.fleet, plans))
     .route("/", specRoutes())
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));

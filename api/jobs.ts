@@ -3,6 +3,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import { jobStatuses, parseSpec } from "../src/schema/job.ts";
 import * as examples from "./examples.ts";
+import type { ImageChecks } from "./images.ts";
 import { UnknownError } from "./problem.ts";
 import {
   badQuery,
@@ -104,7 +105,7 @@ function metadataOf(rest: Record<string, string>): Record<string, string> | unde
   return pairs.length > 0 ? Object.fromEntries(pairs) : undefined;
 }
 
-export const jobRoutes = (jobs: Jobs) =>
+export const jobRoutes = (jobs: Jobs, images: ImageChecks) =>
   newApp()
     .openapi(submitRoute, async (c) => {
       const body = c.req.valid("json");
@@ -117,7 +118,10 @@ export const jobRoutes = (jobs: Jobs) =>
         priority,
         metadata,
         idempotency: idempotencyOf(c.req.valid("header"), body),
-        check: () => jobs.submissions.expectSource(spec),
+        check: async () => {
+          await jobs.submissions.expectSource(spec);
+          await images.job(type, spec);
+        },
       });
       return c.json(job, 201);
     })

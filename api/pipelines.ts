@@ -7,6 +7,7 @@ import { reportLines } from "../src/schema/report.ts";
 import { toCsv } from "../src/store/series.ts";
 import { keepOpen } from "./events.ts";
 import * as examples from "./examples.ts";
+import type { ImageChecks } from "./images.ts";
 import { UnknownError } from "./problem.ts";
 import {
   badQuery,
@@ -118,7 +119,7 @@ const deleteRoute = createRoute({
   responses: { 204: { description: "deleted" }, ...missingPipeline, ...conflict, ...guarded },
 });
 
-export function pipelineRoutes(pipelines: Pipelines) {
+export function pipelineRoutes(pipelines: Pipelines, images: ImageChecks) {
   const known = (pipeline: Pipeline | undefined, id: string) => found(pipeline, id, "pipeline");
   const act = async (id: string, name: ActionName) => known(await pipelines.act(id, name), id);
   return newApp()
@@ -127,7 +128,8 @@ export function pipelineRoutes(pipelines: Pipelines) {
       const body = c.req.valid("json");
       const { name = null, priority = 0, metadata = {}, ...spec } = body;
       const key = idempotencyOf(c.req.valid("header"), body);
-      return c.json(await pipelines.submit({ spec, name, priority, metadata, idempotency: key }), 201);
+      const submission = { spec, name, priority, metadata, idempotency: key, check: images.pipeline };
+      return c.json(await pipelines.submit(submission), 201);
     })
     .openapi(listRoute, async (c) => {
       const { limit, after } = c.req.valid("query");

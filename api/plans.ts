@@ -5,6 +5,7 @@ import type { Plans } from "../src/queue/pipelines/plans.ts";
 import { parseSpec } from "../src/schema/job.ts";
 import { keepOpen } from "./events.ts";
 import * as examples from "./examples.ts";
+import { expectAbsolute } from "./images.ts";
 import { guarded, invalid, json, newApp } from "./routes.ts";
 import * as schemas from "./schemas.ts";
 
@@ -32,6 +33,7 @@ export const planRoutes = (fleet: Fleet, plans: Plans) =>
   newApp().openapi(planRoute, async (c) => {
     keepOpen(c);
     const spec = parseSpec("pretrain", c.req.valid("json").spec);
+    expectAbsolute(spec.dataset);
     const workers = await fleet.list();
     const { plan, worker, busy } = await plans.ask(spec, workers.length);
     return c.json({ ...plan, worker, busy }, 200);

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { Feed } from "../src/queue/events/feed.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { Plans } from "../src/queue/pipelines/plans.ts";
+import { Sightings } from "../src/queue/pipelines/sightings.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { Deliveries } from "../src/queue/webhooks/deliveries.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
@@ -47,6 +48,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const guard = { requestsPerSecond, loopback, webhookPrivate };
   const feed = new Feed(redis, () => connect(redisUrl), warn);
   const plans = new Plans(redis, () => connect(redisUrl));
+  const sightings = new Sightings(redis, () => connect(redisUrl), warn);
   const hooks = new Webhooks(blobs);
   const { records, pipelines } = jobs;
   const deliveries = new Deliveries({
@@ -58,7 +60,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     allowPrivate: webhookPrivate,
     log: warn,
   });
-  const app = createApp({ jobs, feed, plans, hooks, apiKeys, guard });
+  const app = createApp({ jobs, feed, plans, sightings, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
@@ -72,7 +74,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     async stop() {
       await server.stop(true);
       feed.close();
-      await plans.close();
+      await Promise.all([plans.close(), sightings.close()]);
       await deliveries.close();
       await stopHousekeeping();
       await jobs.close();

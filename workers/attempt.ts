@@ -103,6 +103,7 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
         return;
       case "device":
       case "planned":
+      case "sighted":
         return;
       default:
         ending = message;

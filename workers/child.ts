@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { chooseDevice } from "../src/backend/choose.ts";
 import { DeviceLostError, DeviceMemoryError } from "../src/backend/errors.ts";
+import { sightDataset } from "../src/data/sighting.ts";
 import { evaluate } from "../src/judge/index.ts";
 import { plan } from "../src/plan/plan.ts";
 import type { EvaluationType, JobSpecs } from "../src/schema/job.ts";
@@ -12,7 +13,7 @@ import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { dieWithParent } from "./orphan.ts";
-import type { Ending, FromChild, PlanMessage, StartMessage, ToChild } from "./protocol.ts";
+import type { Ending, FromChild, PlanMessage, SightMessage, StartMessage, ToChild } from "./protocol.ts";
 
 /** Minimum interval between two `alive` messages. */
 const ALIVE_MS = 1000;
@@ -90,6 +91,11 @@ async function probe(device: "auto" | "webgpu" | "wasm"): Promise<void> {
   }
 }
 
+async function sight({ dataset, dataDir, datasetRoots }: SightMessage): Promise<FromChild> {
+  const context = { cache: join(dataDir, "datasets"), roots: datasetRoots, log: () => undefined };
+  return { kind: "sighted", sighting: (await sightDataset(dataset, context)) ?? null };
+}
+
 async function planRun({ spec, dataDir, datasetRoots, threads, device }: PlanMessage): Promise<FromChild> {
   const context = { cache: join(dataDir, "datasets"), roots: datasetRoots, log: () => undefined };
   return { kind: "planned", plan: await plan(spec, { threads, device }, context) };
@@ -99,6 +105,7 @@ process.on("message", (message: ToChild) => {
   if (message.kind === "permit") requests.shift()?.(message.granted);
   else if (message.kind === "probe") probe(message.device);
   else if (message.kind === "plan") planRun(message).then(send, (error: unknown) => send(failure(error)));
+  else if (message.kind === "sight") sight(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "start") run(message).then(send, (error: unknown) => send(failure(error)));
   else {
     stop = message.why;

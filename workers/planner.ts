@@ -1,15 +1,19 @@
-/** Measures what a run will need, in a child of its own, concurrently with the current job. */
+/** Answers the API's questions, each in a child of its own, concurrently with the current job. */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
 import { PLANS, type Planned } from "../src/queue/pipelines/plans.ts";
+import { type Seen, SIGHTINGS } from "../src/queue/pipelines/sightings.ts";
 import { connect } from "../src/queue/redis.ts";
 import { telemetry } from "../src/queue/telemetry.ts";
+import type { DatasetSpec } from "../src/schema/dataset.ts";
 import type { Plan } from "../src/schema/plan.ts";
 import type { PretrainSpec } from "../src/schema/pretrain.ts";
 import type { Env } from "../src/util/env.ts";
 import { askChild } from "./attempt.ts";
 import type { FromChild } from "./protocol.ts";
 
+/** Questions about datasets that are answered at a time: they wait for disks. */
+const SIGHTED_AT_ONCE = 2;
 /** A measurement takes some seconds, and may have to download a dataset first. */
 const LIMIT_MS = 90_000;
 
@@ -21,12 +25,18 @@ function answerOf(message: FromChild): Answer | undefined {
   return message.cause === "final" ? { refused: message.message } : { failed: message.message };
 }
 
+const sightingOf = (message: FromChild): { seen: Seen | null } | { failed: string } | undefined => {
+  if (message.kind === "sighted") return { seen: message.sighting && { sighting: message.sighting } };
+  if (message.kind !== "failed") return undefined;
+  return message.cause === "final" ? { seen: { refused: message.message } } : { failed: message.message };
+};
+
 export interface Planner {
   close(): Promise<void>;
 }
 
 /**
- * Starts to answer requests for plans.
+ * Starts to answer requests for plans, and what is in datasets.
  *
  * @param id - Of the worker.
  * @param busy - Whether a job is running, which makes the measurement slower.
@@ -44,7 +54,26 @@ export function startPlanner(redisUrl: string, env: Env, id: string, busy: () =>
     },
     { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
   );
+  const sighter = new Worker<{ dataset: DatasetSpec }, Seen | null>(
+    SIGHTINGS,
+    async ({ data }) => {
+      const { dataDir, datasetRoots } = env;
+      const answer = await askChild(
+        { kind: "sight", dataset: data.dataset, dataDir, datasetRoots },
+        sightingOf,
+        LIMIT_MS,
+      );
+      if ("failed" in answer) throw new Error(answer.failed);
+      return answer.seen;
+    },
+    { connection: connect(redisUrl), concurrency: SIGHTED_AT_ONCE, telemetry, lockDuration: 2 * LIMIT_MS },
+  );
   worker.on("error", (error) => log.warn({ error: error.message }, "plans"));
-  // Requests are not awaited: clients repeat them.
-  return { close: () => worker.close(true) };
+  sighter.on("error", (error) => log.warn({ error: error.message }, "datasets"));
+  return {
+    // Requests are not awaited: clients repeat them.
+    async close() {
+      await Promise.all([worker.close(true), sighter.close(true)]);
+    },
+  };
 }

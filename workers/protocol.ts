@@ -1,5 +1,6 @@
 /** Messages between a worker and its child, over IPC. */
 import type { DeviceWish } from "../src/backend/choose.ts";
+import type { DatasetSpec, Sighting } from "../src/schema/dataset.ts";
 import type { JobSpecs, JobType, Progress } from "../src/schema/job.ts";
 import type { Plan } from "../src/schema/plan.ts";
 import type { StopReason } from "../src/train/reporter.ts";
@@ -27,6 +28,13 @@ export interface PlanMessage {
   device: DeviceWish;
 }
 
+export interface SightMessage {
+  kind: "sight";
+  dataset: DatasetSpec;
+  dataDir: string;
+  datasetRoots: readonly string[] | undefined;
+}
+
 export type ToChild =
   | StartMessage
   | { kind: "stop"; why: StopReason }
@@ -35,7 +43,9 @@ export type ToChild =
   /** Asks for the device that would be chosen. */
   | { kind: "probe"; device: DeviceWish }
   /** Asks what a run will need. */
-  | PlanMessage;
+  | PlanMessage
+  /** Asks what is in a dataset. */
+  | SightMessage;
 
 export type FromChild =
   | { kind: "ready" }
@@ -48,6 +58,7 @@ export type FromChild =
   | { kind: "permit" }
   | { kind: "device"; webgpu: boolean; name: string }
   | { kind: "planned"; plan: Plan }
+  | { kind: "sighted"; sighting: Sighting | null }
   | Ending;
 
 export type Ending =

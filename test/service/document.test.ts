@@ -8,6 +8,7 @@ import { startApi } from "../../api/server.ts";
 import { Feed } from "../../src/queue/events/feed.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
 import { Plans } from "../../src/queue/pipelines/plans.ts";
+import { Sightings } from "../../src/queue/pipelines/sightings.ts";
 import { connect, startEmbeddedRedis } from "../../src/queue/redis.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
@@ -64,10 +65,16 @@ test("every route is in it, and it has no other", async () => {
     () => undefined,
   );
   const plans = new Plans(connection, () => connect(redis.url));
+  const sightings = new Sightings(
+    connection,
+    () => connect(redis.url),
+    () => undefined,
+  );
   const app: AppType = createApp({
     jobs,
     feed,
     plans,
+    sightings,
     hooks: new Webhooks(blobs),
     apiKeys: new ApiKeys(blobs),
     guard: { requestsPerSecond: 0, loopback: true, webhookPrivate: false },
@@ -83,6 +90,7 @@ test("every route is in it, and it has no other", async () => {
   ).toEqual([...new Set(routes)].sort());
   feed.close();
   await plans.close();
+  await sightings.close();
   await jobs.close();
   connection.disconnect();
 });

@@ -1,6 +1,6 @@
 /** The real thing: a Redis, the API and a worker as processes of their own. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import type { Client } from "../../cli/client.ts";
@@ -191,17 +191,55 @@ describe("a job", () => {
     expect((await client.job(second.id)).startedAt).toBeNull();
   }, 120_000);
 
-  test("a dataset that is not there fails the job, naming the file, without a retry", async () => {
-    const job = await client.submit("pretrain", spec({ dataset: { kind: "folder", path: "/no/such/folder" } }));
+  test("images that cannot be read fail the job, naming a file, without a retry", async () => {
+    const broken = join(service.folder, "broken");
+    mkdirSync(broken);
+    for (let i = 0; i < 40; i++) writeFileSync(join(broken, `${i}.png`), "no image");
+    const job = await client.submit("pretrain", spec({ dataset: { kind: "folder", path: broken } }));
     const failed = await eventually(async () => {
       const now = await client.job(job.id);
       return now.status === "failed" && now;
     });
-    expect(failed.error).toBe("/no/such/folder: is not there");
+    expect(failed.error).toStartWith(`${broken}: 40 of 40 images cannot be read (first: 0.png: `);
     await expect(client.submit("linear-probe", { from: job.id })).rejects.toThrow(/spec\.from: .*status .* is failed/);
   }, 120_000);
 
-  test("a probe of images without classes fails, and says what is missing", async () => {
+  test("what a worker can tell of the images when a job is submitted is refused then, by field", async () => {
+    const refused = (dataset: object, more: object = {}) =>
+      expect(client.submit("pretrain", spec({ dataset: { kind: "folder", size: 16, ...dataset }, ...more }))).rejects;
+    await refused({ path: "/no/such/folder" }).toThrow(
+      'spec.dataset.path: got "/no/such/folder", allowed: /no/such/folder: is not there',
+    );
+    await refused({ path: "images" }).toThrow('spec.dataset.path: got "images", allowed: an absolute path');
+    await expect(
+      client.submitPipeline({
+        jobs: { a: { type: "pretrain", spec: spec({ dataset: { kind: "folder", path: "/no/such" } }) } },
+      }),
+    ).rejects.toThrow("jobs.a.spec.dataset.path");
+    const labelled = join(service.folder, "labelled");
+    for (const name of ["a", "b"]) {
+      mkdirSync(join(labelled, name), { recursive: true });
+      const background = { r: 90, g: 10, b: 20 };
+      const image = sharp({ create: { width: 20, height: 20, channels: 3, background } }).png();
+      for (let i = 0; i < 30; i++) await image.clone().toFile(join(labelled, name, `${i}.png`));
+    }
+    await refused({ path: labelled }, { batchSize: 64, splits: 4 }).toThrow(
+      "spec.batchSize: got 64, allowed: at most ",
+    );
+    // Of a run that is not over its spec says what there will be.
+    const dataset = { kind: "folder", path: labelled, size: 16, holdout: 0 };
+    const long = await client.submit("pretrain", spec({ dataset, batchSize: 16, epochs: 5000 }));
+    await expect(client.submit("knn", { from: long.id })).rejects.toThrow(
+      /spec\.from: got null, allowed: images with a test part: the dataset of this run has none\. Give spec\.dataset/,
+    );
+    const probe = { from: long.id, dataset: { kind: "folder", path: labelled, size: 16 } };
+    await expect(client.submit("linear-probe", { ...probe, checkpoint: { epoch: 5009 } })).rejects.toThrow(
+      "spec.checkpoint.epoch: got 5009, allowed: at most 5000, the epochs of the pretrain job; its last checkpoints are those of epochs 4999, 5000",
+    );
+    await client.cancel(long.id);
+  }, 120_000);
+
+  test("a probe of images without classes is refused, and says what is missing", async () => {
     const plain = join(service.folder, "plain");
     mkdirSync(plain);
     for (let i = 0; i < 40; i++) {
@@ -214,8 +252,9 @@ describe("a job", () => {
     const job = await client.submit("pretrain", spec({ dataset, epochs: 1, augmentation: { size: 16 } }));
     const done = await until(job.id, (j) => j.status === "succeeded");
     expect(done.result).toMatchObject({ knn: null });
-    const probe = await client.submit("linear-probe", { from: job.id });
-    await expect(until(probe.id, () => false)).rejects.toThrow(`${plain}: labels are needed here`);
+    await expect(client.submit("linear-probe", { from: job.id })).rejects.toThrow(
+      "spec.from: got 0, allowed: images of two classes or more (a folder each); the dataset of this run has 0",
+    );
   }, 120_000);
 });
 

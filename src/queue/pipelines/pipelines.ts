@@ -5,7 +5,7 @@
 import type { Redis } from "ioredis";
 import type { Job } from "../../schema/job.ts";
 import { type ActionName, actions, finalStatuses, type Moves } from "../../schema/life.ts";
-import { expand, PIPELINE_JOBS, type PipelineSpec } from "../../schema/pipeline.ts";
+import { expand, PIPELINE_JOBS, type PipelineSpec, type PlannedJob } from "../../schema/pipeline.ts";
 import type { Blobs } from "../../store/blobs.ts";
 import { JsonFolder } from "../../store/json_folder.ts";
 import { UserError } from "../../util/errors.ts";
@@ -27,6 +27,8 @@ export interface PipelineSubmission {
   readonly priority?: number;
   readonly metadata?: Record<string, string>;
   readonly idempotency?: { key: string; request: string } | undefined;
+  /** Throws SpecError where one of the jobs cannot be accepted. */
+  readonly check?: (jobs: readonly PlannedJob[]) => Promise<void>;
 }
 
 export class Pipelines {
@@ -68,6 +70,7 @@ export class Pipelines {
         await this.submissions.expectSource(spec, `jobs.${node}.spec.from`);
       }
     }
+    await submission.check?.(planned);
     const stored: StoredPipeline = {
       format: FORMAT,
       id,

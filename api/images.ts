@@ -1,0 +1,100 @@
+/** Refuses a job whose images are not there or do not serve it, where a worker can tell at once. */
+import { isAbsolute } from "node:path";
+import type { Jobs } from "../src/queue/jobs.ts";
+import type { Sightings } from "../src/queue/pipelines/sightings.ts";
+import { type DatasetSpec, type Sighting, shares } from "../src/schema/dataset.ts";
+import { type FieldError, type JobSpecs, type JobType, SpecError } from "../src/schema/job.ts";
+import type { PlannedJob } from "../src/schema/pipeline.ts";
+import type { PretrainSpec } from "../src/schema/pretrain.ts";
+
+/** Jobs that judge an encoder on test images and their classes. */
+const JUDGES: readonly JobType[] = ["linear-probe", "knn", "fine-tune"];
+
+/** Throws SpecError for a path that depends on where a process was started. */
+export function expectAbsolute(dataset: DatasetSpec): void {
+  const paths = { path: dataset.path, test: "test" in dataset ? dataset.test : undefined };
+  const errors = Object.entries(paths).flatMap(([field, got]): FieldError[] =>
+    got === undefined || isAbsolute(got)
+      ? []
+      : [{ field: `spec.dataset.${field}`, got, allowed: "an absolute path: it is a path of the worker's machine" }],
+  );
+  if (errors.length > 0) throw new SpecError(errors);
+}
+
+function pretrainErrors(spec: PretrainSpec, { train }: Sighting): FieldError[] {
+  const { batchSize, monitor, dataset } = spec;
+  const left = shares(train, monitor.holdout, dataset.images).trained;
+  if (left >= batchSize) return [];
+  const allowed = `at most ${left}: so many of the dataset's ${train} images are left to train on`;
+  return [{ field: "spec.batchSize", got: batchSize, allowed }];
+}
+
+function judgeErrors(own: boolean, { test, classes }: Sighting): FieldError[] {
+  const field = own ? "spec.dataset" : "spec.from";
+  const whose = own ? "this one" : "the dataset of this run";
+  if (classes !== undefined && classes < 2) {
+    return [{ field, got: classes, allowed: `images of two classes or more (a folder each); ${whose} has ${classes}` }];
+  }
+  if (test !== null) return [];
+  const allowed =
+    `images with a test part: ${whose} has none. Give spec.dataset with a folder test or val beside train, with ` +
+    "dataset.test, or with dataset.holdout, which takes a share of each class";
+  return [{ field, got: null, allowed }];
+}
+
+export interface ImageChecks {
+  /** Throws SpecError that names the field. Where no worker can tell at once the job is accepted, and fails when it starts. */
+  job(type: JobType, spec: JobSpecs[JobType]): Promise<void>;
+  /** The same of every job of a pipeline; the first one that is refused is named. */
+  pipeline(jobs: readonly PlannedJob[]): Promise<void>;
+}
+
+export function imageChecks(jobs: Jobs, sightings: Sightings): ImageChecks {
+  const look = async (dataset: DatasetSpec) => sightings.ask(dataset, (await jobs.fleet.list()).length);
+
+  async function check(
+    type: JobType,
+    spec: JobSpecs[JobType],
+    source: PretrainSpec | undefined,
+    see: typeof look,
+  ): Promise<void> {
+    const own = "dataset" in spec ? spec.dataset : undefined;
+    if (own) expectAbsolute(own);
+    const dataset = own ?? source?.dataset;
+    if (!dataset?.path || (!own && !JUDGES.includes(type))) return;
+    const seen = await see(dataset);
+    if (!seen) return;
+    if ("refused" in seen) {
+      const field = own ? "spec.dataset.path" : "spec.from";
+      throw new SpecError([{ field, got: dataset.path, allowed: seen.refused }]);
+    }
+    const judges = JUDGES.includes(type) ? judgeErrors(own !== undefined, seen.sighting) : [];
+    const errors = type === "pretrain" ? pretrainErrors(spec as PretrainSpec, seen.sighting) : judges;
+    if (errors.length > 0) throw new SpecError(errors);
+  }
+
+  const sourceOf = async (spec: JobSpecs[JobType]) =>
+    "from" in spec ? ((await jobs.records.read(spec.from))?.spec as PretrainSpec | undefined) : undefined;
+
+  return {
+    job: async (type, spec) => check(type, spec, await sourceOf(spec), look),
+    async pipeline(planned) {
+      // Hundreds of jobs of a sweep are on the same images.
+      const seen = new Map<string, ReturnType<typeof look>>();
+      const see: typeof look = (dataset) => {
+        const key = JSON.stringify(dataset);
+        const answer = seen.get(key) ?? look(dataset);
+        seen.set(key, answer);
+        return answer;
+      };
+      const own = new Map(planned.map(({ id, spec }) => [id, spec]));
+      for (const { node, type, spec } of planned) {
+        const source = "from" in spec ? (own.get(spec.from) as PretrainSpec | undefined) : undefined;
+        await check(type, spec, source ?? (await sourceOf(spec)), see).catch((error: unknown) => {
+          if (!(error instanceof SpecError)) throw error;
+          throw new SpecError(error.errors.map((of) => ({ ...of, field: `jobs.${node}.${of.field}` })));
+        });
+      }
+    },
+  };
+}
