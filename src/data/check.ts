@@ -2,7 +2,7 @@
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { messageOf } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
-import { isFiles, listParts } from "./image_files.ts";
+import { isFiles, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
 import type { ImageFile } from "./listing/index.ts";
 import { opened } from "./pixels.ts";
@@ -100,7 +100,7 @@ function checkHeld(images: Images | undefined, names: readonly string[]): PartRe
 /** Decodes every image, each at its own size. Throws FileError for a source that is not there or holds none. */
 export async function checkDataset(spec: DatasetSpec, context: DataContext): Promise<DatasetReport> {
   if (isFiles(spec)) {
-    const { train, test, notes, leftOut } = await listParts(spec, context);
+    const { train, test, notes, leftOut } = await listParts(await located(spec, context), context);
     return { train: await checkFiles(train), test: test ? await checkFiles(test) : null, leftOut, notes };
   }
   const { train, test, classes } = await loadDataset(spec, context);

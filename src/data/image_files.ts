@@ -1,6 +1,6 @@
 /** Any collection of images as a dataset: a folder, an archive, shards of archives. */
 import type { DatasetSpec } from "../schema/dataset.ts";
-import { FileError } from "../util/errors.ts";
+import { FileError, UserError } from "../util/errors.ts";
 import { holdImages, streamImages } from "./decode.ts";
 import { holdOut } from "./hold_out.ts";
 import { classesOf } from "./labels.ts";
@@ -9,7 +9,18 @@ import type { DataContext, Dataset } from "./types.ts";
 
 export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" }>;
 
-export const isFiles = (spec: DatasetSpec): spec is ImageFilesSpec => ["folder", "archive", "tar"].includes(spec.kind);
+type StoredSpec = Extract<DatasetSpec, { kind: "stored" }>;
+
+export const isFiles = (spec: DatasetSpec): spec is ImageFilesSpec | StoredSpec =>
+  ["folder", "archive", "tar", "stored"].includes(spec.kind);
+
+/** The same dataset as files of this machine. Throws UserError for an uploaded one that there is not. */
+export async function located(spec: ImageFilesSpec | StoredSpec, { stored }: DataContext): Promise<ImageFilesSpec> {
+  if (spec.kind !== "stored") return spec;
+  if (!stored) throw new UserError(`dataset ${spec.id}: no store of uploaded datasets is known here`);
+  const { id, kind, ...rest } = spec;
+  return { ...rest, kind: "archive", path: await stored(id) };
+}
 
 /** How the spec's source is to be read. `tar` is what archives were called when no others were read. */
 export const readingOf = ({ kind, path, test, splits, classFolder }: ImageFilesSpec): Reading => ({
@@ -24,7 +35,7 @@ export const readingOf = ({ kind, path, test, splits, classFolder }: ImageFilesS
 const HOLD_BYTES = 2 * 2 ** 30;
 
 /** Whether so many images are decoded for every step anew. */
-export function isStreamed({ access, size }: ImageFilesSpec, images: number): boolean {
+export function isStreamed({ access, size }: Pick<ImageFilesSpec, "access" | "size">, images: number): boolean {
   return access === "streamed" || (access === "auto" && images * size ** 2 * 3 > HOLD_BYTES);
 }
 

@@ -1,7 +1,7 @@
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { loadCifar } from "./cifar.ts";
 import { loadFashionMnist } from "./fashion_mnist.ts";
-import { loadImageFiles } from "./image_files.ts";
+import { loadImageFiles, located } from "./image_files.ts";
 import { expectWithin } from "./roots.ts";
 import type { DataContext, Dataset } from "./types.ts";
 
@@ -17,11 +17,15 @@ const loaders = {
   folder: loadImageFiles,
   archive: loadImageFiles,
   tar: loadImageFiles,
+  stored: async (spec, context) => ({
+    ...(await loadImageFiles(await located(spec, context), context)),
+    name: spec.id,
+  }),
 } satisfies Loaders;
 
 /** Throws FileError for a path outside of where the context allows it. */
 export async function loadDataset(spec: DatasetSpec, context: DataContext): Promise<Dataset> {
-  for (const path of [spec.path, "test" in spec ? spec.test : undefined]) {
+  for (const path of ["path" in spec ? spec.path : undefined, "test" in spec ? spec.test : undefined]) {
     if (path !== undefined) expectWithin(path, context.roots);
   }
   return (loaders[spec.kind] as (s: DatasetSpec, c: DataContext) => Promise<Dataset>)(spec, context);

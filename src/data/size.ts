@@ -1,6 +1,6 @@
 /** How many images a dataset has and what they take, without decoding or downloading any. */
 import type { DatasetSpec } from "../schema/dataset.ts";
-import { isFiles, isStreamed, listParts } from "./image_files.ts";
+import { isFiles, isStreamed, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
 import type { DataContext } from "./types.ts";
 
@@ -22,7 +22,7 @@ const PUBLISHED = {
 
 export async function datasetSize(spec: DatasetSpec, context: DataContext): Promise<DatasetSize> {
   if (isFiles(spec)) {
-    const parts = await listParts(spec, context);
+    const parts = await listParts(await located(spec, context), context);
     const [images, test] = [parts.train.length, parts.test?.length ?? 0];
     const pixels = spec.size ** 2 * 3;
     const streamed = isStreamed(spec, images + test);

@@ -62,6 +62,8 @@ export interface DataContext {
   readonly log: (message: string) => void;
   /** Folders that a dataset's paths must lie in; undefined: anywhere. */
   readonly roots?: readonly string[] | undefined;
+  /** Finds the file of an uploaded dataset, and fetches it where it is not on this machine. Unset: there are none. */
+  readonly stored?: ((id: string) => Promise<string>) | undefined;
   /** Called now and then while work goes on: whoever waits for a step knows that nothing hangs. */
   readonly alive?: () => void;
 }

@@ -49,7 +49,7 @@ const reading = {
       "share of each class that is held out as the test part, where there are classes and no test part (new jobs: 0.1); 0: none",
     ),
 };
-export const filesKinds: readonly string[] = ["folder", "archive", "tar"];
+export const filesKinds: readonly string[] = ["folder", "archive", "tar", "stored"];
 export const filesDefaults = { splits: "auto", classFolder: "first", holdout: 0.1 } as const;
 
 const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
@@ -64,6 +64,19 @@ const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
     ...reading,
   });
 
+const stored = z.strictObject({
+  kind: z.literal("stored"),
+  id: z
+    .string()
+    .regex(/^ds_[0-9a-z]{26}$/, "must be the id of a dataset")
+    .describe("of an archive that was uploaded: POST /v1/datasets"),
+  size: side.default(32),
+  access,
+  maxSkipped,
+  images,
+  ...reading,
+});
+
 /** Where the images come from. To add one: a schema here, a loader in `data/`, a line in `data/index.ts`. */
 export const datasetSpec = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("fashion-mnist"), path: path.optional(), images }),
@@ -71,6 +84,7 @@ export const datasetSpec = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("cifar100"), path: path.optional(), images }),
   imageFiles("folder"),
   imageFiles("archive"),
+  stored,
   imageFiles("tar").describe("the same as `archive`, by its earlier name"),
 ]);
 export type DatasetSpec = z.infer<typeof datasetSpec>;

@@ -65,7 +65,9 @@ export const schemas = {
 
 /** What a new job's dataset is read by, where the request leaves it open. */
 function withReading<T extends object>(spec: T): T {
-  const { dataset } = spec as { dataset?: unknown };
+  const { dataset: given } = spec as { dataset?: unknown };
+  // `"dataset": "ds_…"` is all that a stored one needs.
+  const dataset = typeof given === "string" && given.startsWith("ds_") ? { kind: "stored", id: given } : given;
   const { kind } = (dataset ?? {}) as { kind?: unknown };
   const isFiles = typeof kind === "string" && filesKinds.includes(kind);
   return isFiles ? { ...spec, dataset: { ...filesDefaults, ...(dataset as object) } } : spec;

@@ -28,6 +28,8 @@ const schema = z.object({
     .regex(/^mocod_/, "mocod_…, as `mocod keys create` printed it")
     .optional(),
   MOCOD_REDIS_JOBS: integer(0, 1_000_000).default(500),
+  MOCOD_UPLOAD_LIMIT: z.coerce.number().gt(0).max(1e6).default(100),
+  MOCOD_CACHE_LIMIT: z.coerce.number().gt(0).max(1e6).default(50),
   MOCOD_WEBHOOK_PRIVATE: z.enum(["0", "1"]).default("0"),
 });
 
@@ -57,6 +59,10 @@ export interface Env {
   apiKey: string | undefined;
   /** Number of finished jobs whose records stay in Redis; older ones are read from the store. */
   redisJobs: number;
+  /** Bytes that all uploaded datasets may take in the store. The variable counts gigabytes. */
+  uploadLimit: number;
+  /** Bytes that uploaded datasets may take on a worker's machine. The variable counts gigabytes. */
+  cacheLimit: number;
   /** Whether webhooks may go to loopback and private addresses. */
   webhookPrivate: boolean;
 }
@@ -89,6 +95,8 @@ export function readEnv(source: Record<string, string | undefined> = process.env
     requestsPerSecond: env.MOCOD_RATE_LIMIT,
     apiKey: env.MOCOD_API_KEY,
     redisJobs: env.MOCOD_REDIS_JOBS,
+    uploadLimit: env.MOCOD_UPLOAD_LIMIT * 1e9,
+    cacheLimit: env.MOCOD_CACHE_LIMIT * 1e9,
     webhookPrivate: env.MOCOD_WEBHOOK_PRIVATE === "1",
     host: env.MOCOD_HOST,
     port: env.MOCOD_PORT,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 
-export type IdKind = "run" | "pipe" | "hook";
+export type IdKind = "run" | "pipe" | "hook" | "ds";
 
 /** Creates an id: `run_` and a lower-case ULID (48 bits of time, 80 random bits), which sorts by creation. */
 export function newId(kind: IdKind, now = Date.now()): string {

@@ -1,0 +1,161 @@
+/** Uploaded datasets in the store, and their copies on a machine. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import {
+  appendFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { datasetCache } from "../../src/store/dataset_cache.ts";
+import { LocalBlobs } from "../../src/store/local_blobs.ts";
+import { PART_BYTES, Uploads } from "../../src/store/uploads.ts";
+import { temporaryFolder } from "../support/helpers.ts";
+
+const sha = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+/** Two parts and a bit. */
+const file = Buffer.alloc(2 * PART_BYTES + 1000);
+for (let i = 0; i < file.length; i += 4) file.writeUInt32LE(Math.imul(i, 2654435761) >>> 0, i);
+const part = (n: number, of: Buffer = file) => of.subarray((n - 1) * PART_BYTES, n * PART_BYTES);
+
+const folder = temporaryFolder();
+const uploads = new Uploads(new LocalBlobs(join(folder.path, "store")));
+let id: string;
+beforeAll(async () => {
+  ({ id } = await uploads.create("cells"));
+  for (const n of [3, 1, 2]) await uploads.put(id, n, part(n));
+  await uploads.complete(id, sha(file));
+});
+afterAll(() => folder[Symbol.dispose]());
+
+test("parts in any order, sent twice, are the file; one that is there already is kept once", async () => {
+  const { id: again } = await uploads.create("again");
+  await uploads.put(again, 2, part(1)); // a wrong one, which is sent again
+  for (const n of [2, 3, 1]) await uploads.put(again, n, part(n));
+  expect([...(await uploads.received(again)).entries()].sort()).toEqual([
+    [1, PART_BYTES],
+    [2, PART_BYTES],
+    [3, 1000],
+  ]);
+  expect((await uploads.complete(again, undefined)).id).toBe(id);
+  expect(await uploads.get(again)).toBeUndefined();
+  const [only, ...others] = await uploads.all();
+  expect(others).toEqual([]);
+  expect(only).toMatchObject({ id, name: "cells", status: "ready", bytes: file.length, sha256: sha(file) });
+  expect((await uploads.complete(id, undefined)).id).toBe(id); // asked again, it is as it was
+});
+
+test("what is no whole file is refused, and says what is wrong", async () => {
+  const { id } = await uploads.create("odd");
+  const refused = (work: Promise<unknown>, message: string) => expect(work).rejects.toThrow(message);
+  await refused(uploads.complete(id, undefined), "parts: got 0, allowed: at least 1");
+  await refused(uploads.put(id, 0, part(1)), "part: got 0, allowed: 1 to 99999");
+  await refused(uploads.put(id, 1, new Uint8Array(PART_BYTES + 1)), `allowed: 1 to ${PART_BYTES} bytes`);
+  await uploads.put(id, 1, Buffer.from("short"));
+  await uploads.put(id, 3, Buffer.from("end"));
+  await refused(uploads.complete(id, undefined), 'parts: got "part 1 of 5 bytes"');
+  await uploads.put(id, 1, part(1));
+  await refused(uploads.complete(id, undefined), 'parts: got "no part 2", allowed: parts 1 to 2');
+  await uploads.put(id, 2, part(2));
+  await refused(uploads.complete(id, "0".repeat(64)), "which the parts have");
+  expect((await uploads.get(id))?.status).toBe("uploading");
+  await uploads.remove(id);
+  expect(await new LocalBlobs(join(folder.path, "store")).list(`uploads/${id}/`)).toEqual([]);
+  for (const none of ["../uploads", "\0", "", "__proto__", `${id}/../${id}`])
+    expect(await uploads.get(none)).toBeUndefined();
+});
+
+test("there is no more room than allowed, counting what is being uploaded", async () => {
+  using own = temporaryFolder();
+  const small = new Uploads(new LocalBlobs(own.path), 1000);
+  const { id } = await small.create("a");
+  await small.put(id, 1, new Uint8Array(600));
+  const { id: second } = await small.create("b");
+  await expect(small.put(second, 1, new Uint8Array(500))).rejects.toThrow(
+    'body: got "500 bytes", allowed: 400 bytes: MOCOD_UPLOAD_LIMIT is reached',
+  );
+  await small.remove(id);
+  await small.put(second, 1, new Uint8Array(500));
+});
+
+test("an upload that nobody completes is deleted two days later, when another one begins", async () => {
+  using own = temporaryFolder();
+  const blobs = new LocalBlobs(own.path);
+  const old = await new Uploads(blobs).create("old");
+  await blobs.write(
+    `uploads/${old.id}/dataset.json`,
+    JSON.stringify({ ...old, createdAt: new Date(Date.now() - 49 * 3_600_000).toISOString() }),
+  );
+  const fresh = await new Uploads(blobs).create("fresh");
+  expect((await new Uploads(blobs).all()).map(({ id }) => id)).toEqual([fresh.id]);
+});
+
+test("a machine fetches a dataset once, whoever asks; a fetch that was killed continues; what is damaged is named", async () => {
+  using own = temporaryFolder();
+  const said: string[] = [];
+  const options = { folder: own.path, limit: 1e12, log: (message: string) => void said.push(message) };
+  const cached = datasetCache(uploads, options);
+  const [a, b] = await Promise.all([cached(id), cached(id)]);
+  expect(a).toBe(b);
+  expect(sha(readFileSync(a))).toBe(sha(file));
+  expect(said.filter((message) => message.includes("fetching"))).toEqual([`dataset ${id} (cells): fetching 17 MB`]);
+  // Two parts had arrived, and half of another one; its process is dead.
+  using other = temporaryFolder();
+  const partial = join(other.path, `${sha(file)}.dataset.part`);
+  writeFileSync(partial, file.subarray(0, PART_BYTES));
+  appendFileSync(partial, part(2).subarray(0, 5000));
+  writeFileSync(join(other.path, `${sha(file)}.dataset.lock`), String(2 ** 22 + 1));
+  const resumed = await datasetCache(uploads, { ...options, folder: other.path })(id);
+  expect(sha(readFileSync(resumed))).toBe(sha(file));
+  expect(said.at(-1)).toEndWith("fetching 17 MB, from part 2 on");
+  expect(readdirSync(other.path).filter((name) => !name.includes(".use."))).toEqual([`${sha(file)}.dataset`]);
+  // A part that was not whole on this machine, then one that is not in the store.
+  using third = temporaryFolder();
+  writeFileSync(join(third.path, `${sha(file)}.dataset.part`), Buffer.alloc(PART_BYTES));
+  const damaged = datasetCache(uploads, { ...options, folder: third.path });
+  await expect(damaged(id)).rejects.toThrow("what was fetched is not what was uploaded");
+  expect(sha(readFileSync(await damaged(id)))).toBe(sha(file));
+  using fourth = temporaryFolder();
+  const at = join(folder.path, "store/uploads", id, "part-00002");
+  const [whole, broken] = [readFileSync(at), Buffer.from(readFileSync(at))];
+  broken[7] = (broken[7] as number) ^ 1;
+  writeFileSync(at, broken);
+  const failing = datasetCache(uploads, { ...options, folder: fourth.path });
+  await expect(failing(id)).rejects.toThrow(`dataset ${id}: part 2 is damaged in the store`);
+  writeFileSync(at, whole);
+  expect(existsSync(await failing(id))).toBe(true);
+  await expect(cached("ds_00000000000000000000000000")).rejects.toThrow("there is no such dataset");
+});
+
+test("the least recently used copy is evicted, never one that a process uses", async () => {
+  using own = temporaryFolder();
+  const ids: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const { id } = await uploads.create(`small ${i}`);
+    await uploads.put(id, 1, Buffer.alloc(1000, i + 1));
+    await uploads.complete(id, undefined);
+    ids.push(id);
+  }
+  const options = { folder: own.path, limit: 2500, log: () => undefined };
+  const cached = datasetCache(uploads, options);
+  const copies = () => readdirSync(own.path).filter((name) => name.endsWith(".dataset"));
+  const [first, second] = [await cached(ids[0] as string), await cached(ids[1] as string)];
+  for (const [i, path] of [first, second].entries()) utimesSync(path, i + 1, i + 1);
+  // This process uses both.
+  await cached(ids[2] as string);
+  expect(copies().length).toBe(3);
+  // As it is when the process that used the first has died.
+  const mark = readdirSync(own.path).find((name) =>
+    name.startsWith(`${first.slice(own.path.length + 1)}.use.`),
+  ) as string;
+  unlinkSync(join(own.path, mark));
+  writeFileSync(join(own.path, mark.replace(/\d+$/, String(2 ** 22 + 1))), "");
+  await cached(ids[2] as string);
+  expect([existsSync(first), existsSync(second), copies().length]).toEqual([false, true, 2]);
+  expect(statSync(second).size).toBe(1000);
+});
