@@ -5,10 +5,12 @@ import type { Jobs } from "../src/queue/jobs.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
+import type { Uploads } from "../src/store/uploads.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { actionRoutes } from "./actions.ts";
 import { addPage } from "./assets.ts";
 import { addBoard } from "./board.ts";
+import { datasetRoutes } from "./datasets.ts";
 import { addDocument } from "./document.ts";
 import { eventRoutes } from "./events.ts";
 import { addGuard, type GuardOptions } from "./guard.ts";
@@ -28,14 +30,15 @@ export interface AppDeps {
   feed: Feed;
   plans: Plans;
   sightings: Sightings;
+  uploads: Uploads;
   hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
 }
 
-export function createApp({ jobs, feed, plans, sightings, hooks, apiKeys, guard }: AppDeps) {
+export function createApp({ jobs, feed, plans, sightings, uploads, hooks, apiKeys, guard }: AppDeps) {
   const app = newApp();
-  const images = imageChecks(jobs, sightings);
+  const images = imageChecks(jobs, sightings, uploads);
   app.onError((error, c) => problemOf(c, error));
   app.notFound((c) => problem(c, 404, `there is nothing at ${c.req.path}`));
   addGuard(app, apiKeys, guard);
@@ -51,6 +54,7 @@ export function createApp({ jobs, feed, plans, sightings, hooks, apiKeys, guard 
     .route("/", outputRoutes(jobs.records, jobs.fleet))
     .route("/", pipelineRoutes(jobs.pipelines, images))
     .route("/", planRoutes(jobs.fleet, plans))
+    .route("/", datasetRoutes(uploads, jobs, sightings))
     .route("/", specRoutes())
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }

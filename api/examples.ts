@@ -4,6 +4,7 @@ import { parseSpec } from "../src/schema/job.ts";
 export const id = "run_01kb1v7q2m8z0x4c6n9d5t3h7j";
 export const pipelineId = "pipe_01kb1v7q2m8z0x4c6n9d5t3h7j";
 export const webhookId = "hook_01kb1v7q2m8z0x4c6n9d5t3h7j";
+export const datasetId = "ds_01kb1v7q2m8z0x4c6n9d5t3h7j";
 const at = "2026-11-25T09:00:00.000Z";
 
 export const submission = {
@@ -149,3 +150,31 @@ export const plan = {
 export const newWebhook = { url: "https://lab.example.org/hooks", events: ["job.failed" as const] };
 export const webhook = { id: webhookId, ...newWebhook, createdAt: at };
 export const secretWebhook = { ...webhook, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };
+
+export const newDataset = { name: "cells" };
+export const completion = { sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" };
+export const uploading = {
+  id: datasetId,
+  ...newDataset,
+  status: "uploading" as const,
+  createdAt: at,
+  bytes: 0,
+  sha256: null,
+  partBytes: 8_388_608,
+  received: [1, 2],
+  contents: null,
+};
+export const dataset = {
+  ...uploading,
+  ...completion,
+  status: "ready" as const,
+  bytes: 48_120_832,
+  received: [],
+  contents: {
+    train: 5400,
+    test: 600,
+    classes: 4,
+    notes: ["no test part: 600 of 6000 images, 10% of each class, are held out as one"],
+    error: null,
+  },
+};

@@ -6,6 +6,7 @@ import { getConnInfo } from "hono/bun";
 import { secureHeaders } from "hono/secure-headers";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import { type ApiKeys, covers, type Scope } from "../src/store/api_keys.ts";
+import { PART_BYTES } from "../src/store/uploads.ts";
 import { problem } from "./problem.ts";
 
 const BODY_BYTES = 2 ** 20;
@@ -17,6 +18,8 @@ const unprotected = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
 const isPage = (path: string): boolean => path === "/" || path.startsWith("/assets/");
 const isDocs = (path: string): boolean => path === "/docs" || path.startsWith("/docs/");
 const isBoard = (path: string): boolean => path === "/queues" || path.startsWith("/queues/");
+const isPart = ({ req }: Context): boolean =>
+  req.method === "PUT" && /^\/v1\/datasets\/[^/]+\/parts\/\d+$/.test(req.path);
 const isOpen = (path: string): boolean => unprotected.has(path) || isPage(path) || isDocs(path);
 
 function scopeOf({ req }: Context): Scope {
@@ -128,12 +131,10 @@ export function addGuard(app: OpenAPIHono, keys: ApiKeys, options: GuardOptions)
   app.use((c, next) => policyOf(c.req.path)(c, next));
   app.use(rateLimit(requestsPerSecond));
   app.use(authenticate(keys, loopback));
-  app.use(
-    bodyLimit({
-      maxSize: BODY_BYTES,
-      onError: (c) => problem(c, 413, `the body may have ${BODY_BYTES} bytes`),
-    }),
-  );
+  const limited = (maxSize: number) =>
+    bodyLimit({ maxSize, onError: (c) => problem(c, 413, `the body may have ${maxSize} bytes`) });
+  const [ordinary, parts] = [limited(BODY_BYTES), limited(PART_BYTES)];
+  app.use((c, next) => (isPart(c) ? parts : ordinary)(c, next));
   app.use(async (c, next) => {
     if (c.req.method !== "POST" || !c.req.header("content-type")?.includes("json")) return next();
     if (depthOf(await c.req.text()) > DEPTH) return problem(c, 422, `JSON may nest ${DEPTH} deep`);

@@ -6,13 +6,17 @@ import { type DatasetSpec, type Sighting, shares } from "../src/schema/dataset.t
 import { type FieldError, type JobSpecs, type JobType, SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
 import type { PretrainSpec } from "../src/schema/pretrain.ts";
+import type { Uploads } from "../src/store/uploads.ts";
 
 /** Jobs that judge an encoder on test images and their classes. */
 const JUDGES: readonly JobType[] = ["linear-probe", "knn", "fine-tune"];
 
 /** Throws SpecError for a path that depends on where a process was started. */
 export function expectAbsolute(dataset: DatasetSpec): void {
-  const paths = { path: dataset.path, test: "test" in dataset ? dataset.test : undefined };
+  const paths = {
+    path: "path" in dataset ? dataset.path : undefined,
+    test: "test" in dataset ? dataset.test : undefined,
+  };
   const errors = Object.entries(paths).flatMap(([field, got]): FieldError[] =>
     got === undefined || isAbsolute(got)
       ? []
@@ -49,8 +53,19 @@ export interface ImageChecks {
   pipeline(jobs: readonly PlannedJob[]): Promise<void>;
 }
 
-export function imageChecks(jobs: Jobs, sightings: Sightings): ImageChecks {
+export function imageChecks(jobs: Jobs, sightings: Sightings, uploads: Uploads): ImageChecks {
   const look = async (dataset: DatasetSpec) => sightings.ask(dataset, (await jobs.fleet.list()).length);
+
+  async function expectStored(id: string, own: boolean): Promise<void> {
+    const record = await uploads.get(id);
+    if (record?.status === "ready") return;
+    if (!own) {
+      const allowed = "a run whose dataset there still is; or give spec.dataset";
+      throw new SpecError([{ field: "spec.from", got: id, allowed }]);
+    }
+    const allowed = record ? "a dataset whose upload is complete" : "the id of a dataset: GET /v1/datasets lists them";
+    throw new SpecError([{ field: "spec.dataset.id", got: id, allowed }]);
+  }
 
   async function check(
     type: JobType,
@@ -61,12 +76,14 @@ export function imageChecks(jobs: Jobs, sightings: Sightings): ImageChecks {
     const own = "dataset" in spec ? spec.dataset : undefined;
     if (own) expectAbsolute(own);
     const dataset = own ?? source?.dataset;
-    if (!dataset?.path || (!own && !JUDGES.includes(type))) return;
+    if (dataset?.kind === "stored") await expectStored(dataset.id, own !== undefined);
+    const place = dataset && ("path" in dataset ? dataset.path : "id" in dataset ? dataset.id : undefined);
+    if (!dataset || place === undefined || (!own && !JUDGES.includes(type))) return;
     const seen = await see(dataset);
     if (!seen) return;
     if ("refused" in seen) {
-      const field = own ? "spec.dataset.path" : "spec.from";
-      throw new SpecError([{ field, got: dataset.path, allowed: seen.refused }]);
+      const field = own ? `spec.dataset.${own.kind === "stored" ? "id" : "path"}` : "spec.from";
+      throw new SpecError([{ field, got: place, allowed: seen.refused }]);
     }
     const judges = JUDGES.includes(type) ? judgeErrors(own !== undefined, seen.sighting) : [];
     const errors = type === "pretrain" ? pretrainErrors(spec as PretrainSpec, seen.sighting) : judges;

@@ -6,6 +6,7 @@ import { KeyReusedError } from "../src/queue/life/submissions.ts";
 import { NoWorkerError } from "../src/queue/pipelines/plans.ts";
 import { SpecError } from "../src/schema/job.ts";
 import { StoreError } from "../src/store/errors.ts";
+import { UploadError } from "../src/store/uploads.ts";
 import { UserError } from "../src/util/errors.ts";
 
 /** Something that was looked up by its id does not exist. Answered with 404. */
@@ -32,6 +33,10 @@ export function problemOf(c: Context, error: Error): Response {
   if (error instanceof KeyReusedError) return problem(c, 422, error.message);
   if (error instanceof StoreError) return problem(c, 503, `the store cannot be written or read: ${error.message}`);
   if (error instanceof NoWorkerError) return problem(c, 503, error.message);
+  if (error instanceof UploadError) {
+    const { field, got, allowed } = error;
+    return problem(c, 422, "the upload is not valid", { errors: [{ field, got, allowed }] });
+  }
   if (error instanceof UserError) return problem(c, 422, error.message);
   // The client has disconnected, and does not read this.
   if (error.name === "AbortError") return problem(c, 400, "the connection was closed before the request was complete");

@@ -228,3 +228,35 @@ export const webhook = z
 export const secretWebhook = webhook
   .extend({ secret: z.string().describe("verifies signatures: whsec_ and base64") })
   .openapi("SecretWebhook");
+
+export const newDataset = z.strictObject({ name: z.string().min(1).max(200).describe("free; shown in lists") });
+export const part = z.object({ bytes: z.number(), sha256: z.string() });
+export const completion = z.strictObject({
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits")
+    .optional()
+    .describe("of the whole file; another one is refused; unset: it is not checked"),
+});
+export const dataset = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    status: z.enum(["uploading", "ready"]),
+    createdAt: z.string(),
+    bytes: z.number().describe("0 while it is uploaded"),
+    sha256: z.string().nullable(),
+    partBytes: z.number().describe("of every part but the last"),
+    received: z.array(z.number()).describe("numbers of the parts that have arrived, while it is uploaded"),
+    contents: z
+      .object({
+        train: z.number(),
+        test: z.number().nullable(),
+        classes: z.number(),
+        notes: z.array(z.string()),
+        error: z.string().nullable().describe("why it cannot be read; then the rest is missing"),
+      })
+      .partial()
+      .nullable(),
+  })
+  .openapi("Dataset");

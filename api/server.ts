@@ -8,6 +8,7 @@ import { connect, waitUntilReady } from "../src/queue/redis.ts";
 import { Deliveries } from "../src/queue/webhooks/deliveries.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
+import { PART_BYTES, Uploads } from "../src/store/uploads.ts";
 import { Webhooks } from "../src/store/webhooks.ts";
 import type { Env } from "../src/util/env.ts";
 import { UserError } from "../src/util/errors.ts";
@@ -49,6 +50,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const feed = new Feed(redis, () => connect(redisUrl), warn);
   const plans = new Plans(redis, () => connect(redisUrl));
   const sightings = new Sightings(redis, () => connect(redisUrl), warn);
+  const uploads = new Uploads(blobs, env.uploadLimit);
   const hooks = new Webhooks(blobs);
   const { records, pipelines } = jobs;
   const deliveries = new Deliveries({
@@ -60,11 +62,11 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     allowPrivate: webhookPrivate,
     log: warn,
   });
-  const app = createApp({ jobs, feed, plans, sightings, hooks, apiKeys, guard });
+  const app = createApp({ jobs, feed, plans, sightings, uploads, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
-    maxRequestBodySize: 2 ** 21, // the limit of the app is lower, and answers with a problem
+    maxRequestBodySize: 2 * PART_BYTES, // the limits of the app are lower, and answer with a problem
     fetch: (request, bun) => app.fetch(request, { server: bun }),
   });
   const url = `http://${env.host}:${server.port}`;

@@ -1,9 +1,11 @@
 /** A client of the REST API. */
 import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
+import type { Sighting } from "../src/schema/dataset.ts";
 import type { Job, JobType, Progress } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";
+import type { StoredDataset } from "../src/store/uploads.ts";
 import { UserError } from "../src/util/errors.ts";
 import { serverEvents } from "../src/util/sse.ts";
 
@@ -13,7 +15,16 @@ interface Problem {
 }
 
 /** The API has refused the request: a retry is useless. */
-class RefusedError extends UserError {}
+export class RefusedError extends UserError {}
+
+/** An uploaded dataset, as the API shows it. */
+export interface UploadedDataset extends Omit<StoredDataset, "parts"> {
+  readonly partBytes: number;
+  /** Numbers of the parts that have arrived, while it is uploaded. */
+  readonly received: readonly number[];
+  /** What a worker found in it; null: none could tell at once. */
+  readonly contents: (Partial<Sighting> & { readonly error?: string | null }) | null;
+}
 
 /** Longest outage of the API that `follow` waits for. */
 const OUTAGE_MS = 60_000;
@@ -53,6 +64,35 @@ export class Client {
 
   submitPipeline(pipeline: object): Promise<Pipeline> {
     return this.call<Pipeline>("POST", "/v1/pipelines", pipeline);
+  }
+
+  createDataset(name: string): Promise<UploadedDataset> {
+    return this.call("POST", "/v1/datasets", { name });
+  }
+
+  async putPart(id: string, part: number, bytes: Uint8Array): Promise<void> {
+    const response = await reach(`${this.url}/v1/datasets/${id}/parts/${part}`, {
+      method: "PUT",
+      headers: { ...this.authorization, "content-type": "application/octet-stream" },
+      body: bytes as never,
+    });
+    if (!response.ok) await this.refuse(response);
+  }
+
+  completeDataset(id: string, sha256: string): Promise<UploadedDataset> {
+    return this.call("POST", `/v1/datasets/${id}/complete`, { sha256 });
+  }
+
+  dataset(id: string): Promise<UploadedDataset> {
+    return this.call("GET", `/v1/datasets/${id}`);
+  }
+
+  async datasets(): Promise<UploadedDataset[]> {
+    return (await this.call<{ datasets: UploadedDataset[] }>("GET", "/v1/datasets")).datasets;
+  }
+
+  removeDataset(id: string): Promise<void> {
+    return this.call("DELETE", `/v1/datasets/${id}`);
   }
 
   pipeline(id: string): Promise<Pipeline> {

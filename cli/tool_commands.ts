@@ -3,8 +3,9 @@ import { Argument, type Command, Option } from "commander";
 import { encoderNames, exportFormats } from "../src/schema/evaluation.ts";
 import { presets } from "../src/schema/presets.ts";
 import { benchPresets } from "./bench.ts";
-import { addCommand } from "./command.ts";
+import { addCommand, clientOf } from "./command.ts";
 import { listDevices } from "./devices.ts";
+import { listUploaded, pushDataset } from "./push.ts";
 import { envOf } from "./settings.ts";
 import { checkData, exportRun, importRun, listData, planRun, views } from "./tools.ts";
 
@@ -44,7 +45,7 @@ export function addToolCommands(program: Command): void {
     .addArgument(new Argument("[presets...]", "which").choices(Object.keys(presets)).default(["small"]))
     .action(async (names: string[], options) => benchPresets(envOf(options), names, options));
 
-  const data = program.command("data").description("datasets: which are known, and what one contains");
+  const data = program.command("data").description("datasets: which are known, what one contains, uploads");
   addCommand(data, { name: "list", does: "datasets known by name", examples: ["list"] }).action((options) =>
     listData(envOf(options), options),
   );
@@ -53,9 +54,26 @@ export function addToolCommands(program: Command): void {
     does: "counts, classes, sizes, broken files, mean and deviation",
     examples: ["check fashion-mnist", "check photos/train --test photos/test --json"],
   })
-    .argument("<source>", "fashion-mnist, cifar10, cifar100, a folder, a tar, or a dataset spec as JSON")
-    .option("--test <path>", "test images of a folder or tar")
+    .argument("<source>", "fashion-mnist, cifar10, cifar100, a folder, an archive, ds_…, or a dataset spec as JSON")
+    .option("--test <path>", "test images of a folder or archive")
     .action(async (source: string, options) => checkData(envOf(options), source, options));
+  addCommand(data, {
+    name: "push",
+    does: "upload a folder or an archive to the service; prints the id that a spec's dataset takes",
+    examples: ["push ./images", "push cells.zip --name cells", "push ./images --resume ds_…"],
+  })
+    .argument("<path>", "a folder, tar, tar.gz, tar.zst or zip")
+    .option("--name <name>", "unset: the path's last part")
+    .option("--resume <id>", "continue an upload that was interrupted")
+    .action(async (path: string, options) => pushDataset(clientOf(envOf(options)), path, options));
+  addCommand(data, {
+    name: "uploaded",
+    does: "datasets that were uploaded to the service",
+    examples: ["uploaded"],
+  }).action(async (options) => listUploaded(clientOf(envOf(options)), options));
+  addCommand(data, { name: "rm", does: "delete an uploaded dataset that no job needs", examples: ["rm ds_…"] })
+    .argument("<id>", "its id")
+    .action(async (id: string, options) => clientOf(envOf(options)).removeDataset(id));
 
   addCommand(program, {
     name: "export",

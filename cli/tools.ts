@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { checkDataset, type PartReport } from "../src/data/check.ts";
 import { loadDataset } from "../src/data/index.ts";
+import type { DataContext } from "../src/data/types.ts";
 import { exportCheckpoint, exportedName } from "../src/exchange/export.ts";
 import { importCheckpoint } from "../src/exchange/import.ts";
 import { gigabytes } from "../src/plan/footprint.ts";
@@ -13,8 +14,10 @@ import { type DatasetSpec, datasetSpec, filesDefaults } from "../src/schema/data
 import { type ExportFormat, type encoderNames, whichEncoder } from "../src/schema/evaluation.ts";
 import { fieldErrors, type Job, parseSpec, parseStored, SpecError } from "../src/schema/job.ts";
 import { checkStore } from "../src/store/check.ts";
+import { datasetCache } from "../src/store/dataset_cache.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
+import { Uploads } from "../src/store/uploads.ts";
 import { contactSheet } from "../src/train/views.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
@@ -22,7 +25,16 @@ import { printJson } from "./json.ts";
 import { findRedis } from "./services.ts";
 import { readSpecFile } from "./spec_file.ts";
 
-const contextOf = (env: Env) => ({ cache: join(env.dataDir, "datasets"), log: (m: string) => console.error(m) });
+function contextOf(env: Env): DataContext {
+  const cache = join(env.dataDir, "datasets");
+  const log = (message: string) => console.error(message);
+  const stored = datasetCache(new Uploads(openBlobs(env.storeUrl)), {
+    folder: join(cache, "stored"),
+    limit: env.cacheLimit,
+    log,
+  });
+  return { cache, log, stored };
+}
 
 function parseJson(text: string, what: string): unknown {
   try {
@@ -110,14 +122,16 @@ export function datasetOf(source: string, test: string | undefined): DatasetSpec
   const named = ["fashion-mnist", "cifar10", "cifar100"].includes(source);
   const given = source.startsWith("{")
     ? parseJson(source, "the dataset")
-    : named
-      ? { kind: source }
-      : {
-          kind: existsSync(source) && statSync(source).isDirectory() ? "folder" : "archive",
-          path: source,
-          test,
-          ...filesDefaults,
-        };
+    : source.startsWith("ds_")
+      ? { kind: "stored", id: source, ...filesDefaults }
+      : named
+        ? { kind: source }
+        : {
+            kind: existsSync(source) && statSync(source).isDirectory() ? "folder" : "archive",
+            path: source,
+            test,
+            ...filesDefaults,
+          };
   const parsed = datasetSpec.safeParse(given);
   if (!parsed.success) throw new SpecError(fieldErrors("dataset", given, parsed.error.issues));
   return parsed.data;

@@ -3,17 +3,20 @@ import { join } from "node:path";
 import { chooseDevice } from "../src/backend/choose.ts";
 import { DeviceLostError, DeviceMemoryError } from "../src/backend/errors.ts";
 import { sightDataset } from "../src/data/sighting.ts";
+import type { DataContext } from "../src/data/types.ts";
 import { evaluate } from "../src/judge/index.ts";
 import { plan } from "../src/plan/plan.ts";
 import type { EvaluationType, JobSpecs } from "../src/schema/job.ts";
+import { datasetCache } from "../src/store/dataset_cache.ts";
 import { FencedError, StoreError } from "../src/store/errors.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
+import { Uploads } from "../src/store/uploads.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { dieWithParent } from "./orphan.ts";
-import type { Ending, FromChild, PlanMessage, SightMessage, StartMessage, ToChild } from "./protocol.ts";
+import type { DataPlaces, Ending, FromChild, PlanMessage, SightMessage, StartMessage, ToChild } from "./protocol.ts";
 
 /** Minimum interval between two `alive` messages. */
 const ALIVE_MS = 1000;
@@ -41,18 +44,26 @@ function alive(): void {
   send({ kind: "alive" });
 }
 
+/** What loading a dataset may use. */
+function dataContext(
+  { storeUrl, dataDir, datasetRoots, cacheLimit }: DataPlaces,
+  log: (message: string) => void,
+): DataContext {
+  const cache = join(dataDir, "datasets");
+  const options = { folder: join(cache, "stored"), limit: cacheLimit, log, alive };
+  return { cache, roots: datasetRoots, log, stored: datasetCache(new Uploads(openBlobs(storeUrl)), options), alive };
+}
+
 async function run(start: StartMessage): Promise<Ending> {
-  const { dataDir, datasetRoots, storeUrl, threads, device } = start;
+  const { where, threads, device } = start;
+  const { storeUrl } = where;
   const report: Reporter = {
-    cache: join(dataDir, "datasets"),
-    roots: datasetRoots,
-    log: (message) => send({ kind: "log", message }),
+    ...dataContext(where, (message) => send({ kind: "log", message })),
     progress: (progress) => send({ kind: "progress", progress }),
     warnings: (warnings) => send({ kind: "warnings", warnings }),
     stopRequested: () => stop,
     stopping: stopping.promise,
     permit,
-    alive,
   };
   const blobs = openBlobs(storeUrl);
   const own = new RunStore(blobs, start.runId, permit);
@@ -91,14 +102,26 @@ async function probe(device: "auto" | "webgpu" | "wasm"): Promise<void> {
   }
 }
 
-async function sight({ dataset, dataDir, datasetRoots }: SightMessage): Promise<FromChild> {
-  const context = { cache: join(dataDir, "datasets"), roots: datasetRoots, log: () => undefined };
-  return { kind: "sighted", sighting: (await sightDataset(dataset, context)) ?? null };
+async function sight({ dataset, where }: SightMessage): Promise<FromChild> {
+  return {
+    kind: "sighted",
+    sighting:
+      (await sightDataset(
+        dataset,
+        dataContext(where, () => undefined),
+      )) ?? null,
+  };
 }
 
-async function planRun({ spec, dataDir, datasetRoots, threads, device }: PlanMessage): Promise<FromChild> {
-  const context = { cache: join(dataDir, "datasets"), roots: datasetRoots, log: () => undefined };
-  return { kind: "planned", plan: await plan(spec, { threads, device }, context) };
+async function planRun({ spec, where, threads, device }: PlanMessage): Promise<FromChild> {
+  return {
+    kind: "planned",
+    plan: await plan(
+      spec,
+      { threads, device },
+      dataContext(where, () => undefined),
+    ),
+  };
 }
 
 process.on("message", (message: ToChild) => {

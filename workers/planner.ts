@@ -42,12 +42,14 @@ export interface Planner {
  * @param busy - Whether a job is running, which makes the measurement slower.
  */
 export function startPlanner(redisUrl: string, env: Env, id: string, busy: () => boolean, log: Logger): Planner {
+  const { storeUrl, dataDir, datasetRoots, cacheLimit } = env;
+  const where = { storeUrl, dataDir, datasetRoots, cacheLimit };
   const worker = new Worker<{ spec: PretrainSpec }, Planned>(
     PLANS,
     async ({ data }) => {
       const before = busy();
-      const { dataDir, datasetRoots, threads, device } = env;
-      const request = { kind: "plan", spec: data.spec, dataDir, datasetRoots, threads, device } as const;
+      const { threads, device } = env;
+      const request = { kind: "plan", spec: data.spec, where, threads, device } as const;
       const answer = await askChild(request, answerOf, LIMIT_MS);
       if ("failed" in answer) throw new Error(answer.failed);
       return "refused" in answer ? answer : { ...answer, worker: id, busy: before || busy() };
@@ -57,12 +59,7 @@ export function startPlanner(redisUrl: string, env: Env, id: string, busy: () =>
   const sighter = new Worker<{ dataset: DatasetSpec }, Seen | null>(
     SIGHTINGS,
     async ({ data }) => {
-      const { dataDir, datasetRoots } = env;
-      const answer = await askChild(
-        { kind: "sight", dataset: data.dataset, dataDir, datasetRoots },
-        sightingOf,
-        LIMIT_MS,
-      );
+      const answer = await askChild({ kind: "sight", dataset: data.dataset, where }, sightingOf, LIMIT_MS);
       if ("failed" in answer) throw new Error(answer.failed);
       return answer.seen;
     },

@@ -4,6 +4,10 @@ import type { DatasetSpec, Sighting } from "../src/schema/dataset.ts";
 import type { JobSpecs, JobType, Progress } from "../src/schema/job.ts";
 import type { Plan } from "../src/schema/plan.ts";
 import type { StopReason } from "../src/train/reporter.ts";
+import type { Env } from "../src/util/env.ts";
+
+/** Where a child finds datasets, and the store. */
+export type DataPlaces = Pick<Env, "storeUrl" | "dataDir" | "datasetRoots" | "cacheLimit">;
 
 export interface StartMessage {
   kind: "start";
@@ -12,9 +16,7 @@ export interface StartMessage {
   spec: JobSpecs[JobType];
   /** For a job on an encoder: the run that pretrained it. */
   source?: { runId: string; spec: JobSpecs["pretrain"] } | undefined;
-  storeUrl: string;
-  dataDir: string;
-  datasetRoots: readonly string[] | undefined;
+  where: DataPlaces;
   threads: number;
   device: DeviceWish;
 }
@@ -22,8 +24,7 @@ export interface StartMessage {
 export interface PlanMessage {
   kind: "plan";
   spec: JobSpecs["pretrain"];
-  dataDir: string;
-  datasetRoots: readonly string[] | undefined;
+  where: DataPlaces;
   threads: number;
   device: DeviceWish;
 }
@@ -31,8 +32,7 @@ export interface PlanMessage {
 export interface SightMessage {
   kind: "sight";
   dataset: DatasetSpec;
-  dataDir: string;
-  datasetRoots: readonly string[] | undefined;
+  where: DataPlaces;
 }
 
 export type ToChild =

@@ -144,11 +144,11 @@ export class Supervisor {
         if (!run) return { kind: "failed", cause: "final", message: `the run ${runId} does not exist any more` };
         source = { runId, spec: parseStored("pretrain", run.spec) };
       }
-      const { dataDir, datasetRoots, threads, storeUrl } = this.env;
+      const { dataDir, datasetRoots, threads, storeUrl, cacheLimit } = this.env;
       const anyDevice = (source?.spec ?? (spec as JobSpecs["pretrain"])).device === "auto";
       const device = anyDevice && prefersWasm(record.attempts) ? "wasm" : this.env.device;
-      const where = { storeUrl, dataDir, datasetRoots, threads, device };
-      return { kind: "start", runId: record.id, type: record.type, spec, source, ...where };
+      const where = { storeUrl, dataDir, datasetRoots, cacheLimit };
+      return { kind: "start", runId: record.id, type: record.type, spec, source, where, threads, device };
     } catch (error) {
       if (error instanceof SpecError) return { kind: "failed", cause: "final", message: error.message };
       throw error;

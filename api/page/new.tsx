@@ -7,6 +7,7 @@ import { type JobType, jobTypes } from "../../src/schema/types.ts";
 import { bytes, duration, Notice, number, Text, useLive } from "./parts.tsx";
 import { SchemaForm, specOf, type Typed } from "./schema_form.tsx";
 import { Refused, type Schema, service } from "./service.ts";
+import { Upload } from "./upload.tsx";
 
 const PAUSE_MS = 600;
 
@@ -203,6 +204,11 @@ export function New({ query }: { query: URLSearchParams }) {
               <Notice>Choose a dataset below: then a worker measures what the run would take.</Notice>
             )}
           </div>
+        )}
+        {type === "pretrain" && !forked && (
+          <Upload
+            uploaded={(id) => setTyped((before) => ({ ...before, "dataset.kind": "stored", "dataset.id": id }))}
+          />
         )}
         <SchemaForm
           schema={schema}

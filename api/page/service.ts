@@ -84,7 +84,24 @@ export interface Line {
   [name: string]: unknown;
 }
 
+/** An uploaded dataset. `contents`: null where no worker can tell at once. */
+export interface Dataset {
+  id: string;
+  name: string;
+  partBytes: number;
+  contents: { train?: number; test?: number | null; classes?: number; notes?: string[]; error?: string | null } | null;
+}
+
 export const service = {
+  createDataset: (name: string) => json<Dataset>("/v1/datasets", post({ name })),
+  putPart: (id: string, part: number, body: Uint8Array<ArrayBuffer>) =>
+    ask(`/v1/datasets/${id}/parts/${part}`, {
+      method: "PUT",
+      headers: { "content-type": "application/octet-stream" },
+      body,
+    }),
+  completeDataset: (id: string) => json<Dataset>(`/v1/datasets/${id}/complete`, post({})),
+
   jobs: (query: Record<string, string>) =>
     json<{ jobs: Job[]; next: string | null }>(`/v1/jobs?${new URLSearchParams(query)}`),
   job: (id: string) => json<Job>(`/v1/jobs/${id}`),

@@ -12,6 +12,7 @@ import { Sightings } from "../../src/queue/pipelines/sightings.ts";
 import { connect, startEmbeddedRedis } from "../../src/queue/redis.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
+import { Uploads } from "../../src/store/uploads.ts";
 import { Webhooks } from "../../src/store/webhooks.ts";
 import { readEnv } from "../../src/util/env.ts";
 import { createLogger } from "../../src/util/logger.ts";
@@ -75,6 +76,7 @@ test("every route is in it, and it has no other", async () => {
     feed,
     plans,
     sightings,
+    uploads: new Uploads(blobs),
     hooks: new Webhooks(blobs),
     apiKeys: new ApiKeys(blobs),
     guard: { requestsPerSecond: 0, loopback: true, webhookPrivate: false },

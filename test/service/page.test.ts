@@ -1,13 +1,15 @@
 /** The page in a real browser, over real runs: what a person sees and does, by keyboard too, on a phone too. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { zipSync } from "fflate";
 import type { Browser, Page } from "playwright-core";
+import sharp from "sharp";
 import type { Job } from "../../src/schema/job.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { openBrowser } from "../support/chromium.ts";
-import { eventually } from "../support/helpers.ts";
+import { eventually, temporaryFolder } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 
 const axe = readFileSync(join(import.meta.dir, "../../node_modules/axe-core/axe.min.js"), "utf8");
@@ -26,7 +28,10 @@ beforeAll(async () => {
   run = first.id;
   await client.submit("pretrain", spec({ epochs: 8, optimizer: { lr: 0.01 } }), "bars, gentle");
   const probe = await client.submit("linear-probe", { from: run, epochs: 3 }, "how good is it");
-  await client.submit("pretrain", spec({ dataset: { kind: "folder", path: "/no/such" } }), "no images");
+  const broken = join(service.folder, "broken");
+  mkdirSync(broken);
+  for (let i = 0; i < 40; i++) writeFileSync(join(broken, `${i}.png`), "no image");
+  await client.submit("pretrain", spec({ dataset: { kind: "folder", path: broken } }), "no images");
   await until(probe.id, (job) => job.status === "succeeded");
   browser = await openBrowser("--disable-gpu", "--disable-background-networking", "--no-first-run");
 }, 120_000);
@@ -175,6 +180,36 @@ test("what it learned: a map is drawn, an image and its neighbours are chosen by
   await picture(page, "confusion");
   expect(await serious(page)).toEqual([]);
   expect(errors).toEqual([]);
+  await page.close();
+}, 120_000);
+
+test("images of one's own: chosen or dropped, uploaded, and what a worker found in them; an archive that is none", async () => {
+  const page = await open("/#/new");
+  const image = (red: number) =>
+    sharp({ create: { width: 20, height: 20, channels: 3, background: { r: red, g: 90, b: 30 } } })
+      .png()
+      .toBuffer();
+  const files: Record<string, Uint8Array> = {};
+  for (let i = 0; i < 12; i++) for (const name of ["cat", "dog"]) files[`${name}/${i}.png`] = await image(10 * i);
+  const archive = page.getByLabel("An archive");
+  await archive.setInputFiles({ name: "broken.zip", mimeType: "application/zip", buffer: Buffer.from("no zip") });
+  await page.getByText("broken.zip cannot be read").waitFor();
+  await archive.setInputFiles({ name: "pets.zip", mimeType: "application/zip", buffer: Buffer.from(zipSync(files)) });
+  await page.getByText("pets.zip: 22 images, 2 classes, 2 test images").waitFor();
+  const id = await page.locator("#field-dataset\\.id").inputValue();
+  expect(id).toMatch(/^ds_\w{26}$/);
+  expect((await service.client.dataset(id)).name).toBe("pets.zip");
+  // A folder is packed on its way; the same images, so the same classes.
+  using folder = temporaryFolder();
+  for (const [name, bytes] of Object.entries(files)) {
+    mkdirSync(join(folder.path, "pets", name, ".."), { recursive: true });
+    writeFileSync(join(folder.path, "pets", name), bytes);
+  }
+  await page.getByLabel("A folder").setInputFiles(join(folder.path, "pets"));
+  await page.getByText("pets: 22 images, 2 classes, 2 test images").waitFor();
+  expect(await page.locator("#field-dataset\\.id").inputValue()).not.toBe(id);
+  await picture(page, "upload");
+  expect(await serious(page)).toEqual([]);
   await page.close();
 }, 120_000);
 

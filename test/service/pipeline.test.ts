@@ -1,6 +1,6 @@
 /** Pipelines: expansion, results, and that a failure or a crash affects no other part. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createClient, type MocodClient } from "../../api/client.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
@@ -165,13 +165,18 @@ describe("service", () => {
     }, 120);
 
   test("pretrain, probes of two checkpoints, an export; two temperatures, two seeds, one branch that fails", async () => {
+    const broken = join(service.folder, "broken");
+    for (const name of ["a", "b"]) {
+      mkdirSync(join(broken, name), { recursive: true });
+      for (let i = 0; i < 20; i++) writeFileSync(join(broken, name, `${i}.png`), "no image");
+    }
     const body = {
       name: "sweep",
       jobs: {
         pretrain: { type: "pretrain", spec: service.spec({ epochs: 2, checkpoint: { keepEvery: 1 } }) },
         half: { type: "knn", from: "pretrain", spec: { checkpoint: { epoch: 1 }, k: 5, baselines: false } },
         whole: { type: "knn", from: "pretrain", spec: { k: 5, baselines: false } },
-        bad: { type: "knn", from: "pretrain", spec: { dataset: { kind: "folder", path: "/no/such" } } },
+        bad: { type: "knn", from: "pretrain", spec: { dataset: { kind: "folder", path: broken } } },
         file: { type: "export", from: "pretrain", spec: { format: "onnx" } },
       },
       sweep: { grid: { "pretrain.temperature": [0.1, 0.2] }, seeds: [0, 1] },

@@ -48,6 +48,7 @@ export async function startService(more: Record<string, string> = {}) {
       env: { ...process.env, ...settings, REDIS_URL: redis.url, ...more },
     });
   let worker = startWorker();
+  const others: Subprocess[] = [];
 
   return {
     folder: folder.path,
@@ -91,9 +92,16 @@ export async function startService(more: Record<string, string> = {}) {
       worker = startWorker(more);
     },
 
+    /** Starts another worker beside it. `more`: variables of its environment. */
+    also: (more: Record<string, string>) => {
+      others.push(startWorker(more));
+    },
+
     stop: async () => {
-      worker.kill("SIGTERM");
-      await worker.exited;
+      for (const one of [worker, ...others]) {
+        one.kill("SIGTERM");
+        await one.exited;
+      }
       await api.stop();
       await redis.stop();
       folder[Symbol.dispose]();
