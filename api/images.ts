@@ -2,7 +2,7 @@
 import { isAbsolute } from "node:path";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
-import { type DatasetSpec, type Sighting, shares } from "../src/schema/dataset.ts";
+import { type DatasetSpec, namedPathsOf, type Sighting, shares } from "../src/schema/dataset.ts";
 import { type FieldError, type JobSpecs, type JobType, SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
 import type { PretrainSpec } from "../src/schema/pretrain.ts";
@@ -13,15 +13,15 @@ const JUDGES: readonly JobType[] = ["linear-probe", "knn", "fine-tune"];
 
 /** Throws SpecError for a path that depends on where a process was started. */
 export function expectAbsolute(dataset: DatasetSpec): void {
-  const paths = {
-    path: "path" in dataset ? dataset.path : undefined,
-    test: "test" in dataset ? dataset.test : undefined,
-  };
-  const errors = Object.entries(paths).flatMap(([field, got]): FieldError[] =>
-    got === undefined || isAbsolute(got)
-      ? []
-      : [{ field: `spec.dataset.${field}`, got, allowed: "an absolute path: it is a path of the worker's machine" }],
-  );
+  const errors = namedPathsOf(dataset)
+    .filter(([, got]) => !isAbsolute(got))
+    .map(
+      ([field, got]): FieldError => ({
+        field: `spec.dataset.${field}`,
+        got,
+        allowed: "an absolute path: it is a path of the worker's machine",
+      }),
+    );
   if (errors.length > 0) throw new SpecError(errors);
 }
 

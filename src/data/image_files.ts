@@ -2,7 +2,7 @@
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { FileError, UserError } from "../util/errors.ts";
 import { holdImages, streamImages } from "./decode.ts";
-import { holdOut } from "./hold_out.ts";
+import { heldOut } from "./hold_out.ts";
 import { classesOf } from "./labels.ts";
 import { type ImageFile, type Listing, listImages, type Reading } from "./listing/index.ts";
 import type { DataContext, Dataset } from "./types.ts";
@@ -56,9 +56,13 @@ export async function listParts(spec: ImageFilesSpec, context: DataContext): Pro
   const isLabelled = classes.length > 1 && listing.train.every(({ className }) => className !== undefined);
   const share = spec.holdout ?? 0;
   if (listing.test || !isLabelled || share === 0) return { ...listing, classes };
-  const { train, heldOut } = holdOut(listing.train, share);
-  const note = `no test part: ${heldOut.length} of ${listing.train.length} images, ${100 * share}% of each class, are held out as one`;
-  return { ...listing, train, test: heldOut, classes, notes: [...listing.notes, note] };
+  const held = heldOut(
+    listing.train.map(({ className }) => className),
+    share,
+  );
+  const note = `no test part: ${held.size} of ${listing.train.length} images, ${100 * share}% of each class, are held out as one`;
+  const part = (wanted: boolean) => listing.train.filter((_, i) => held.has(i) === wanted);
+  return { ...listing, train: part(false), test: part(true), classes, notes: [...listing.notes, note] };
 }
 
 /**

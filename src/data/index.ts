@@ -1,8 +1,10 @@
-import type { DatasetSpec } from "../schema/dataset.ts";
+import { type DatasetSpec, pathsOf } from "../schema/dataset.ts";
+import { loadArrays } from "./arrays/index.ts";
 import { loadCifar } from "./cifar.ts";
 import { loadFashionMnist } from "./fashion_mnist.ts";
 import { loadImageFiles, located } from "./image_files.ts";
 import { expectWithin } from "./roots.ts";
+import { loadStl10 } from "./stl10.ts";
 import type { DataContext, Dataset } from "./types.ts";
 
 type Loaders = {
@@ -17,6 +19,8 @@ const loaders = {
   folder: loadImageFiles,
   archive: loadImageFiles,
   tar: loadImageFiles,
+  array: loadArrays,
+  stl10: loadStl10,
   stored: async (spec, context) => ({
     ...(await loadImageFiles(await located(spec, context), context)),
     name: spec.id,
@@ -25,8 +29,6 @@ const loaders = {
 
 /** Throws FileError for a path outside of where the context allows it. */
 export async function loadDataset(spec: DatasetSpec, context: DataContext): Promise<Dataset> {
-  for (const path of ["path" in spec ? spec.path : undefined, "test" in spec ? spec.test : undefined]) {
-    if (path !== undefined) expectWithin(path, context.roots);
-  }
+  for (const path of pathsOf(spec)) expectWithin(path, context.roots);
   return (loaders[spec.kind] as (s: DatasetSpec, c: DataContext) => Promise<Dataset>)(spec, context);
 }

@@ -2,7 +2,7 @@
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { isFiles, isStreamed, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
-import type { DataContext } from "./types.ts";
+import { type DataContext, isHeld } from "./types.ts";
 
 export interface DatasetSize {
   /** Training images. */
@@ -28,16 +28,10 @@ export async function datasetSize(spec: DatasetSpec, context: DataContext): Prom
     const streamed = isStreamed(spec, images + test);
     return { images, channels: 3, bytes: streamed ? 2 * pixels : (images + test) * pixels, streamed };
   }
-  if (spec.path !== undefined) {
+  if (spec.kind === "array" || spec.kind === "stl10" || spec.path !== undefined) {
     const { train, test } = await loadDataset(spec, context);
-    const count = train.count + (test?.count ?? 0);
-    const { side } = PUBLISHED[spec.kind];
-    return {
-      images: train.count,
-      channels: train.channels,
-      bytes: count * side * side * train.channels,
-      streamed: false,
-    };
+    const bytes = [train, test].reduce((sum, part) => sum + (part && isHeld(part) ? part.pixels.length : 0), 0);
+    return { images: train.count, channels: train.channels, bytes, streamed: false };
   }
   const { images, test, side, channels } = PUBLISHED[spec.kind];
   return { images, channels, bytes: (images + test) * side * side * channels, streamed: false };

@@ -77,6 +77,28 @@ const stored = z.strictObject({
   ...reading,
 });
 
+const array = z.strictObject({
+  kind: z.literal("array"),
+  path: path.describe("a .npy, .npz or IDX file, gzipped or not, of 8-bit images: [N,H,W], [N,H,W,C] or [N,C,H,W]"),
+  labels: path.optional().describe("whole numbers [N]; unset: those that a .npz has beside its images"),
+  test: path.optional().describe("test images; unset: those that a .npz has, or a held-out part"),
+  testLabels: path.optional().describe("of `test`"),
+  images,
+  holdout: reading.holdout,
+});
+
+const stl10 = z.strictObject({
+  kind: z.literal("stl10"),
+  path: path.describe(
+    "the folder of STL-10's binary files: unlabeled_X.bin, train_X.bin, train_y.bin, test_X.bin, test_y.bin",
+  ),
+  part: z
+    .enum(["unlabeled", "train"])
+    .default("unlabeled")
+    .describe("unlabeled: 100,000 images, for pretraining; train: the 5,000 with classes, for evaluations"),
+  images,
+});
+
 /** Where the images come from. To add one: a schema here, a loader in `data/`, a line in `data/index.ts`. */
 export const datasetSpec = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("fashion-mnist"), path: path.optional(), images }),
@@ -85,9 +107,19 @@ export const datasetSpec = z.discriminatedUnion("kind", [
   imageFiles("folder"),
   imageFiles("archive"),
   stored,
+  array,
+  stl10,
   imageFiles("tar").describe("the same as `archive`, by its earlier name"),
 ]);
 export type DatasetSpec = z.infer<typeof datasetSpec>;
+
+/** Every path that a spec has, by field. */
+export const namedPathsOf = (spec: DatasetSpec): [field: string, path: string][] =>
+  Object.entries(spec).filter(
+    (entry): entry is [string, string] =>
+      ["path", "test", "labels", "testLabels"].includes(entry[0]) && typeof entry[1] === "string",
+  );
+export const pathsOf = (spec: DatasetSpec): string[] => namedPathsOf(spec).map(([, of]) => of);
 
 /** What is in a dataset by the names of its files. */
 export interface Sighting {

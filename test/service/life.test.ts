@@ -1,6 +1,6 @@
 /** The life of a job, with real processes: actions, outcomes, and the files that they leave. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, renameSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "../../cli/client.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
@@ -125,6 +125,7 @@ describe("retry", () => {
 
   test("a failed job whose images are there now succeeds", async () => {
     const path = join(service.folder, "late");
+    mkdirSync(path); // a folder that is not there would not be accepted
     const job = await client.submit("pretrain", spec({ dataset: { kind: "fashion-mnist", path }, epochs: 1 }));
     expect((await ended(job.id)).status).toBe("failed");
     writeFashionLike(path, 260, 40);
