@@ -61,8 +61,8 @@ export function datasetCache(uploads: Uploads, options: CacheOptions): (id: stri
         rmSync(`${file}.lock`, { force: true });
       }
     }
-    const now = new Date();
-    utimesSync(file, now, now);
+    // When it was last used is the time of access; what is made of it knows it by its time of modification.
+    utimesSync(file, new Date(), statSync(file).mtime);
     evict(options);
     return file;
   };
@@ -127,8 +127,8 @@ function isUsed(folder: string, name: string): boolean {
 function evict({ folder, limit, log }: CacheOptions): void {
   const files = readdirSync(folder)
     .filter((name) => name.endsWith(SUFFIX))
-    .map((name) => ({ name, ...(({ size, mtimeMs }) => ({ size, mtimeMs }))(statSync(join(folder, name))) }))
-    .sort((a, b) => a.mtimeMs - b.mtimeMs);
+    .map((name) => ({ name, ...(({ size, atimeMs }) => ({ size, atimeMs }))(statSync(join(folder, name))) }))
+    .sort((a, b) => a.atimeMs - b.atimeMs);
   let used = files.reduce((sum, { size }) => sum + size, 0);
   for (const { name, size } of files) {
     if (used <= limit) return;

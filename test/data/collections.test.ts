@@ -12,7 +12,8 @@ import { expandBraces } from "../../src/data/listing/names.ts";
 import { unpacked } from "../../src/data/listing/unpack.ts";
 import { opened } from "../../src/data/pixels.ts";
 import { datasetSpec, filesDefaults } from "../../src/schema/dataset.ts";
-import { temporaryFolder } from "../support/helpers.ts";
+import { held, temporaryFolder } from "../support/helpers.ts";
+import parquet from "./parquet.json";
 
 const picture = (red: number) =>
   sharp({ create: { width: 20, height: 16, channels: 3, background: { r: red, g: 100, b: 50 } } })
@@ -110,7 +111,7 @@ test("tar, tar.gz, tar.zst and zip of a folder are that folder, whatever their n
   };
   await refused(
     Buffer.from("BZh91AY&SY"),
-    "is a bzip2 archive: bunzip2 it; what is read: a folder, tar, tar.gz, tar.zst or zip",
+    "is a bzip2 archive: bunzip2 it; what is read: a folder, tar, tar.gz, tar.zst, zip or Parquet",
   );
   await refused(Buffer.from("\x93NUMPY\x01\x00", "latin1"), "is a NumPy array");
   await refused(readFileSync(at("a.tgz")).subarray(0, 200), "cannot be unpacked");
@@ -347,4 +348,32 @@ test("BMP, PPM and PGM are what Pillow wrote, of any depth, from the bottom or t
   for (const cut of [of("bmp24").subarray(0, 70), of("ppm").subarray(0, 20), Buffer.from("P2 2 1 9 1")]) {
     expect(() => opened(cut)).toThrow(/ends early|missing/);
   }
+});
+
+/** pyarrow 25 wrote these: five PNGs of one colour as Hugging Face has them (snappy, three row groups), as bytes alone (zstd), and none. */
+test("Parquet of Hugging Face's kind, and with bytes and names alone; one without images names its columns", async () => {
+  using folder = temporaryFolder();
+  const context = contextIn(folder.path);
+  for (const [name, text] of Object.entries(parquet))
+    writeFileSync(join(folder.path, name), Buffer.from(text, "base64"));
+  const set = await loadDataset(specOf("archive", join(folder.path, "hf"), { holdout: 0 }), context);
+  expect([set.classes, [...(set.train.labels ?? [])]]).toEqual([
+    ["cat", "dog"],
+    [0, 0, 1, 1, 1],
+  ]);
+  // Images of one class in the order of their rows; image i is of the colour (40 i, 200 - 30 i, 17 i).
+  const colours = [1, 4, 0, 2, 3].map((i) => [40 * i, 200 - 30 * i, 17 * i]);
+  const { pixels } = held(set.train);
+  expect([...Array(5).keys()].map((i) => [...pixels.subarray(i * 192, i * 192 + 3)])).toEqual(colours);
+  const plain = await listParts(specOf("archive", join(folder.path, "plain"), { holdout: 0 }), context);
+  expect(names(plain.train)).toEqual([
+    "a/000000001.jpg",
+    "a/000000004.jpg",
+    "b/000000000.jpg",
+    "b/000000002.jpg",
+    "b/000000003.jpg",
+  ]);
+  await expect(listParts(specOf("archive", join(folder.path, "text")), context)).rejects.toThrow(
+    "text: cannot be unpacked: it has the columns text; none of them is called image, img, ",
+  );
 });

@@ -103,6 +103,9 @@ test("a machine fetches a dataset once, whoever asks; a fetch that was killed co
   const [a, b] = await Promise.all([cached(id), cached(id)]);
   expect(a).toBe(b);
   expect(sha(readFileSync(a))).toBe(sha(file));
+  const { mtimeMs } = statSync(a);
+  await cached(id);
+  expect(statSync(a).mtimeMs).toBe(mtimeMs); // what was unpacked of it stays good
   expect(said.filter((message) => message.includes("fetching"))).toEqual([`dataset ${id} (cells): fetching 17 MB`]);
   // Two parts had arrived, and half of another one; its process is dead.
   using other = temporaryFolder();

@@ -7,12 +7,13 @@ import type { Entries } from "./types.ts";
 import { unpacked } from "./unpack.ts";
 import { entriesOfZip } from "./zip.ts";
 
-export type Archive = "tar" | "gzip" | "zstd" | "zip";
+export type Archive = "tar" | "gzip" | "zstd" | "zip" | "parquet";
 
 /** Where a file begins with these bytes. A tar has its mark at byte 257, where it has one at all. */
 const marks: readonly (readonly [Archive | string, number, readonly number[]])[] = [
   ["zip", 0, [0x50, 0x4b, 0x03, 0x04]],
   ["zip", 0, [0x50, 0x4b, 0x05, 0x06]],
+  ["parquet", 0, [0x50, 0x41, 0x52, 0x31]],
   ["gzip", 0, [0x1f, 0x8b]],
   ["zstd", 0, [0x28, 0xb5, 0x2f, 0xfd]],
   ["a bzip2 archive: bunzip2 it", 0, [0x42, 0x5a, 0x68]],
@@ -20,7 +21,6 @@ const marks: readonly (readonly [Archive | string, number, readonly number[]])[]
   ["a 7-Zip archive: 7z x it", 0, [0x37, 0x7a, 0xbc, 0xaf]],
   ["a RAR archive: unrar it", 0, [0x52, 0x61, 0x72, 0x21]],
   ["an HDF5 file", 0, [0x89, 0x48, 0x44, 0x46]],
-  ["a Parquet file", 0, [0x50, 0x41, 0x52, 0x31]],
   ["a NumPy array", 0, [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]],
 ];
 
@@ -31,8 +31,8 @@ export function archiveKind(file: string): Archive {
   readSync(handle, head, 0, head.length, 0);
   closeSync(handle);
   const found = marks.find(([, at, bytes]) => bytes.every((byte, i) => head[at + i] === byte))?.[0] ?? "tar";
-  if (["tar", "gzip", "zstd", "zip"].includes(found)) return found as Archive;
-  throw new FileError(file, `is ${found}; what is read: a folder, tar, tar.gz, tar.zst or zip`);
+  if (["tar", "gzip", "zstd", "zip", "parquet"].includes(found)) return found as Archive;
+  throw new FileError(file, `is ${found}; what is read: a folder, tar, tar.gz, tar.zst, zip or Parquet`);
 }
 
 /**

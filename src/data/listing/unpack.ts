@@ -1,19 +1,29 @@
-/** Compressed tars, unpacked once into the cache: no file in the middle of one can be read alone. */
+/**
+ * Files of which no part can be read alone, unpacked once into a tar of the cache: compressed tars, and Parquet's row groups.
+ */
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { Transform } from "node:stream";
+import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { FileError, messageOf } from "../../util/errors.ts";
+import { tarOfParquet } from "./parquet.ts";
 
 /**
- * What a compressed tar may unpack to: images are compressed already, and what grows more is no collection of them but
- * made to fill the disk.
+ * What a file may unpack to: images are compressed already, and what grows more is no collection of them but made to fill
+ * the disk.
  */
 const GROWTH = 20;
 /** Bytes that any may unpack to. */
 const ALWAYS_ALLOWED = 2 ** 30;
+
+/** The tar's bytes, one stream into the next. */
+const streamsOf: Record<"gzip" | "zstd" | "parquet", (file: string) => [Readable, ...Transform[]]> = {
+  gzip: (file) => [createReadStream(file), createGunzip()],
+  zstd: (file) => [createReadStream(file), createZstdDecompress()],
+  parquet: (file) => [tarOfParquet(file)],
+};
 
 /**
  * The tar that `file` holds, as a file of the cache: made anew where `file` has another size or time than it had. Two processes
@@ -23,7 +33,7 @@ const ALWAYS_ALLOWED = 2 ** 30;
  */
 export async function unpacked(
   file: string,
-  kind: "gzip" | "zstd",
+  kind: keyof typeof streamsOf,
   cache: string,
   log: (message: string) => void,
   allowed = ALWAYS_ALLOWED,
@@ -48,8 +58,7 @@ export async function unpacked(
   });
   const mine = `${to}.${process.pid}.part`;
   try {
-    const inflate = kind === "gzip" ? createGunzip() : createZstdDecompress();
-    await pipeline(createReadStream(file), inflate, limited, createWriteStream(mine));
+    await pipeline([...streamsOf[kind](file), limited, createWriteStream(mine)]);
     renameSync(mine, to);
   } catch (error) {
     rmSync(mine, { force: true });
