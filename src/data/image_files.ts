@@ -5,17 +5,22 @@ import { holdImages, streamImages } from "./decode.ts";
 import { heldOut } from "./hold_out.ts";
 import { classesOf } from "./labels.ts";
 import { type ImageFile, type Listing, listImages, type Reading } from "./listing/index.ts";
+import { listTable } from "./listing/table.ts";
 import type { DataContext, Dataset } from "./types.ts";
 
 export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" }>;
 
 type StoredSpec = Extract<DatasetSpec, { kind: "stored" }>;
+type TableSpec = Extract<DatasetSpec, { kind: "table" }>;
 
-export const isFiles = (spec: DatasetSpec): spec is ImageFilesSpec | StoredSpec =>
-  ["folder", "archive", "tar", "stored"].includes(spec.kind);
+export const isFiles = (spec: DatasetSpec): spec is ImageFilesSpec | StoredSpec | TableSpec =>
+  ["folder", "archive", "tar", "stored", "table"].includes(spec.kind);
 
 /** The same dataset as files of this machine. Throws UserError for an uploaded one that there is not. */
-export async function located(spec: ImageFilesSpec | StoredSpec, { stored }: DataContext): Promise<ImageFilesSpec> {
+export async function located(
+  spec: ImageFilesSpec | StoredSpec | TableSpec,
+  { stored }: DataContext,
+): Promise<ImageFilesSpec | TableSpec> {
   if (spec.kind !== "stored") return spec;
   if (!stored) throw new UserError(`dataset ${spec.id}: no store of uploaded datasets is known here`);
   const { id, kind, ...rest } = spec;
@@ -50,8 +55,8 @@ export interface Parts extends Pick<Listing, "notes" | "leftOut"> {
  *
  * @throws FileError for a source that is not there, cannot be read, or holds no images.
  */
-export async function listParts(spec: ImageFilesSpec, context: DataContext): Promise<Parts> {
-  const listing = await listImages(readingOf(spec), context);
+export async function listParts(spec: ImageFilesSpec | TableSpec, context: DataContext): Promise<Parts> {
+  const listing = spec.kind === "table" ? listTable(spec) : await listImages(readingOf(spec), context);
   const classes = classesOf(listing.train);
   const isLabelled = classes.length > 1 && listing.train.every(({ className }) => className !== undefined);
   const share = spec.holdout ?? 0;
@@ -71,13 +76,14 @@ export async function listParts(spec: ImageFilesSpec, context: DataContext): Pro
  *
  * @throws FileError for an empty source, and when more than `maxSkipped` of its images cannot be read.
  */
-export async function loadImageFiles(spec: ImageFilesSpec, context: DataContext): Promise<Dataset> {
+export async function loadImageFiles(spec: ImageFilesSpec | TableSpec, context: DataContext): Promise<Dataset> {
   const { log } = context;
   const parts = await listParts(spec, context);
   for (const note of parts.notes) log(`${spec.path}: ${note}`);
   const open = isStreamed(spec, parts.train.length + (parts.test?.length ?? 0)) ? streamImages : holdImages;
   const train = await open(spec.path, parts.train, spec, parts.classes, log);
-  const test = parts.test && (await open(spec.test ?? spec.path, parts.test, spec, parts.classes, log));
+  const test =
+    parts.test && (await open(("test" in spec && spec.test) || spec.path, parts.test, spec, parts.classes, log));
   if (train.images.count === 0) throw new FileError(spec.path, "leaves no images to train on");
   return {
     name: spec.path,

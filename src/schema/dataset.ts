@@ -87,6 +87,25 @@ const array = z.strictObject({
   holdout: reading.holdout,
 });
 
+const column = (name: string, what: string) => z.string().min(1).default(name).describe(what);
+const table = z.strictObject({
+  kind: z.literal("table"),
+  path: path.describe("a CSV with a header, or a file of a JSON object a line: a row for each image"),
+  root: path.optional().describe("the folder that file names are below; unset: the table's own"),
+  columns: z
+    .strictObject({
+      file: column("file", "column of the file's path below root"),
+      label: column("label", "column of its class, where there is such a column"),
+      part: column("part", "column that says train, test or val, where there is such a column"),
+    })
+    .default({ file: "file", label: "label", part: "part" }),
+  size: side.default(32),
+  access,
+  maxSkipped,
+  images,
+  holdout: reading.holdout,
+});
+
 const stl10 = z.strictObject({
   kind: z.literal("stl10"),
   path: path.describe(
@@ -107,6 +126,7 @@ export const datasetSpec = z.discriminatedUnion("kind", [
   imageFiles("folder"),
   imageFiles("archive"),
   stored,
+  table,
   array,
   stl10,
   imageFiles("tar").describe("the same as `archive`, by its earlier name"),
@@ -117,7 +137,7 @@ export type DatasetSpec = z.infer<typeof datasetSpec>;
 export const namedPathsOf = (spec: DatasetSpec): [field: string, path: string][] =>
   Object.entries(spec).filter(
     (entry): entry is [string, string] =>
-      ["path", "test", "labels", "testLabels"].includes(entry[0]) && typeof entry[1] === "string",
+      ["path", "root", "test", "labels", "testLabels"].includes(entry[0]) && typeof entry[1] === "string",
   );
 export const pathsOf = (spec: DatasetSpec): string[] => namedPathsOf(spec).map(([, of]) => of);
 

@@ -69,7 +69,8 @@ function withReading<T extends object>(spec: T): T {
   // `"dataset": "ds_…"` is all that a stored one needs.
   const dataset = typeof given === "string" && given.startsWith("ds_") ? { kind: "stored", id: given } : given;
   const { kind } = (dataset ?? {}) as { kind?: unknown };
-  if (kind === "array") return { ...spec, dataset: { holdout: filesDefaults.holdout, ...(dataset as object) } };
+  if (kind === "array" || kind === "table")
+    return { ...spec, dataset: { holdout: filesDefaults.holdout, ...(dataset as object) } };
   const isFiles = typeof kind === "string" && filesKinds.includes(kind);
   return isFiles ? { ...spec, dataset: { ...filesDefaults, ...(dataset as object) } } : spec;
 }

@@ -12,6 +12,7 @@ import { expandBraces } from "../../src/data/listing/names.ts";
 import { unpacked } from "../../src/data/listing/unpack.ts";
 import { opened } from "../../src/data/pixels.ts";
 import { datasetSpec, filesDefaults } from "../../src/schema/dataset.ts";
+import { parseSpec } from "../../src/schema/job.ts";
 import { held, temporaryFolder } from "../support/helpers.ts";
 import parquet from "./parquet.json";
 
@@ -376,4 +377,41 @@ test("Parquet of Hugging Face's kind, and with bytes and names alone; one withou
   await expect(listParts(specOf("archive", join(folder.path, "text")), context)).rejects.toThrow(
     "text: cannot be unpacked: it has the columns text; none of them is called image, img, ",
   );
+});
+
+test("tables, CSV and lines of JSON: files, classes and parts by columns; what leads out of the folder is refused by row", async () => {
+  using folder = temporaryFolder();
+  const context = contextIn(folder.path);
+  const at = (name: string) => join(folder.path, name);
+  await write(folder.path, { "img/1.png": 10, "img/2.png": 20, "img/b, c.png": 30, "img/4.png": 40 });
+  const tableOf = (path: string, more: object = {}) =>
+    parseSpec("pretrain", { dataset: { kind: "table", path: at(path), size: 8, ...more } }).dataset;
+  writeFileSync(
+    at("a.csv"),
+    '\ufefffile,label,part\nimg/1.png,cat,train\nimg/2.png,dog,train\n"img/b, c.png",cat,test\n',
+  );
+  const set = await loadDataset(tableOf("a.csv"), context);
+  expect([set.classes, [...(set.train.labels ?? [])], [...(set.test?.labels ?? [])]]).toEqual([
+    ["cat", "dog"],
+    [0, 1],
+    [0],
+  ]);
+  expect(held(set.train).pixels[0]).toBe(10);
+  writeFileSync(at("b.jsonl"), '{"name": "1.png", "y": 3}\n{"name": "4.png", "y": 5}\n');
+  const more = { root: at("img"), columns: { file: "name", label: "y" }, holdout: 0 };
+  const lines = await loadDataset(tableOf("b.jsonl", more), context);
+  expect([lines.classes, [...(lines.train.labels ?? [])], lines.test]).toEqual([["3", "5"], [0, 1], undefined]);
+  const refused = async (text: string, message: string) => {
+    writeFileSync(at("x.csv"), text);
+    await expect(loadDataset(tableOf("x.csv"), context)).rejects.toThrow(message);
+  };
+  await refused("path\n1.png\n", 'has the columns path; none of them is columns.file, "file"');
+  await refused(
+    "file\nimg/1.png\n../../etc/passwd\n",
+    `row 2: got the file "../../etc/passwd", allowed: a path below ${folder.path}`,
+  );
+  await refused("file\n/etc/passwd\n", 'row 1: got the file "/etc/passwd"');
+  await refused("file,part\nimg/1.png,first\n", 'row 1: got the part "first", allowed: train, training, test');
+  await refused('file\n"img/1.png\n', "is neither CSV nor lines of JSON");
+  await refused("file,part\nimg/1.png,test\n", "lists no training images");
 });
