@@ -1,4 +1,5 @@
 /** Which encoder a file holds, read off its tensors' names and shapes. */
+
 import { resnetNames } from "../nn/encoders/index.ts";
 import { sincosPositions } from "../nn/encoders/vit.ts";
 import { buildNetwork } from "../nn/network.ts";
@@ -6,6 +7,7 @@ import { type ResnetSpec, type VitSpec, vits } from "../schema/encoder.ts";
 import type { EncoderSpec } from "../schema/pretrain.ts";
 import type { Tensors } from "../train/checkpoint.ts";
 import { FileError } from "../util/errors.ts";
+import { stemStride } from "./positions.ts";
 
 export interface Inferred<Spec = EncoderSpec> {
   readonly encoder: Spec;
@@ -67,7 +69,7 @@ function inferVit(of: EncoderFile, what: string): Inferred<VitSpec> {
   const stem = has("patch_embed.proj.0.weight") ? ("conv" as const) : ("patch" as const);
   const projection = shapeIn(of, stem === "conv" ? "patch_embed.proj.0.weight" : "patch_embed.proj.weight", what);
   const [width] = shapeIn(of, "norm.weight", what) as [number];
-  const patch = stem === "conv" ? 16 : (projection[2] as number);
+  const patch = stem === "conv" ? stemStride((name) => tensors.get(prefix + name)?.shape) : (projection[2] as number);
   const depth = [...tensors.keys()].filter((name) =>
     /^blocks\.\d+\.norm1\.weight$/.test(name.slice(prefix.length)),
   ).length;

@@ -6,8 +6,12 @@ import type { StoredTensor } from "../store/safetensors.ts";
 import type { Tensors } from "../train/checkpoint.ts";
 
 const POSITIONS = "pos_embed";
-/** Of a convolutional stem. */
-const STEM_STRIDE = 16;
+/** By how much a convolutional stem divides a side: its convolutions are `proj.0`, `proj.3`, …, and the last one is 1x1. */
+export function stemStride(shapeOf: (name: string) => readonly number[] | undefined): number {
+  let halvings = 0;
+  while (shapeOf(`patch_embed.proj.${3 * halvings}.weight`)?.[2] === 3) halvings++;
+  return 2 ** halvings;
+}
 
 /** The tensors with every network's positions resized for images of this side. A class token's position stays as it is. */
 export function positionsFor(side: number, tensors: Tensors): Tensors {
@@ -16,7 +20,9 @@ export function positionsFor(side: number, tensors: Tensors): Tensors {
   function resized(name: string) {
     const tensor = tensors.get(name) as StoredTensor;
     const prefix = name.slice(0, -POSITIONS.length);
-    const patch = tensors.get(`${prefix}patch_embed.proj.weight`)?.shape[2] ?? STEM_STRIDE;
+    const patch =
+      tensors.get(`${prefix}patch_embed.proj.weight`)?.shape[2] ??
+      stemStride((name) => tensors.get(prefix + name)?.shape);
     const first = tensors.has(`${prefix}cls_token`) ? 1 : 0;
     const [, count, width] = tensor.shape as [number, number, number];
     const [from, to] = [Math.sqrt(count - first), side / patch];

@@ -153,13 +153,13 @@ const encoderRules = [
   ),
   vitRule(
     "width",
-    ({ width, stem }) => stem !== "conv" || width % 8 === 0,
-    () => 'must be a multiple of 8 with encoder.stem "conv"',
+    ({ width, patch, stem }) => stem !== "conv" || width % (patch / 2) === 0,
+    ({ patch }) => `must be a multiple of ${patch / 2} with encoder.stem "conv", which doubles the channels up to it`,
   ),
   vitRule(
     "patch",
-    ({ patch, stem }) => stem !== "conv" || patch === 16,
-    () => 'must be 16 with encoder.stem "conv", which divides by 2 four times',
+    ({ patch, stem }) => stem !== "conv" || [2, 4, 8, 16, 32].includes(patch),
+    () => 'must be 2, 4, 8, 16 or 32 with encoder.stem "conv", which halves the side',
   ),
 ];
 

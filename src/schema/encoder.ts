@@ -32,7 +32,9 @@ const vitSpec = z.strictObject({
   heads: z.int().min(1).max(64),
   stem: z
     .enum(["patch", "conv"])
-    .describe("patch: one linear projection; conv: four 3x3 convolutions of stride 2 (Xiao et al. 2021), for patch 16"),
+    .describe(
+      "patch: one linear projection; conv: 3x3 convolutions of stride 2 (Xiao et al. 2021), four of them for patch 16",
+    ),
   freezePatches: z
     .boolean()
     .describe("keep the random patch projection, which is more stable (Chen et al. 2021, section 4.2)"),

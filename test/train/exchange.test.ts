@@ -334,6 +334,7 @@ describe("export", () => {
     ["class token", {}],
     ["mean, learned positions, ViT-BN", { pool: "mean", position: "learned", mlpNorm: "batch" }],
     ["convolutional stem", { patch: 16, stem: "conv" }],
+    ["convolutional stem for small images", { patch: 4, stem: "conv" }],
   ] as const)("ONNX: a ViT with %s gives our features in ONNX Runtime to 1e-5", (_, more) => {
     const spec = parseSpec("pretrain", {
       preset: "cifar",

@@ -164,7 +164,10 @@ describe("specs", () => {
       { arch: "vit-tiny", width: 1024, heads: 2 },
       "spec.encoder.heads: got 2, allowed: must be at least 4: a head has at most 256 of encoder.width (1024)",
     ],
-    [{ arch: "vit-tiny", stem: "conv" }, 'spec.encoder.patch: got 4, allowed: must be 16 with encoder.stem "conv"'],
+    [
+      { arch: "vit-tiny", stem: "conv", patch: 7 },
+      'spec.encoder.patch: got 7, allowed: must be 2, 4, 8, 16 or 32 with encoder.stem "conv"',
+    ],
     [
       { arch: "vit-tiny", width: 18, heads: 3 },
       'spec.encoder.width: got 18, allowed: must be a multiple of 4 with encoder.position "sincos"',

@@ -46,7 +46,7 @@ export function vit<T>(ops: Ops<T>, spec: VitSpec, channels: number, side: numbe
 
   const grid = side / patch;
   let x = ops.stem(images, (input) => {
-    const patches = spec.stem === "conv" ? convStem(ops, input, channels, width) : project(ops, spec, input, channels);
+    const patches = spec.stem === "conv" ? convStem(ops, spec, input, channels) : project(ops, spec, input, channels);
     return ops.place(patches, { width, grid, position, token: pool === "token", init: { kind: "normal", std: 1e-6 } });
   }); // [N,T,C]
   for (let i = 0; i < depth; i++) x = ops.block(x, (inner) => block(i, inner));
@@ -71,11 +71,15 @@ function project<T>(ops: Ops<T>, { patch, width, freezePatches }: VitSpec, image
   });
 }
 
-/** Four convolutions that double the channels and halve the side, then a projection of each place. [N,S,S,channels] -> [N,(S/16)^2,C] */
-function convStem<T>(ops: Ops<T>, images: T, channels: number, width: number): T {
+/**
+ * Convolutions that double the channels and halve the side, as often as it takes to come to one place a patch (four times for 16, as in
+ * vits.py), then a projection of each place. [N,S,S,channels] -> [N,(S/P)^2,C]
+ */
+function convStem<T>(ops: Ops<T>, { patch, width }: VitSpec, images: T, channels: number): T {
+  const halvings = Math.log2(patch);
   let [x, from] = [images, channels];
-  for (let i = 0; i < 4; i++) {
-    const to = width / 2 ** (3 - i);
+  for (let i = 0; i < halvings; i++) {
+    const to = width / 2 ** (halvings - 1 - i);
     const name = (layer: number) => `patch_embed.proj.${3 * i + layer}`;
     const init: Init = { kind: "uniform", bound: 1 / Math.sqrt(9 * from) };
     const y = ops.conv(name(0), x, { size: 3, from, to, stride: 2, init });
@@ -83,7 +87,7 @@ function convStem<T>(ops: Ops<T>, images: T, channels: number, width: number): T
     from = to;
   }
   const init: Init = { kind: "uniform", bound: 1 / Math.sqrt(width) };
-  return ops.patches("patch_embed.proj.12", x, {
+  return ops.patches(`patch_embed.proj.${3 * halvings}`, x, {
     size: 1,
     from: width,
     to: width,
