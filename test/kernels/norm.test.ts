@@ -102,7 +102,9 @@ describe.each(devices)("%s", (device) => {
             const { products } = await askedBy(webgpu(), () => void onCores());
             const [product] = products as [Heard];
             const [, means, variances] = expected as [Float32Array, Float32Array, Float32Array];
-            for (const [index, { columns }] of matrixTiles.entries()) {
+            // One of each width, or all.
+            const tried = [...matrixTiles.entries()].filter(([index]) => LONG || index === 0 || index === 3);
+            for (const [index, { columns }] of tried) {
               tuning().choices.set(choiceOf(product, product.half), index);
               const recording = await webgpu().record(() => void onCores(), false);
               expect(recording.dispatches[0]).toMatchObject({

@@ -252,11 +252,10 @@ describe.each(devices)("%s", (device) => {
   if (device === "webgpu") {
     test("attention on tensor cores, emulated where there are none: any number of tokens, forward and gradient, and its proof", async () => {
       const cores = testCores();
-      const h = 2;
+      const h = cores.emulated ? 1 : 2;
       const small = [
         [2, 1, 1, 16],
-        [2, 33, 4, 16],
-        [1, 77, 1, 16],
+        [1, 65, 4, 16],
       ] as const;
       const large = [16, 32, 48, 64].flatMap((d) => [17, 197].map((t) => [3, t, 1, d] as const));
       for (const [n, t, size, d] of cores.emulated ? small : large) {
@@ -278,7 +277,7 @@ describe.each(devices)("%s", (device) => {
           tuning().tensorCores = undefined;
           const { proofs } = await askedBy(webgpu(), () => void inHalf(true, () => attention(x, h)));
           expect(proofs.map(({ name }) => name)).toEqual([`attention of heads of ${d}`]);
-          if (t === 77) expect(await proofs[0]?.prove(webgpu(), cores)).toBe(true);
+          if (t === 65) expect(await proofs[0]?.prove(webgpu(), cores)).toBe(true);
         });
       }
     }, 60_000);
