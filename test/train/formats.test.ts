@@ -10,7 +10,7 @@ import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { forkSpec } from "../../src/schema/fork.ts";
-import { type JobType, parseSpec } from "../../src/schema/job.ts";
+import { type JobType, parseStored } from "../../src/schema/job.ts";
 import { decodeSafetensors } from "../../src/store/safetensors.ts";
 import { finalFiles, resultOf, runTo, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
 
@@ -21,7 +21,7 @@ const lines = (name: string) => text(name).trimEnd().split("\n");
 const stored = JSON.parse(text("spec.json"));
 
 /** A spec as the version before stored it, and as this one reads it. */
-const specOf = (data: string) => parseSpec("pretrain", { ...stored, dataset: { ...stored.dataset, path: data } });
+const specOf = (data: string) => parseStored("pretrain", { ...stored, dataset: { ...stored.dataset, path: data } });
 
 /** The run's folder as the version before left it when it was stopped. */
 function stoppedRun(folder: string): void {
@@ -40,7 +40,7 @@ function stoppedRun(folder: string): void {
 
 test("the spec of a stored run is as it was; what is new in it is what it did", () => {
   expect("norm" in stored).toBe(false);
-  expect<object>(parseSpec("pretrain", stored)).toEqual({ ...stored, norm: "split" });
+  expect<object>(parseStored("pretrain", stored)).toEqual({ ...stored, norm: "split" });
   expect<object>(forkSpec(stored, { epochs: 5 }, "state")).toEqual({ ...stored, norm: "split", epochs: 5 });
 });
 
@@ -50,8 +50,8 @@ test("specs of the jobs on its encoders: query is the trained one, key the avera
   const names: Record<string, string> = { query: "trained", key: "average" };
   for (const { type, spec } of jobs) {
     const now = type === "pretrain" ? { norm: "split" } : { encoder: names[spec.encoder as string] };
-    expect<object>(parseSpec(type, spec)).toEqual({ ...spec, ...now });
-    expect<object>(parseSpec(type, parseSpec(type, spec))).toEqual({ ...spec, ...now });
+    expect<object>(parseStored(type, spec)).toEqual({ ...spec, ...now });
+    expect<object>(parseStored(type, parseStored(type, spec))).toEqual({ ...spec, ...now });
   }
 });
 
