@@ -1,8 +1,8 @@
 /**
  * `npm test`: types, lint and every test; ends with the line that CI reads. `--long`: proofs in their whole length.
  *
- * Services wait for each other a third of the time, so tests that only compute run beside them at a lower priority: they
- * are two runs of `bun test`, and the report of the second is printed when both have ended.
+ * Services wait for each other a third of the time, so tests that only compute run beside them at a lower priority, in runs of
+ * `bun test` of their own, whose reports are printed when all have ended. Those of kernels begin when the services are done.
  */
 import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,8 @@ import { join } from "node:path";
 const root = join(import.meta.dir, "..");
 /** Rooms whose tests start servers and wait for them. All other rooms only compute. */
 const serving = ["data", "service"];
+/** The room that is computed behind them, as long as what is computed beside them. */
+const behind = ["kernels"];
 /** Seconds that one test may take; niceness. */
 const services = { timeout: 120, nice: 0 };
 const computed = { timeout: 900, nice: 10 };
@@ -54,15 +56,23 @@ check("types", ["node_modules/typescript/bin/tsc", "--noEmit"]);
 check("lint and format", ["node_modules/@biomejs/biome/bin/biome", "check", "."]);
 
 const all = [...new Bun.Glob("*/**/*.test.ts").scanSync(import.meta.dir)].sort();
-const serves = (file: string) => serving.includes(file.split("/")[0] as string);
-const path = (file: string) => `./test/${file}`;
+const of = (rooms: readonly string[]) => (file: string) => rooms.includes(file.split("/")[0] as string);
+const beside = all.filter((file) => !of([...serving, ...behind])(file));
+const paths = (files: readonly string[]) => files.map((file) => `./test/${file}`);
 let later = "";
+const note = (text: string) => {
+  later += text;
+};
+let kernels = "";
 await Promise.all([
-  run(all.filter(serves).map(path), services, (text) => process.stderr.write(text)),
-  run(all.filter((file) => !serves(file)).map(path), computed, (text) => {
-    later += text;
-  }),
+  run(paths(all.filter(of(serving))), services, (text) => process.stderr.write(text)).then(() =>
+    run(paths(all.filter(of(behind))), computed, (text) => {
+      kernels += text;
+    }),
+  ),
+  run(paths(beside), computed, note),
 ]);
+later += kernels;
 process.stderr.write(later);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
