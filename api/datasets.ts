@@ -3,7 +3,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
 import { datasetSpec, filesDefaults, type Sighting } from "../src/schema/dataset.ts";
-import { PART_BYTES, type StoredDataset, type Uploads } from "../src/store/uploads.ts";
+import { MOST_PARTS, PART_BYTES, type StoredDataset, type Uploads } from "../src/store/uploads.ts";
 import * as examples from "./examples.ts";
 import { problem } from "./problem.ts";
 import { conflict, failure, found, guarded, invalid, json, newApp } from "./routes.ts";
@@ -39,7 +39,7 @@ const partRoute = createRoute({
         .number()
         .int()
         .min(1)
-        .max(99_999)
+        .max(MOST_PARTS)
         .openapi({ param: { name: "part", in: "path" }, example: 1 }),
     }),
     body: {
@@ -54,7 +54,7 @@ const partRoute = createRoute({
     },
   },
   responses: {
-    200: json(schemas.part, "arrived, with its SHA-256", { bytes: 8_388_608, sha256: "0".repeat(64) }),
+    200: json(schemas.part, "arrived, with its SHA-256", { bytes: PART_BYTES, sha256: "0".repeat(64) }),
     ...missingDataset,
     ...failure(409, "the dataset is complete"),
     ...invalid,

@@ -1,5 +1,6 @@
 /** Examples of the OpenAPI document. A test parses each with its schema. */
 import { parseSpec } from "../src/schema/job.ts";
+import { PART_BYTES } from "../src/store/uploads.ts";
 
 export const id = "run_01kb1v7q2m8z0x4c6n9d5t3h7j";
 export const pipelineId = "pipe_01kb1v7q2m8z0x4c6n9d5t3h7j";
@@ -160,7 +161,7 @@ export const uploading = {
   createdAt: at,
   bytes: 0,
   sha256: null,
-  partBytes: 8_388_608,
+  partBytes: PART_BYTES,
   received: [1, 2],
   contents: null,
 };

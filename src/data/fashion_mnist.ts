@@ -2,7 +2,9 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { FileError } from "../util/errors.ts";
+import { FileError, messageOf } from "../util/errors.ts";
+import { decodeIdx, isIdx } from "./arrays/idx.ts";
+import type { NumberArray } from "./arrays/npy.ts";
 import { download } from "./download.ts";
 import { type DataContext, type Dataset, type HeldImages, sharedBytes } from "./types.ts";
 
@@ -18,33 +20,30 @@ const files = {
 };
 
 /** Reads a gzipped IDX file of unsigned bytes. Throws FileError when it is damaged. */
-export async function readIdx(file: string): Promise<{ shape: number[]; bytes: Uint8Array }> {
+async function readIdx(file: string): Promise<NumberArray> {
   let raw: Buffer;
   try {
     raw = gunzipSync(await readFile(file));
   } catch (error) {
     throw new FileError(file, "cannot be read as a gzipped IDX file", { cause: error });
   }
-  if (raw.length < 4 || raw[0] !== 0 || raw[1] !== 0 || raw[2] !== 8) {
-    throw new FileError(file, "is not an IDX file of unsigned bytes");
+  if (!isIdx(raw)) throw new FileError(file, "is not an IDX file of unsigned bytes");
+  try {
+    return decodeIdx(raw);
+  } catch (error) {
+    throw new FileError(file, messageOf(error));
   }
-  const rank = raw[3] as number;
-  const shape = Array.from({ length: rank }, (_, i) => raw.readUInt32BE(4 + 4 * i));
-  const bytes = raw.subarray(4 + 4 * rank);
-  const expected = shape.reduce((a, b) => a * b, 1);
-  if (bytes.length !== expected) throw new FileError(file, `expected ${expected} bytes of data, got ${bytes.length}`);
-  return { shape, bytes };
 }
 
 async function readPair(folder: string, prefix: string): Promise<HeldImages> {
   const images = await readIdx(join(folder, `${prefix}-images-idx3-ubyte.gz`));
   const labelFile = join(folder, `${prefix}-labels-idx1-ubyte.gz`);
   const [count, height, width] = images.shape as [number, number, number];
-  const pixels = sharedBytes(images.bytes.length);
-  pixels.set(images.bytes);
+  const pixels = sharedBytes(images.values.length);
+  pixels.set(images.values);
   let labels: Int32Array | undefined;
   if (existsSync(labelFile)) {
-    labels = Int32Array.from((await readIdx(labelFile)).bytes);
+    labels = Int32Array.from((await readIdx(labelFile)).values);
     if (labels.length !== count) throw new FileError(labelFile, `expected ${count} labels, got ${labels.length}`);
   }
   return { pixels, labels, count, height, width, channels: 1 };

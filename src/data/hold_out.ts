@@ -16,3 +16,7 @@ export function heldOut(classes: readonly unknown[], share: number): Set<number>
   }
   return held;
 }
+
+/** What a user is told of it. */
+export const heldOutNote = (held: number, count: number, share: number): string =>
+  `no test part: ${held} of ${count} images, ${100 * share}% of each class, are held out as one`;

@@ -2,7 +2,7 @@
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { FileError, UserError } from "../util/errors.ts";
 import { holdImages, streamImages } from "./decode.ts";
-import { heldOut } from "./hold_out.ts";
+import { heldOut, heldOutNote } from "./hold_out.ts";
 import { classesOf } from "./labels.ts";
 import { type ImageFile, type Listing, listImages, type Reading } from "./listing/index.ts";
 import { listTable } from "./listing/table.ts";
@@ -65,7 +65,7 @@ export async function listParts(spec: ImageFilesSpec | TableSpec, context: DataC
     listing.train.map(({ className }) => className),
     share,
   );
-  const note = `no test part: ${held.size} of ${listing.train.length} images, ${100 * share}% of each class, are held out as one`;
+  const note = heldOutNote(held.size, listing.train.length, share);
   const part = (wanted: boolean) => listing.train.filter((_, i) => held.has(i) === wanted);
   return { ...listing, train: part(false), test: part(true), classes, notes: [...listing.notes, note] };
 }

@@ -64,11 +64,12 @@ const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
     ...reading,
   });
 
+export const datasetId = /^ds_[0-9a-z]{26}$/;
 const stored = z.strictObject({
   kind: z.literal("stored"),
   id: z
     .string()
-    .regex(/^ds_[0-9a-z]{26}$/, "must be the id of a dataset")
+    .regex(datasetId, "must be the id of a dataset")
     .describe("of an archive that was uploaded: POST /v1/datasets"),
   size: side.default(32),
   access,

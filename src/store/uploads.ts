@@ -3,6 +3,7 @@
  * which may be a bucket: who needs the file fetches them one after another (dataset_cache.ts).
  */
 import { createHash } from "node:crypto";
+import { datasetId } from "../schema/dataset.ts";
 import { UserError } from "../util/errors.ts";
 import { newId } from "../util/id.ts";
 import type { Blobs } from "./blobs.ts";
@@ -10,7 +11,7 @@ import { sha256 } from "./files.ts";
 
 /** Of every part but the last. */
 export const PART_BYTES = 2 ** 23;
-const MOST_PARTS = 99_999;
+export const MOST_PARTS = 99_999;
 /** An upload that is not complete by then is deleted. */
 const ABANDONED_MS = 48 * 3_600_000;
 
@@ -42,7 +43,6 @@ export class UploadError extends UserError {
   }
 }
 
-const ID = /^ds_[0-9a-z]{26}$/;
 const folderOf = (id: string) => `uploads/${id}/`;
 const recordOf = (id: string) => `${folderOf(id)}dataset.json`;
 const partOf = (id: string, number: number) => `${folderOf(id)}part-${String(number).padStart(5, "0")}`;
@@ -152,7 +152,7 @@ export class Uploads {
 
   /** Undefined where there is none. An id becomes part of a key, so what is no id is not looked for. */
   async get(id: string): Promise<StoredDataset | undefined> {
-    if (!ID.test(id)) return undefined;
+    if (!datasetId.test(id)) return undefined;
     const bytes = await this.blobs.read(recordOf(id));
     return bytes && (JSON.parse(new TextDecoder().decode(bytes)) as StoredDataset);
   }

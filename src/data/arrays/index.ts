@@ -1,7 +1,7 @@
 /** Arrays of images as a dataset: .npy, .npz as NumPy, Keras and MedMNIST write them, IDX as MNIST's. */
 import type { DatasetSpec } from "../../schema/dataset.ts";
 import { FileError } from "../../util/errors.ts";
-import { heldOut } from "../hold_out.ts";
+import { heldOut, heldOutNote } from "../hold_out.ts";
 import { type DataContext, type Dataset, type HeldImages, sharedBytes } from "../types.ts";
 import type { NumberArray } from "./npy.ts";
 import { type ArrayFile, openArrays } from "./read.ts";
@@ -85,6 +85,7 @@ export async function loadArrays(spec: ArraySpec, { log }: DataContext): Promise
     );
   }
   const all = await partOf(spec.path, file, { images, labels: has(LABELS) }, spec.labels);
+  const share = spec.holdout ?? 0;
   const inside = TESTS.find(([name]) => file.names.includes(name));
   const notes: string[] = [];
   let [train, test]: [HeldImages, HeldImages | undefined] = [all, undefined];
@@ -100,18 +101,17 @@ export async function loadArrays(spec: ArraySpec, { log }: DataContext): Promise
       undefined,
     );
     notes.push(`${images} is what is trained on (${all.count} images), ${name} the test part (${test.count})`);
-  } else if (all.labels && (spec.holdout ?? 0) > 0 && new Set(all.labels).size > 1) {
-    const held = heldOut([...all.labels], spec.holdout as number);
+  } else if (all.labels && share > 0 && new Set(all.labels).size > 1) {
+    const held = heldOut([...all.labels], share);
     train = select(all, (i) => !held.has(i));
     test = select(all, (i) => held.has(i));
-    notes.push(
-      `no test part: ${held.size} of ${all.count} images, ${100 * (spec.holdout as number)}% of each class, are held out as one`,
-    );
+    notes.push(heldOutNote(held.size, all.count, share));
   }
   for (const note of notes) log(`${spec.path}: ${note}`);
   const found = [...new Set([...(all.labels ?? []), ...(test?.labels ?? [])])].sort((a, b) => a - b);
+  const indexOf = new Map(found.map((label, index) => [label, index]));
   const numbered = <I extends HeldImages | undefined>(part: I): I =>
-    part?.labels ? { ...part, labels: part.labels.map((label) => found.indexOf(label)) } : part;
+    part?.labels ? { ...part, labels: part.labels.map((label) => indexOf.get(label) as number) } : part;
   return {
     name: spec.path,
     train: numbered(train),
