@@ -2,7 +2,7 @@
  * `npm test`: types, lint and every test; ends with the line that CI reads. `--long`: proofs in their whole length.
  *
  * Services wait for each other a third of the time, so tests that only compute run beside them at a lower priority, in runs of
- * `bun test` of their own, whose reports are printed when all have ended. Those of kernels begin when the services are done.
+ * `bun test` of a few files each, whose reports are printed when all have ended. When the services are done, such runs take their place.
  */
 import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
@@ -10,8 +10,8 @@ import { join } from "node:path";
 const root = join(import.meta.dir, "..");
 /** Rooms whose tests start servers and wait for them. All other rooms only compute. */
 const serving = ["data", "service"];
-/** The room that is computed behind them, as long as what is computed beside them. */
-const behind = ["kernels"];
+/** Files of one run of tests that compute. Each run opens and tests its device anew; with fewer files both cores end closer together. */
+const TOGETHER = 4;
 /** Seconds that one test may take; niceness. */
 const services = { timeout: 120, nice: 0 };
 const computed = { timeout: 900, nice: 10 };
@@ -56,23 +56,26 @@ check("types", ["node_modules/typescript/bin/tsc", "--noEmit"]);
 check("lint and format", ["node_modules/@biomejs/biome/bin/biome", "check", "."]);
 
 const all = [...new Bun.Glob("*/**/*.test.ts").scanSync(import.meta.dir)].sort();
-const of = (rooms: readonly string[]) => (file: string) => rooms.includes(file.split("/")[0] as string);
-const beside = all.filter((file) => !of([...serving, ...behind])(file));
 const paths = (files: readonly string[]) => files.map((file) => `./test/${file}`);
+const isServing = (file: string) => serving.includes(file.split("/")[0] as string);
+const computing = all.filter((file) => !isServing(file));
 let later = "";
-const note = (text: string) => {
-  later += text;
-};
-let kernels = "";
+
+/** Runs what is left of `computing`; two of these share it. */
+async function compute(): Promise<void> {
+  while (computing.length > 0) {
+    let report = "";
+    await run(paths(computing.splice(0, TOGETHER)), computed, (text) => {
+      report += text;
+    });
+    later += report;
+  }
+}
+
 await Promise.all([
-  run(paths(all.filter(of(serving))), services, (text) => process.stderr.write(text)).then(() =>
-    run(paths(all.filter(of(behind))), computed, (text) => {
-      kernels += text;
-    }),
-  ),
-  run(paths(beside), computed, note),
+  run(paths(all.filter(isServing)), services, (text) => process.stderr.write(text)).then(compute),
+  compute(),
 ]);
-later += kernels;
 process.stderr.write(later);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
