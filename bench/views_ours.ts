@@ -39,7 +39,7 @@ for (let step = 0; step < steps + 3; step++) {
   for (const view of [0, 1]) {
     const rows = new Float32Array(batch * ROW);
     for (let i = 0; i < batch; i++) {
-      viewRow(rows, i * ROW, { seed: 0, epoch: step, sample: i, view }, spec.augmentation, size, size);
+      viewRow(rows, i * ROW, { seed: 0, epoch: step, sample: i, view }, spec.augmentation, size, size, 3);
     }
     tf.dispose(augment({ pixels, places, channels: 3 }, rows, size, [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]));
   }

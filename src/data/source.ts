@@ -2,7 +2,7 @@
  * Where the pixels of a batch are. Held images are simply there; filed ones are decoded ahead into a ring of batches,
  * in the order of steps, off the threads that train (libvips has its own), in bounded memory.
  */
-import { type FiledImages, type Images, isHeld, sharedBytes } from "./types.ts";
+import { type FiledImages, type Images, isHeld, pixelBytes, sharedBytes } from "./types.ts";
 
 /** Numbers of one place: byte offset, height, width. */
 export const PLACE = 3;
@@ -24,8 +24,8 @@ const DECODERS = 16;
 
 export function openSource(images: Images, indices: BatchIndices, batchSize: number): Source {
   if (!isHeld(images)) return new FileSource(images, indices, batchSize);
-  const { pixels, height, width, channels } = images;
-  const bytes = height * width * channels;
+  const { pixels, height, width } = images;
+  const bytes = height * width * pixelBytes(images);
   return {
     pixels,
     waitedMs: 0,

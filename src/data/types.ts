@@ -1,19 +1,24 @@
+/** Of one value of a decoded image: 1, 0 to 255; or 2, 0 to 65,535, the lower byte first. */
+export type ValueBytes = 1 | 2;
+
 interface ImageSet {
   /** i32[count], or undefined where the images have no classes. */
   readonly labels: Int32Array | undefined;
   readonly count: number;
   readonly channels: number;
+  /** Unset: 1. */
+  readonly valueBytes?: ValueBytes;
 }
 
 /** Decoded images of one size. `pixels` is shared memory, so that every thread reads the same bytes. */
 export interface HeldImages extends ImageSet {
-  /** u8[count, height, width, channels] */
+  /** u8[count, height, width, channels], or the bytes of u16. */
   readonly pixels: Uint8Array<SharedArrayBuffer>;
   readonly height: number;
   readonly width: number;
 }
 
-/** u8[height, width, channels] */
+/** u8[height, width, channels], or the bytes of u16. */
 export interface Decoded {
   readonly pixels: Uint8Array;
   readonly height: number;
@@ -37,6 +42,10 @@ export interface FiledImages extends ImageSet {
 }
 
 export type Images = HeldImages | FiledImages;
+
+/** Bytes of one pixel in memory. */
+export const pixelBytes = ({ channels, valueBytes = 1 }: { channels: number; valueBytes?: ValueBytes | undefined }) =>
+  channels * valueBytes;
 
 export const isHeld = (images: Images): images is HeldImages => "pixels" in images;
 

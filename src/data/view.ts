@@ -2,13 +2,20 @@
 import type { AugmentationSpec } from "../schema/pretrain.ts";
 import { Stream } from "../util/random.ts";
 
+/** Floats of the row of a grey or RGB image. */
 export const ROW = 17;
+
+/** Whether images of so many channels are jittered band by band: what is neither grey nor RGB has no hue, saturation or grey. */
+export const isBands = (channels: number): boolean => channels !== 1 && channels !== 3;
+
+/** Floats of a row for images of so many channels. */
+export const rowFloats = (channels: number): number => (isBands(channels) ? ROW + 2 * channels : ROW);
 
 /**
  * Writes the row of (seed, epoch, sample, view):
  * 0 top, 1 left, 2 height, 3 width of the crop, 4 flip, 5 jitter?, 6 brightness, 7 contrast, 8 saturation, 9 hue,
  * 10..13 order of the four (0 brightness, 1 contrast, 2 saturation, 3 hue), 14 grey (0: no, 1: after the jitter, 2: before it),
- * 15 blur sigma (0: none), 16 solarise (128 and more inverted).
+ * 15 blur sigma (0: none), 16 solarise (128 and more inverted). Bands: brightness of each, contrast of each, in place of 6 and 7.
  * The distributions are torchvision's RandomResizedCrop and ColorJitter, and SimCLR's blur.
  */
 export function viewRow(
@@ -18,6 +25,7 @@ export function viewRow(
   spec: AugmentationSpec,
   height: number,
   width: number,
+  channels: number,
 ): void {
   const random = new Stream(key.seed, "view", key.epoch, key.sample, key.view);
   const [top, left, h, w] = cropBox(random, height, width, spec.cropScale);
@@ -33,6 +41,11 @@ export function viewRow(
   out[offset + 14] = random.uniform() < spec.grey ? (spec.greyFirst ? 2 : 1) : 0;
   out[offset + 15] = random.uniform() < spec.blur ? random.uniform(0.1, 2) : 0;
   out[offset + 16] = random.uniform() < spec.solarise ? 1 : 0;
+  if (!isBands(channels)) return;
+  for (let c = 0; c < channels; c++) {
+    out[offset + ROW + c] = factor(jitter.brightness);
+    out[offset + ROW + channels + c] = factor(jitter.contrast);
+  }
 }
 
 /** torchvision's RandomResizedCrop.get_params: ten tries, then the largest allowed centre crop. Ratio 3/4..4/3. */
@@ -55,9 +68,16 @@ function cropBox(random: Stream, height: number, width: number, [low, high]: rea
 }
 
 /** The row of evaluation: no jitter, the central `share` of the shorter side (0.875: 224 of 256) as a square. */
-export function centreRow(out: Float32Array, offset: number, height: number, width: number, share: number): void {
+export function centreRow(
+  out: Float32Array,
+  offset: number,
+  height: number,
+  width: number,
+  channels: number,
+  share: number,
+): void {
   const side = Math.round(share * Math.min(height, width));
-  out.fill(0, offset, offset + ROW);
+  out.fill(0, offset, offset + rowFloats(channels));
   out.set([Math.floor((height - side) / 2), Math.floor((width - side) / 2), side, side], offset);
 }
 
@@ -73,7 +93,8 @@ export function lookRow(
   sample: number,
   height: number,
   width: number,
+  channels: number,
 ): void {
-  if (look.kind === "centre") centreRow(out, offset, height, width, look.share);
-  else viewRow(out, offset, { ...look, sample }, look.spec, height, width);
+  if (look.kind === "centre") centreRow(out, offset, height, width, channels, look.share);
+  else viewRow(out, offset, { ...look, sample }, look.spec, height, width, channels);
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { FoundAdapter } from "../backend/adapters.ts";
 import { agreed, chooseDevice } from "../backend/choose.ts";
-import type { DataContext } from "../data/types.ts";
+import type { DataContext, ValueBytes } from "../data/types.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { openDevice } from "../kernels/index.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
@@ -15,6 +15,8 @@ import { GpuEngine } from "./webgpu/engine.ts";
 
 export interface ImageNumbers {
   readonly channels: number;
+  /** Of one value of an image; unset: 1. */
+  readonly valueBytes?: ValueBytes | undefined;
   readonly mean: readonly number[];
   readonly std: readonly number[];
 }
@@ -54,6 +56,7 @@ export async function threadsEngine(
     buffers,
     slots,
     channels: images.channels,
+    valueBytes: images.valueBytes ?? 1,
     mean: images.mean,
     std: images.std,
     threads: threadsFor(spec, threads),

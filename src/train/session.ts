@@ -71,7 +71,7 @@ export async function sessionOver(
   const { tapes } = options;
   const { model, engine } = await openEngine(
     spec,
-    { channels: train.channels, mean, std },
+    { channels: train.channels, valueBytes: train.valueBytes, mean, std },
     options,
     options.context,
     tapes && (() => tapes(train.channels)),

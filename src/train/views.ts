@@ -3,7 +3,7 @@ import sharp, { type OverlayOptions } from "sharp";
 import { partition } from "../data/partition.ts";
 import { openSource, PLACE } from "../data/source.ts";
 import type { Dataset, Images } from "../data/types.ts";
-import { type Look, lookRow, ROW } from "../data/view.ts";
+import { type Look, lookRow, rowFloats } from "../data/view.ts";
 import { augment } from "../kernels/augment/index.ts";
 import { openDevice } from "../kernels/index.ts";
 import { methodOf } from "../methods/index.ts";
@@ -16,25 +16,32 @@ const [GAP, LEGIBLE] = [4, 96];
 /** Side of a thumbnail in pixels. */
 export const THUMBNAIL = 32;
 
-/** u8[size, size, channels] of one image as `look` says. */
+/** Channels that are shown of so many: grey, or RGB; of bands the first three, or of two the first. */
+const shownOf = (channels: number): 1 | 3 => (channels < 3 ? 1 : 3);
+
+/** u8[size, size, shown] of one image as `look` says. */
 async function tile(images: Images, index: number, look: Look, size: number): Promise<Uint8Array> {
   const source = openSource(images, (step) => (step === 0 ? Int32Array.of(index) : undefined), 1);
   const places = new Float64Array(PLACE);
   await source.at(0, places);
-  const rows = new Float32Array(ROW);
-  lookRow(rows, 0, look, index, places[1] as number, places[2] as number);
-  const { channels } = images;
+  const { channels, valueBytes } = images;
+  const rows = new Float32Array(rowFloats(channels));
+  lookRow(rows, 0, look, index, places[1] as number, places[2] as number, channels);
   const [mean, std] = [new Array<number>(channels).fill(0), new Array<number>(channels).fill(1)];
-  const view = augment({ pixels: source.pixels, places, channels }, rows, size, mean, std);
-  const bytes = Uint8Array.from(view.dataSync(), (v) => Math.round(255 * v));
+  const view = augment({ pixels: source.pixels, places, channels, valueBytes }, rows, size, mean, std);
+  const values = view.dataSync();
   view.dispose();
+  const shown = shownOf(channels);
+  const bytes = Uint8Array.from({ length: size * size * shown }, (_, i) =>
+    Math.round(255 * (values[Math.floor(i / shown) * channels + (i % shown)] as number)),
+  );
   return bytes;
 }
 
 /** A PNG of thumbnails without gaps, row by row. */
 export async function spriteSheet(images: Images, indices: Int32Array, columns: number): Promise<Buffer> {
   await openDevice();
-  const { channels } = images;
+  const channels = shownOf(images.channels);
   const [width, height] = [columns * THUMBNAIL, Math.ceil(indices.length / columns) * THUMBNAIL];
   const sheet = new Uint8Array(width * height * channels);
   const line = THUMBNAIL * channels;
@@ -45,9 +52,7 @@ export async function spriteSheet(images: Images, indices: Int32Array, columns: 
       sheet.set(pixels.subarray(y * line, (y + 1) * line), corner + y * width * channels);
     }
   }
-  return sharp(sheet, { raw: { width, height, channels: channels as 1 | 3 } })
-    .png()
-    .toBuffer();
+  return sharp(sheet, { raw: { width, height, channels } }).png().toBuffer();
 }
 
 /**
@@ -62,7 +67,8 @@ export async function contactSheet(
   epochs: readonly number[],
 ): Promise<{ png: Buffer; heldOut: number[] }> {
   await openDevice();
-  const { count, channels } = dataset.train;
+  const { count } = dataset.train;
+  const channels = shownOf(dataset.train.channels);
   const beyond = images.find((image) => image >= count);
   if (beyond !== undefined) throw new UserError(`--image: ${dataset.name} has images 0 to ${count - 1}, got ${beyond}`);
   const { holdout } = partition(dataset.train.count, spec.monitor.holdout, spec.dataset.images, spec.seed);
@@ -79,7 +85,7 @@ export async function contactSheet(
   const lines = images.flatMap((image) => epochs.map((epoch) => ({ image, epoch })));
   for (const [y, { image, epoch }] of lines.entries()) {
     for (const [x, look] of looks(epoch).entries()) {
-      const raw = { width: size, height: size, channels: channels as 1 | 3 };
+      const raw = { width: size, height: size, channels };
       const pixels = sharp(await tile(dataset.train, image, look, size), { raw });
       const input = await pixels.resize(side, side, { kernel: "nearest" }).png().toBuffer();
       tiles.push({ input, left: GAP + x * (side + GAP), top: GAP + y * (side + GAP) });

@@ -197,7 +197,7 @@ describe.each(devices)("%s", (device) => {
     const batch = { pixels, places: Float64Array.of(0, side, side), channels: 3 };
     const row = async (edit: (row: Float32Array) => void) => {
       const values = new Float32Array(ROW);
-      centreRow(values, 0, side, side, 1);
+      centreRow(values, 0, side, side, 3, 1);
       edit(values);
       return (await augment(batch, values, side, [0, 0, 0], [1, 1, 1]).data()) as Float32Array;
     };
@@ -217,7 +217,7 @@ describe.each(devices)("%s", (device) => {
       ).toBeLessThan(1e-6);
       function row2() {
         const values = new Float32Array(ROW);
-        centreRow(values, 0, side, side, 1);
+        centreRow(values, 0, side, side, 3, 1);
         return values;
       }
     });

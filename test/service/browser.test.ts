@@ -51,7 +51,7 @@ test("a page embeds images with an exported encoder to the features of the servi
   session.engine.close();
 
   const rows = new Float32Array(n * ROW);
-  for (let i = 0; i < n; i++) centreRow(rows, i * ROW, images.height, images.width, 1);
+  for (let i = 0; i < n; i++) centreRow(rows, i * ROW, images.height, images.width, images.channels, 1);
   const built = await Bun.build({
     entrypoints: [join(import.meta.dir, "../support/browser_page.ts")],
     target: "browser",

@@ -61,7 +61,7 @@ async function embed(request: Request): Promise<{ features: number[]; adapter: s
       rows: tf.tensor2d(new Float32Array(await bytes(request.rows)), [n, 17]),
       picks: tf.range(0, n, 1, "int32"),
     },
-    { size, channels, mean: request.mean, std: request.std },
+    { size, channels, valueBytes: 1, mean: request.mean, std: request.std },
   );
   const features = await encoder.backbone(pass, views).data();
   backend.check();

@@ -43,7 +43,7 @@ test("addresses beyond 2 GB are as good as others", () => {
     expect(relativeError(y.dataSync(), conv2dReference(g, x, f))).toBeLessThan(2e-5);
     const images = { pixels: Uint8Array.of(7, 8, 9, 10), places: Float64Array.of(0, 2, 2), channels: 1 };
     const row = new Float32Array(ROW);
-    centreRow(row, 0, 2, 2, 1);
+    centreRow(row, 0, 2, 2, 3, 1);
     expect([...augment(images, row, 2, [0], [1 / 255]).dataSync()].map(Math.round)).toEqual([7, 8, 9, 10]);
   });
   free(below);

@@ -11,7 +11,7 @@ const theirs = golden("samplers.safetensors");
 function draw(more: Partial<AugmentationSpec>): Float32Array {
   const rows = new Float32Array(DRAWS * ROW);
   const spec = { ...presets.cifar["moco-v2"].augmentation, ...more };
-  for (let i = 0; i < DRAWS; i++) viewRow(rows, i * ROW, { seed: 3, epoch: 1, sample: i, view: 0 }, spec, H, W);
+  for (let i = 0; i < DRAWS; i++) viewRow(rows, i * ROW, { seed: 3, epoch: 1, sample: i, view: 0 }, spec, H, W, 3);
   return rows;
 }
 const column = (rows: Float32Array, width: number, of: (row: Float32Array) => number) =>

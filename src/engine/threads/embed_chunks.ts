@@ -1,7 +1,7 @@
 /** Features of images by the trained network in evaluation mode: threads take chunks in turn. */
 import * as tf from "@tensorflow/tfjs-core";
 import { PLACE } from "../../data/source.ts";
-import { lookRow, ROW } from "../../data/view.ts";
+import { lookRow, rowFloats } from "../../data/view.ts";
 import { augment } from "../../kernels/augment/index.ts";
 import type { Pass } from "../../nn/network.ts";
 import { blockNames, floatsOf } from "../state.ts";
@@ -11,7 +11,7 @@ import type { EmbedTask } from "./tasks.ts";
 const CHUNK = 64;
 
 export function embedChunks(context: ThreadContext, task: EmbedTask): void {
-  const { state, networks, mean, std, channels } = context;
+  const { state, networks, mean, std, channels, valueBytes } = context;
   const { indices, places, pixels, look, size, out } = task;
   const name = networks.trained;
   const network = networks.get(name);
@@ -28,11 +28,13 @@ export function embedChunks(context: ThreadContext, task: EmbedTask): void {
       const from = chunk * CHUNK;
       const part = indices.subarray(from, from + CHUNK);
       const where = places.slice(from * PLACE, (from + part.length) * PLACE);
-      const rows = new Float32Array(part.length * ROW);
+      const row = rowFloats(channels);
+      const rows = new Float32Array(part.length * row);
       part.forEach((sample, i) => {
-        lookRow(rows, i * ROW, look, sample, where[i * PLACE + 1] as number, where[i * PLACE + 2] as number);
+        const [height, width] = where.subarray(i * PLACE + 1, (i + 1) * PLACE) as unknown as [number, number];
+        lookRow(rows, i * row, look, sample, height, width, channels);
       });
-      const wanted = feature(augment({ pixels, places: where, channels }, rows, size, mean, std));
+      const wanted = feature(augment({ pixels, places: where, channels, valueBytes }, rows, size, mean, std));
       out.set(wanted.dataSync(), from * (wanted.shape[1] as number));
     });
   });

@@ -1,4 +1,5 @@
 /** What the main thread asks of the others. Arrays are in shared memory, so a message carries none of their bytes. */
+import type { ValueBytes } from "../../data/types.ts";
 import type { Look } from "../../data/view.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
 import type { StepBuffers, TrainState } from "../state.ts";
@@ -9,6 +10,7 @@ export interface ShardInit {
   buffers: StepBuffers;
   slots: number;
   channels: number;
+  valueBytes: ValueBytes;
   mean: readonly number[];
   std: readonly number[];
   thread: number;

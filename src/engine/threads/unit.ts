@@ -2,7 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
 import { PLACE } from "../../data/source.ts";
-import { ROW, viewRow } from "../../data/view.ts";
+import { rowFloats, viewRow } from "../../data/view.ts";
 import { augment } from "../../kernels/augment/index.ts";
 import type { BatchTargets, Bound, Unit } from "../../methods/method.ts";
 import type { Pass } from "../../nn/network.ts";
@@ -128,19 +128,20 @@ export class ThreadUnit implements Unit<TrainSpec> {
 
   /** Views f32[n,S,S,channels] of the unit's images. */
   private draw({ epoch, pixels }: BatchTask, view: number): tf.Tensor {
-    const { spec, channels, buffers, mean, std, method } = this.context;
+    const { spec, channels, valueBytes, buffers, mean, std, method } = this.context;
     const augmentation = method.views(spec)[view];
     if (!augmentation) throw new Error(`there is no view ${view}`);
-    const rows = new Float32Array(this.positions.length * ROW);
+    const row = rowFloats(channels);
+    const rows = new Float32Array(this.positions.length * row);
     const places = new Float64Array(this.positions.length * PLACE);
     this.positions.forEach((position, i) => {
       const place = buffers.places.subarray(position * PLACE, (position + 1) * PLACE);
       places.set(place, i * PLACE);
       const sample = buffers.batch[position] as number;
       const [height, width] = [place[1], place[2]] as [number, number];
-      viewRow(rows, i * ROW, { seed: spec.seed, epoch, sample, view }, augmentation, height, width);
+      viewRow(rows, i * row, { seed: spec.seed, epoch, sample, view }, augmentation, height, width, channels);
     });
-    return augment({ pixels, places, channels }, rows, augmentation.size, mean, std);
+    return augment({ pixels, places, channels, valueBytes }, rows, augmentation.size, mean, std);
   }
 
   /** f32[n] of each branch that images may skip. */

@@ -10,7 +10,7 @@ import type { Program } from "./program.ts";
 
 /** The features of the first `count` rows to `out` f32[count, F]. Always in float32: they are compared between devices. */
 export function embedBatch(
-  { networks, state, views, channels, mean, std }: Program,
+  { networks, state, views, channels, valueBytes, mean, std }: Program,
   { what, size }: Pick<EmbedTask, "what" | "size">,
   out: tf.Tensor,
   count: number,
@@ -30,7 +30,7 @@ export function embedBatch(
       rows: rows.tensor,
       picks: tf.range(0, count, 1, "int32"),
     },
-    { size, channels, mean, std },
+    { size, channels, valueBytes, mean, std },
   );
   const flat = tf.reshape(images, [count, -1]);
   if (what === "pixels") {

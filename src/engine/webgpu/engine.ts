@@ -4,7 +4,8 @@ import { DeviceMemoryError } from "../../backend/errors.ts";
 import type { GpuBackend } from "../../backend/gpu_backend.ts";
 import type { Recording } from "../../backend/recording.ts";
 import { PLACE } from "../../data/source.ts";
-import { lookRow, ROW } from "../../data/view.ts";
+import { pixelBytes, type ValueBytes } from "../../data/types.ts";
+import { lookRow, rowFloats } from "../../data/view.ts";
 import { methodOf } from "../../methods/index.ts";
 import { BLOCK, scalarsOf } from "../../optim/flat.ts";
 import { branchesOf } from "../drop.ts";
@@ -33,6 +34,8 @@ export interface GpuSettings {
   /** As results name it. */
   readonly device: string;
   readonly channels: number;
+  /** Of one value of an image; unset: 1. */
+  readonly valueBytes?: ValueBytes | undefined;
   readonly mean: readonly number[];
   readonly std: readonly number[];
   /** Whether kernels are measured before they are used: on a GPU. A software adapter is the same with any of them. */
@@ -113,7 +116,12 @@ export class GpuEngine implements Engine {
         ofBlock: constant(ofBlock, [blocks]),
       },
     };
-    this.feed = new Feed(model, state.params, this.inputs);
+    this.feed = new Feed(model, state.params, this.inputs, settings.channels);
+  }
+
+  /** Of an image in memory. */
+  private get pixelBytes(): number {
+    return pixelBytes(this.settings);
   }
 
   get device(): string {
@@ -173,12 +181,14 @@ export class GpuEngine implements Engine {
     const width = out.length / count;
     for (let from = 0; from < count; from += chunk) {
       const part = of(from);
-      const rows = new Float32Array(chunk * ROW);
+      const row = rowFloats(channels);
+      const rows = new Float32Array(chunk * row);
       part.samples.forEach((sample, i) => {
         const [height, side] = part.places.subarray(i * PLACE + 1, (i + 1) * PLACE) as unknown as [number, number];
-        lookRow(rows, i * ROW, look, sample, height, side);
+        lookRow(rows, i * row, look, sample, height, side, channels);
       });
-      this.viewInputs(bytesOf(part.places, channels), chunk).write({ pixels, places: part.places }, channels, 1, rows);
+      const to = this.viewInputs(bytesOf(part.places, this.pixelBytes), chunk);
+      to.write({ pixels, places: part.places }, this.pixelBytes, 1, rows);
       const { slice } = this.output(width, chunk);
       this.submit(
         await this.recording(
@@ -207,10 +217,9 @@ export class GpuEngine implements Engine {
 
   /** Records a step of training without running it, for images of the views' own size. */
   async record(): Promise<void> {
-    const { model, channels } = this.settings;
-    const { spec } = model;
+    const { spec } = this.settings.model;
     const views = methodOf(spec).views(spec).length;
-    this.viewInputs(spec.batchSize * spec.augmentation.size ** 2 * channels, views * spec.batchSize);
+    this.viewInputs(spec.batchSize * spec.augmentation.size ** 2 * this.pixelBytes, views * spec.batchSize);
     await this.recording("train", trainStep);
   }
 
@@ -227,11 +236,11 @@ export class GpuEngine implements Engine {
   }
 
   private writeBatch({ epoch, pixels }: Pick<StepTask, "epoch" | "pixels">): void {
-    const { model, channels } = this.settings;
+    const { model } = this.settings;
     const { places } = model.buffers;
     const views = methodOf(model.spec).views(model.spec).length;
-    const to = this.viewInputs(bytesOf(places, channels), views * model.spec.batchSize);
-    to.write({ pixels, places }, channels, views, this.feed.rowsOfViews(epoch));
+    const to = this.viewInputs(bytesOf(places, this.pixelBytes), views * model.spec.batchSize);
+    to.write({ pixels, places }, this.pixelBytes, views, this.feed.rowsOfViews(epoch));
     this.feed.writeBatch(epoch);
   }
 
@@ -250,13 +259,13 @@ export class GpuEngine implements Engine {
   }
 
   /** Room for images and rows. Where it was too small all recordings are of no use any more. */
-  private viewInputs(pixelBytes: number, rows: number): ViewInputs {
-    const { backend, model } = this.settings;
+  private viewInputs(imageBytes: number, rows: number): ViewInputs {
+    const { backend, model, channels } = this.settings;
     const { spec } = model;
     const most = Math.max(rows, methodOf(spec).views(spec).length * spec.batchSize, chunkFor(Number.POSITIVE_INFINITY));
-    if (this.views && this.views.pixelBytes >= pixelBytes) return this.views;
+    if (this.views && this.views.imageBytes >= imageBytes) return this.views;
     this.forget();
-    this.views = new ViewInputs(backend.device, this.state, most, pixelBytes);
+    this.views = new ViewInputs(backend.device, this.state, most, rowFloats(channels), imageBytes);
     return this.views;
   }
 
@@ -273,7 +282,7 @@ export class GpuEngine implements Engine {
   ): Promise<Recording> {
     const known = this.recordings.get(name);
     if (known) return known;
-    const { model, backend, channels, mean, std } = this.settings;
+    const { model, backend, channels, valueBytes = 1, mean, std } = this.settings;
     const { spec, networks } = model;
     const program = {
       spec,
@@ -284,6 +293,7 @@ export class GpuEngine implements Engine {
       inputs: this.inputs,
       ...this.fixed,
       channels,
+      valueBytes,
       mean,
       std,
     };

@@ -1,6 +1,6 @@
 /** What a step on WebGPU is told, out of the model's buffers and into those of the device. */
 import { PLACE } from "../../data/source.ts";
-import { ROW, viewRow } from "../../data/view.ts";
+import { rowFloats, viewRow } from "../../data/view.ts";
 import { methodOf } from "../../methods/index.ts";
 import { isDecayed } from "../../nn/layout.ts";
 import { BLOCK } from "../../optim/flat.ts";
@@ -28,6 +28,7 @@ export class Feed {
     private readonly model: Model,
     private readonly params: DeviceLayout,
     private readonly inputs: StepInputs,
+    private readonly channels: number,
   ) {}
 
   /** Factors of the rate, by parameter, and of its decay; nothing is written where the device has them already. */
@@ -45,17 +46,18 @@ export class Feed {
     this.written = wanted;
   }
 
-  /** Rows of views, see `data/view.ts`, f32[V * N, ROW]. */
+  /** Rows of views, see `data/view.ts`, f32[V * N, rowFloats]. */
   rowsOfViews(epoch: number): Float32Array {
     const { spec, buffers } = this.model;
     const augmentations = methodOf(spec).views(spec);
-    const rows = new Float32Array(augmentations.length * spec.batchSize * ROW);
+    const row = rowFloats(this.channels);
+    const rows = new Float32Array(augmentations.length * spec.batchSize * row);
     augmentations.forEach((augmentation, view) => {
       for (let i = 0; i < spec.batchSize; i++) {
         const key = { seed: spec.seed, epoch, sample: buffers.batch[i] as number, view };
         const place = buffers.places.subarray(i * PLACE + 1, (i + 1) * PLACE);
         const [height, width] = place as unknown as [number, number];
-        viewRow(rows, (view * spec.batchSize + i) * ROW, key, augmentation, height, width);
+        viewRow(rows, (view * spec.batchSize + i) * row, key, augmentation, height, width, this.channels);
       }
     });
     return rows;

@@ -2,7 +2,6 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import type { Slice } from "../../backend/gpu_backend.ts";
 import { PLACE } from "../../data/source.ts";
-import { ROW } from "../../data/view.ts";
 import { SCALARS } from "../../optim/flat.ts";
 import type { GpuState } from "./state.ts";
 
@@ -31,7 +30,7 @@ class Input {
   }
 }
 
-/** Images and rows of views, for `rows` of them; `pixelBytes` is what the images may take together. */
+/** Images and rows of views, for `rows` of them of `rowFloats` each; `imageBytes` is what the images may take together. */
 export class ViewInputs {
   readonly pixels: Input;
   readonly places: Input;
@@ -41,23 +40,24 @@ export class ViewInputs {
     device: GPUDevice,
     state: GpuState,
     rows: number,
-    readonly pixelBytes: number,
+    rowFloats: number,
+    readonly imageBytes: number,
   ) {
-    this.pixels = new Input(device, state, [Math.ceil(pixelBytes / 4)], "int32");
+    this.pixels = new Input(device, state, [Math.ceil(imageBytes / 4)], "int32");
     this.places = new Input(device, state, [rows, PLACE], "int32");
-    this.rows = new Input(device, state, [rows, ROW]);
+    this.rows = new Input(device, state, [rows, rowFloats]);
   }
 
   /** Puts the images together on the device; `views` rows follow one another for the images in turn, `views` times. */
-  write({ pixels, places }: Images, channels: number, views: number, rows: Float32Array): void {
+  write({ pixels, places }: Images, pixelBytes: number, views: number, rows: Float32Array): void {
     const count = places.length / PLACE;
-    const packed = new Int32Array(Math.ceil(bytesOf(places, channels) / 4));
+    const packed = new Int32Array(Math.ceil(bytesOf(places, pixelBytes) / 4));
     const bytes = new Uint8Array(packed.buffer);
     const moved = new Int32Array(count * PLACE * views);
     let at = 0;
     for (let i = 0; i < count; i++) {
       const [from, height, width] = places.subarray(i * PLACE, (i + 1) * PLACE) as unknown as [number, number, number];
-      const length = height * width * channels;
+      const length = height * width * pixelBytes;
       bytes.set(pixels.subarray(from, from + length), at);
       for (let view = 0; view < views; view++) moved.set([at, height, width], (view * count + i) * PLACE);
       at += length;
@@ -68,11 +68,11 @@ export class ViewInputs {
   }
 }
 
-/** Bytes that images take when they are put together. */
-export function bytesOf(places: Float64Array, channels: number): number {
+/** Bytes that images of so many bytes a pixel take when they are put together. */
+export function bytesOf(places: Float64Array, pixelBytes: number): number {
   let bytes = 0;
   for (let i = 0; i < places.length; i += PLACE) {
-    bytes += (places[i + 1] as number) * (places[i + 2] as number) * channels;
+    bytes += (places[i + 1] as number) * (places[i + 2] as number) * pixelBytes;
   }
   return bytes;
 }

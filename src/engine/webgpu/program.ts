@@ -1,6 +1,7 @@
 /** What a recorded step is made of. */
 import * as tf from "@tensorflow/tfjs-core";
 import { webgpu } from "../../backend/webgpu.ts";
+import type { ValueBytes } from "../../data/types.ts";
 import { augmentViews } from "../../kernels/augment/views.ts";
 import { withStatistics } from "../../kernels/webgpu/statistics.ts";
 import type { AnyMethod } from "../../methods/index.ts";
@@ -35,6 +36,7 @@ export interface Program {
   /** The units are encoded in so many passes, one after another: what has no room at once. 1, or a multiple of directions. */
   readonly passes: number;
   readonly channels: number;
+  readonly valueBytes: ValueBytes;
   readonly mean: readonly number[];
   readonly std: readonly number[];
 }
@@ -77,12 +79,12 @@ export class PassUnit implements Unit<TrainSpec> {
     private readonly records: boolean,
     private readonly params: Readonly<Record<string, Map<string, tf.Tensor>>>,
   ) {
-    const { inputs, picks, views, channels, mean, std, spec } = program;
+    const { inputs, picks, views, channels, valueBytes, mean, std, spec } = program;
     this.picks = partOf(program, side === "own" ? picks : inputs.targetPicks.tensor, pass);
     const { pixels, places, rows } = views;
     this.views = augmentViews(
       { pixels: pixels.tensor, places: places.tensor, rows: rows.tensor, picks: this.picks },
-      { size: spec.augmentation.size, channels, mean, std },
+      { size: spec.augmentation.size, channels, valueBytes, mean, std },
     );
   }
 

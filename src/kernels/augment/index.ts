@@ -1,9 +1,10 @@
-/** uint8 images and rows of parameters -> normalised views, fused for a whole batch. Rows: see `data/view.ts`. */
+/** Images of 8 or 16 bits and rows of parameters -> normalised views, fused for a whole batch. Rows: see `data/view.ts`. */
 import type * as tf from "@tensorflow/tfjs-core";
 import * as core from "@tensorflow/tfjs-core";
 import { allocate, heap, pointer, wasmDevice, withScratch } from "../../backend/wasm.ts";
 import { PLACE } from "../../data/source.ts";
-import { ROW } from "../../data/view.ts";
+import type { ValueBytes } from "../../data/types.ts";
+import { rowFloats } from "../../data/view.ts";
 import { expectShape } from "../../util/errors.ts";
 import { measured } from "../profile.ts";
 import type { AugmentAttrs } from "./names.ts";
@@ -15,9 +16,11 @@ export interface ImageBatch {
   /** f64[N, PLACE]: byte offset, height and width of each image in `pixels`. */
   readonly places: Float64Array;
   readonly channels: number;
+  /** Of one value in `pixels`; unset: 1. Values of two bytes are u16, least first, and begin at even offsets. */
+  readonly valueBytes?: ValueBytes | undefined;
 }
 
-/** Views f32[N,S,S,C] of N images; `rows` f32[N*ROW]; mean and std per channel in [0, 1]. */
+/** Views f32[N,S,S,C] of N images; `rows` f32[N*rowFloats(C)]; mean and std per channel in [0, 1]. */
 export function augment(
   batch: ImageBatch,
   rows: Float32Array,
@@ -26,8 +29,11 @@ export function augment(
   std: readonly number[],
 ): tf.Tensor4D {
   const n = batch.places.length / PLACE;
-  expectShape("augment rows", [rows.length], [n * ROW]);
-  if (core.getBackend() === "webgpu") return augmentOnGpu(batch, rows, { size, channels: batch.channels, mean, std });
+  expectShape("augment rows", [rows.length], [n * rowFloats(batch.channels)]);
+  if (core.getBackend() === "webgpu") {
+    const { channels, valueBytes = 1 } = batch;
+    return augmentOnGpu(batch, rows, { size, channels, valueBytes, mean, std });
+  }
   const out = allocate([n, size, size, batch.channels]);
   const stats = Float32Array.from([...mean, ...std]);
   measured("augment", () => {
@@ -49,7 +55,7 @@ function augmentOnGpu({ pixels, places }: ImageBatch, rows: Float32Array, attrs:
   const from = Math.min(...Array.from({ length: n }, (_, i) => places[i * PLACE] as number));
   const ends = Array.from({ length: n }, (_, i) => {
     const [at, h, w] = places.subarray(i * PLACE, (i + 1) * PLACE) as unknown as [number, number, number];
-    return at + h * w * attrs.channels;
+    return at + h * w * attrs.channels * attrs.valueBytes;
   });
   const words = new Int32Array(Math.ceil((Math.max(...ends) - from) / 4));
   new Uint8Array(words.buffer).set(pixels.subarray(from, Math.max(...ends)));
@@ -59,7 +65,7 @@ function augmentOnGpu({ pixels, places }: ImageBatch, rows: Float32Array, attrs:
       {
         pixels: core.tensor1d(words, "int32"),
         places: core.tensor2d(moved, [n, PLACE], "int32"),
-        rows: core.tensor2d(rows, [n, ROW]),
+        rows: core.tensor2d(rows, [n, rowFloats(attrs.channels)]),
         picks: core.range(0, n, 1, "int32"),
       },
       attrs,
@@ -69,7 +75,7 @@ function augmentOnGpu({ pixels, places }: ImageBatch, rows: Float32Array, attrs:
 
 /** Images [from, to), all of the same height and width. */
 function augmentRun(
-  { pixels, places, channels: c }: ImageBatch,
+  { pixels, places, channels: c, valueBytes = 1 }: ImageBatch,
   rows: Float32Array,
   size: number,
   stats: Float32Array,
@@ -80,8 +86,8 @@ function augmentRun(
   const { kernels } = wasmDevice();
   const n = to - from;
   const [h, w] = [places[from * PLACE + 1], places[from * PLACE + 2]] as [number, number];
-  const bytes = h * w * c;
-  const part = rows.subarray(from * ROW, to * ROW);
+  const bytes = h * w * c * valueBytes;
+  const part = rows.subarray(from * rowFloats(c), to * rowFloats(c));
   const side = Math.max(h, w, size);
   const scratchFloats = side * size * c + 4 * side + 64;
   withScratch(n * bytes + part.byteLength + stats.byteLength + 64, (images) =>
@@ -96,7 +102,7 @@ function augmentRun(
       memory.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), rowsAt);
       memory.set(new Uint8Array(stats.buffer), statsAt);
       const view = pointer(out) + from * size * size * c * 4;
-      kernels.augment(images, rowsAt, statsAt, view, scratch, n, h, w, c, size);
+      kernels.augment(images, rowsAt, statsAt, view, scratch, n, h, w, c, size, valueBytes - 1);
     }),
   );
 }

@@ -4,21 +4,22 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
+import { isBands, ROW, rowFloats } from "../../data/view.ts";
 import { AUGMENT, type AugmentAttrs, type AugmentInputs } from "./names.ts";
-
-/** Floats of a row; that it is `ROW` of data/view.ts, a test sees. */
-const ROW = 17;
 
 const helpers = ({ size, channels }: AugmentAttrs) => `
 const SIZE = ${size}; const C = ${channels}; const PIXELS = ${size * size};
 fn mirrored(i: i32) -> i32 { let q = abs(i); return select(q, 2 * (SIZE - 1) - q, q >= SIZE); }
 fn clamp01(v: f32) -> f32 { return clamp(v, 0.0, 1.0); }`;
 
+/** Channels that a thread of the crop computes: those of a pixel, in fours. */
+const quadsOf = (channels: number): number => Math.ceil(channels / 4);
+
 /** Bilinear with antialiasing: a triangle as wide as the scale, over the source pixels that there are. */
 const crop = (attrs: AugmentAttrs, views: number) => `${helpers(attrs)}
-fn byte(at: u32) -> f32 { return f32((u32(pixels[at / 4u]) >> (at % 4u * 8u)) & 255u); }
+fn value(at: u32) -> f32 { return f32(${attrs.valueBytes === 2 ? "(u32(pixels[at / 2u]) >> (at % 2u * 16u)) & 65535u" : "(u32(pixels[at / 4u]) >> (at % 4u * 8u)) & 255u"}); }
 fn pixel(at: u32) -> vec4f {
-  return vec4f(${[0, 1, 2, 3].map((c) => (c < attrs.channels ? `byte(at + ${c}u)` : "0.0")).join(", ")});
+  return vec4f(${[0, 1, 2, 3].map((c) => (c < attrs.channels ? `value(at + ${c}u)` : "0.0")).join(", ")});
 }
 struct Taps { first: i32, last: i32, centre: f32, support: f32 }
 fn taps(out: i32, side: f32) -> Taps {
@@ -29,18 +30,20 @@ fn taps(out: i32, side: f32) -> Taps {
 }
 fn weight(i: i32, t: Taps) -> f32 { return max(0.0, 1.0 - abs((f32(i) - t.centre + 0.5) / t.support)); }
 ${lineKernel(
-  views * attrs.size * attrs.size,
+  views * attrs.size * attrs.size * quadsOf(attrs.channels),
   64,
-  `let view = i / u32(PIXELS);
-  let row = u32(picks[view]) * ${ROW}u;
+  `let place_ = i / ${quadsOf(attrs.channels)}u;
+  let quad = i % ${quadsOf(attrs.channels)}u * 4u;
+  let view = place_ / u32(PIXELS);
+  let row = u32(picks[view]) * ${rowFloats(attrs.channels)}u;
   let place = u32(picks[view]) * 3u;
   let width = u32(places[place + 2u]);
-  let down = taps(i32(i) / SIZE % SIZE, rows[row + 2u]);
-  let across = taps(i32(i) % SIZE, rows[row + 3u]);
+  let down = taps(i32(place_) / SIZE % SIZE, rows[row + 2u]);
+  let across = taps(i32(place_) % SIZE, rows[row + 3u]);
   var sum = vec4f();
   var all = 0.0;
   for (var y = down.first; y < down.last; y++) {
-    let at = u32(places[place]) + ((u32(rows[row]) + u32(y)) * width + u32(rows[row + 1u])) * u32(C);
+    let at = u32(places[place]) / ${attrs.valueBytes}u + quad + ((u32(rows[row]) + u32(y)) * width + u32(rows[row + 1u])) * u32(C);
     var line = vec4f();
     var lineAll = 0.0;
     for (var x = across.first; x < across.last; x++) {
@@ -52,7 +55,9 @@ ${lineKernel(
     all += w;
     sum += w * (line / lineAll);
   }
-  for (var c = 0; c < C; c++) { out[i * u32(C) + u32(c)] = clamp01(sum[c] / all / 255.0); }`,
+  for (var c = 0u; c < min(4u, u32(C) - quad); c++) {
+    out[place_ * u32(C) + quad + c] = clamp01(sum[c] / all / ${256 ** attrs.valueBytes - 1}.0);
+  }`,
 )}`;
 
 /** Jitter and grey in place: a workgroup has one view, of which a thread has always the same pixels. */
@@ -124,9 +129,43 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   }
 }`;
 
+/** Brightness and contrast of each band by factors of its own, in place; a workgroup has one view, as above. */
+const bands = (attrs: AugmentAttrs) => `${helpers(attrs)}
+const THREADS = 128;
+var<workgroup> sums: array<f32, 128>;
+@compute @workgroup_size(128)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  let view_ = group.y * 32768u + group.x;
+  let row = u32(picks[view_]) * ${rowFloats(attrs.channels)}u;
+  let base = i32(view_) * PIXELS * C;
+  let jitter = rows[row + 5u] != 0.0;
+  for (var step = 0u; step < 4u; step++) {
+    let op = select(-1, i32(rows[row + 10u + step]), jitter);
+    for (var c = 0; c < C; c++) {
+      var sum = 0.0;
+      if (op == 1) { for (var p = i32(local); p < PIXELS; p += THREADS) { sum += view[base + p * C + c]; } }
+      sums[local] = sum;
+      for (var half = 64u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local < half) { sums[local] += sums[local + half]; }
+      }
+      workgroupBarrier();
+      let mean = sums[0] / f32(PIXELS);
+      workgroupBarrier();
+      if (op != 0 && op != 1) { continue; }
+      let factor = rows[row + ${ROW}u + u32(op * C + c)];
+      let offset = (1.0 - factor) * mean;
+      for (var p = i32(local); p < PIXELS; p += THREADS) {
+        let at = base + p * C + c;
+        view[at] = clamp01(view[at] * factor + offset);
+      }
+    }
+  }
+}`;
+
 /** Gaussian of radius ceil(3 sigma) but below the size, mirrored at the border. `at(place)`: the value there. */
-const blurred = (at: string) => `
-  let row = u32(picks[view]) * ${ROW}u;
+const blurred = (channels: number, at: string) => `
+  let row = u32(picks[view]) * ${rowFloats(channels)}u;
   let sigma = rows[row + 15u];
   var v = ${at.replaceAll("PLACE", "u")};
   if (sigma > 0.0) {
@@ -148,7 +187,7 @@ const across = (attrs: AugmentAttrs, all: number) =>
   let u = i32(i) / C % SIZE;
   let line = i32(i) / C / SIZE;
   let view = u32(line / SIZE);
-  ${blurred("before[(line * SIZE + PLACE) * C + c]")}
+  ${blurred(attrs.channels, "before[(line * SIZE + PLACE) * C + c]")}
   after[i] = v;`,
   )}`;
 
@@ -163,7 +202,7 @@ ${lineKernel(
   let u = i32(i) / C / SIZE % SIZE;
   let view = i / u32(PIXELS * C);
   let base = i32(view) * PIXELS;
-  ${blurred("before[(base + PLACE * SIZE + x) * C + c]")}
+  ${blurred(attrs.channels, "before[(base + PLACE * SIZE + x) * C + c]")}
   if (rows[row + 16u] != 0.0 && v >= 0.5) { v = 1.0 - v; }
   let goal = select(x, SIZE - 1 - x, rows[row + 4u] != 0.0);
   after[(base + u * SIZE + goal) * C + c] = (v - MEAN[c]) / STD[c];`,
@@ -181,12 +220,12 @@ function augment(i: AugmentInputs, attrs: AugmentAttrs): tf.TensorInfo {
     name: "views: crop",
     bind: { ...images, ...rows, out: writes(first) },
     code: crop(attrs, views),
-    groups: folded(all / channels, 64),
+    groups: folded((all / channels) * quadsOf(channels), 64),
   });
   launch({
     name: "views: colours",
     bind: { ...rows, view: writes(first) },
-    code: colour(attrs),
+    code: isBands(channels) ? bands(attrs) : colour(attrs),
     groups: folded(views, 1),
   });
   launch({

@@ -1,6 +1,6 @@
-// Augmentation of a batch of uint8 images by rows of parameters, one row a view. See data/view.ts for
+// Augmentation of a batch of images of 8 or 16 bits by rows of parameters, one row a view. See data/view.ts for
 // the meaning of a row. Order: crop and resize, grey (MoCo v1), jitter, grey (MoCo v2), blur,
-// solarise, flip, normalise.
+// solarise, flip, normalise. Images of 1 or 3 channels are grey or RGB; of any other number, bands, jittered one by one.
 
 // @ts-ignore: AssemblyScript decorator
 @inline
@@ -55,8 +55,11 @@ function taps(out: i32, inSize: f32, outSize: i32, weights: usize): i32 {
   return first;
 }
 
-// Crops [top, left, height, width] out of u8[H,W,C] and resizes to f32[S,S,C] in [0,1].
-function cropResize(image: usize, w: i32, c: i32, row: usize, size: i32, tmp: usize, out: usize, weights: usize): void {
+// Crops [top, left, height, width] out of u8[H,W,C], or u16 where `wide`, and resizes to f32[S,S,C] in [0,1].
+function cropResize(
+  image: usize, w: i32, c: i32, row: usize, size: i32, tmp: usize, out: usize, weights: usize, wide: bool,
+): void {
+  const largest: f32 = wide ? 65535 : 255;
   const top = <i32>at(row, 0), left = <i32>at(row, 1), height = <i32>at(row, 2), width = <i32>at(row, 3);
   for (let x = 0; x < size; x++) { // tmp: f32[height, S, C]
     const first = left + taps(x, <f32>width, size, weights);
@@ -64,8 +67,11 @@ function cropResize(image: usize, w: i32, c: i32, row: usize, size: i32, tmp: us
     for (let y = 0; y < height; y++) {
       for (let k = 0; k < c; k++) {
         let s: f32 = 0;
-        for (let i = 0; i < count; i++) {
-          s += at(weights, i) * <f32>load<u8>(image + <usize>(((top + y) * w + first + i) * c + k));
+        const from = ((top + y) * w + first) * c + k;
+        if (wide) {
+          for (let i = 0; i < count; i++) s += at(weights, i) * <f32>load<u16>(image + (<usize>(from + i * c) << 1));
+        } else {
+          for (let i = 0; i < count; i++) s += at(weights, i) * <f32>load<u8>(image + <usize>(from + i * c));
         }
         put(tmp, (y * size + x) * c + k, s);
       }
@@ -83,12 +89,12 @@ function cropResize(image: usize, w: i32, c: i32, row: usize, size: i32, tmp: us
         s = f32x4.add(s, f32x4.mul(f32x4.splat(at(weights, i)), v128.load(from)));
         from += <usize>line << 2;
       }
-      v128.store(out + (<usize>(y * line + j) << 2), clampVector(f32x4.div(s, f32x4.splat(255))));
+      v128.store(out + (<usize>(y * line + j) << 2), clampVector(f32x4.div(s, f32x4.splat(largest))));
     }
     for (; j < line; j++) {
       let s: f32 = 0;
       for (let i = 0; i < count; i++) s += at(weights, i) * at(tmp, (first + i) * line + j);
-      put(out, y * line + j, clamp01(s / 255));
+      put(out, y * line + j, clamp01(s / largest));
     }
   }
 }
@@ -118,6 +124,17 @@ function saturation(x: usize, pixels: i32, factor: f32): void {
     const p = x + (<usize>(i * 3) << 2);
     const grey = luma(p);
     for (let k = 0; k < 3; k++) put(p, k, clamp01(at(p, k) * factor + (1 - factor) * grey));
+  }
+}
+
+// Brightness (0) or contrast (1) of each band by a factor of its own, f32[C] at `factors`.
+function jitterBands(x: usize, pixels: i32, c: i32, op: i32, factors: usize): void {
+  for (let k = 0; k < c; k++) {
+    const factor = at(factors, k);
+    let sum: f64 = 0;
+    if (op == 1) for (let i = 0; i < pixels; i++) sum += <f64>at(x, i * c + k);
+    const offset: f32 = (<f32>1 - factor) * <f32>(sum / <f64>pixels);
+    for (let i = k; i < pixels * c; i += c) put(x, i, clamp01(at(x, i) * factor + offset));
   }
 }
 
@@ -221,25 +238,30 @@ function blurred(from: usize, u: i32, step: i32, k: i32, size: i32, radius: i32,
 }
 
 /**
- * images u8[N,H,W,C], rows f32[N,17], stats f32[2*C] (mean, std) -> out f32[N,S,S,C].
+ * images u8[N,H,W,C], or u16 where `wide` is 1, rows f32[N,17], of bands f32[N,17+2*C], stats f32[2*C] (mean, std)
+ * -> out f32[N,S,S,C].
  * scratch: (max(H,W)*S*C + S*S*C + 2*max(H,W,S) + 8) floats.
  */
 export function augment(
   images: usize, rows: usize, stats: usize, out: usize, scratch: usize, n: i32, h: i32, w: i32, c: i32, size: i32,
+  wide: i32,
 ): void {
   const side = max(h, size);
   const tmp = scratch;
   const weights = scratch + ((<usize>(side * size * c + 2)) << 2);
   const pixels = size * size;
+  const bands = c != 1 && c != 3;
+  const rowBytes = bands ? 68 + 8 * c : 68;
   for (let i = 0; i < n; i++) {
-    const row = rows + <usize>(i * 68);
+    const row = rows + <usize>(i * rowBytes);
     const view = out + ((<usize>(i * pixels * c)) << 2);
-    cropResize(images + <usize>(i * h * w * c), w, c, row, size, tmp, view, weights);
+    cropResize(images + (<usize>(i * h * w * c) << wide), w, c, row, size, tmp, view, weights, wide != 0);
     if (at(row, 14) == 2 && c == 3) saturation(view, pixels, 0);
     if (at(row, 5) != 0) {
       for (let o = 10; o < 14; o++) {
         const op = <i32>at(row, o);
-        if (op == 0) brightness(view, pixels * c, at(row, 6));
+        if (bands) { if (op < 2) jitterBands(view, pixels, c, op, row + <usize>(68 + 4 * op * c)); }
+        else if (op == 0) brightness(view, pixels * c, at(row, 6));
         else if (op == 1) contrast(view, pixels, c, at(row, 7));
         else if (op == 2) { if (c == 3) saturation(view, pixels, at(row, 8)); }
         else if (c == 3) hue(view, pixels, at(row, 9));
