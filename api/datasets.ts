@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
-import { datasetSpec, filesDefaults, type Sighting } from "../src/schema/dataset.ts";
+import { datasetSpec, type Sighting, withReading } from "../src/schema/dataset.ts";
 import { MOST_PARTS, PART_BYTES, type StoredDataset, type Uploads } from "../src/store/uploads.ts";
 import * as examples from "./examples.ts";
 import { problem } from "./problem.ts";
@@ -120,7 +120,7 @@ const deleteRoute = createRoute({
 export function datasetRoutes(uploads: Uploads, jobs: Jobs, sightings: Sightings) {
   async function contentsOf(record: StoredDataset): Promise<(Sighting & { error: null }) | { error: string } | null> {
     if (record.status !== "ready") return null;
-    const spec = datasetSpec.parse({ kind: "stored", id: record.id, ...filesDefaults });
+    const spec = datasetSpec.parse(withReading(record.id));
     const seen = await sightings.ask(spec, (await jobs.fleet.list()).length);
     if (!seen) return null;
     return "refused" in seen ? { error: seen.refused } : { ...seen.sighting, error: null };

@@ -175,6 +175,7 @@ export const dataset = {
     train: 5400,
     test: 600,
     classes: 4,
+    channels: 3,
     notes: ["no test part: 600 of 6000 images, 10% of each class, are held out as one"],
     error: null,
   },

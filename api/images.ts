@@ -2,6 +2,7 @@
 import { isAbsolute } from "node:path";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
+import { colourFields, noColours } from "../src/schema/colours.ts";
 import { type DatasetSpec, namedPathsOf, type Sighting, shares } from "../src/schema/dataset.ts";
 import { type FieldError, type JobSpecs, type JobType, SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
@@ -25,8 +26,13 @@ export function expectAbsolute(dataset: DatasetSpec): void {
   if (errors.length > 0) throw new SpecError(errors);
 }
 
-function pretrainErrors(spec: PretrainSpec, { train }: Sighting): FieldError[] {
+function pretrainErrors(spec: PretrainSpec, { train, channels }: Sighting): FieldError[] {
   const { batchSize, monitor, dataset } = spec;
+  const colours = colourFields(spec.augmentation, channels);
+  if (colours.length > 0) {
+    const allowed = noColours(channels);
+    return colours.map(([field, got]) => ({ field: `spec.augmentation.${field}`, got, allowed }));
+  }
   const left = shares(train, monitor.holdout, dataset.images).trained;
   if (left >= batchSize) return [];
   const allowed = `at most ${left}: so many of the dataset's ${train} images are left to train on`;

@@ -253,6 +253,7 @@ export const dataset = z
         train: z.number(),
         test: z.number().nullable(),
         classes: z.number(),
+        channels: z.number().describe("of the images as they are held"),
         notes: z.array(z.string()),
         error: z.string().nullable().describe("why it cannot be read; then the rest is missing"),
       })

@@ -10,7 +10,7 @@ import { gigabytes } from "../src/plan/footprint.ts";
 import { plan } from "../src/plan/plan.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
-import { type DatasetSpec, datasetSpec, filesDefaults } from "../src/schema/dataset.ts";
+import { type DatasetSpec, datasetSpec, withReading } from "../src/schema/dataset.ts";
 import { type ExportFormat, type encoderNames, whichEncoder } from "../src/schema/evaluation.ts";
 import { fieldErrors, type Job, parseSpec, parseStored, SpecError } from "../src/schema/job.ts";
 import { checkStore } from "../src/store/check.ts";
@@ -123,16 +123,15 @@ export function datasetOf(source: string, test: string | undefined): DatasetSpec
   const given = source.startsWith("{")
     ? parseJson(source, "the dataset")
     : source.startsWith("ds_")
-      ? { kind: "stored", id: source, ...filesDefaults }
+      ? source
       : named
         ? { kind: source }
         : {
             kind: existsSync(source) && statSync(source).isDirectory() ? "folder" : "archive",
             path: source,
             test,
-            ...filesDefaults,
           };
-  const parsed = datasetSpec.safeParse(given);
+  const parsed = datasetSpec.safeParse(withReading(given));
   if (!parsed.success) throw new SpecError(fieldErrors("dataset", given, parsed.error.issues));
   return parsed.data;
 }

@@ -2,11 +2,15 @@
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { messageOf } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
+import type { Depth } from "./deep/depth.ts";
+import { toLevels } from "./deep/levels.ts";
 import { isFiles, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
 import type { ImageFile } from "./listing/index.ts";
+import { Moments } from "./moments.ts";
 import { opened } from "./pixels.ts";
-import { type DataContext, type Images, isHeld } from "./types.ts";
+import { deepNumbers, readerFor } from "./reader.ts";
+import { type DataContext, type Images, isHeld, levelsIn } from "./types.ts";
 
 export interface PartReport {
   images: number;
@@ -30,30 +34,6 @@ export interface DatasetReport {
   notes: readonly string[];
 }
 
-/** Sums of a channel's values and their squares: of bytes, so exact up to 2^53. */
-class Moments {
-  private readonly sum = [0, 0, 0];
-  private readonly square = [0, 0, 0];
-  private pixels = 0;
-
-  add(values: Uint8Array, channels: number): void {
-    for (let i = 0; i < values.length; i++) {
-      const v = values[i] as number;
-      const c = i % channels;
-      this.sum[c] = (this.sum[c] as number) + v;
-      this.square[c] = (this.square[c] as number) + v * v;
-    }
-    this.pixels += values.length / channels;
-  }
-
-  /** Of the first `channels`. */
-  result(channels: number): { mean: number[]; std: number[] } {
-    const means = this.sum.slice(0, channels).map((sum) => sum / this.pixels);
-    const std = means.map((mean, c) => Math.sqrt((this.square[c] as number) / this.pixels - mean ** 2) / 255);
-    return { mean: means.map((mean) => mean / 255), std };
-  }
-}
-
 function counted(values: readonly string[], order: "name" | "count"): Record<string, number> {
   const counts = new Map<string, number>();
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
@@ -62,21 +42,28 @@ function counted(values: readonly string[], order: "name" | "count"): Record<str
   return Object.fromEntries(entries);
 }
 
-async function checkFiles(files: readonly ImageFile[]): Promise<PartReport> {
-  const moments = new Moments();
+/** Of a file at its own size. Throws Error for what cannot be read. */
+async function pixelsOf(bytes: Buffer, depth: Depth | undefined) {
+  if (depth) {
+    const image = await deepNumbers(bytes, depth);
+    return { ...image, values: toLevels(image, depth.ranges, depth.valueBytes) };
+  }
+  const image = opened(bytes).toColourspace("srgb").removeAlpha().raw();
+  const { data: values, info } = await image.toBuffer({ resolveWithObject: true });
+  return { values, width: info.width, height: info.height };
+}
+
+async function checkFiles(files: readonly ImageFile[], depth: Depth | undefined): Promise<PartReport> {
+  const moments = new Moments(depth?.channels ?? 3, depth?.valueBytes);
   const broken: string[] = [];
   const sizes: string[] = [];
   const classes: string[] = [];
   await inParallel(files.length, async (i) => {
     const { name, read, className } = files[i] as ImageFile;
     try {
-      const image = opened(await read())
-        .toColourspace("srgb")
-        .removeAlpha()
-        .raw();
-      const { data, info } = await image.toBuffer({ resolveWithObject: true });
-      moments.add(data, info.channels);
-      sizes.push(`${info.width}x${info.height}`);
+      const { values, width, height } = await pixelsOf(await read(), depth);
+      moments.add(values);
+      sizes.push(`${width}x${height}`);
       if (className !== undefined) classes.push(className);
     } catch (error) {
       broken.push(`${name}: ${messageOf(error)}`);
@@ -84,26 +71,28 @@ async function checkFiles(files: readonly ImageFile[]): Promise<PartReport> {
   });
   broken.sort();
   const sorted = { classes: counted(classes, "name"), sizes: counted(sizes, "count") };
-  return { images: files.length - broken.length, ...sorted, broken, ...moments.result(3) };
+  return { images: files.length - broken.length, ...sorted, broken, ...moments.result() };
 }
 
 function checkHeld(images: Images | undefined, names: readonly string[]): PartReport | null {
   if (!images || !isHeld(images)) return null;
-  const moments = new Moments();
-  moments.add(images.pixels, images.channels);
+  const moments = new Moments(images.channels, images.valueBytes).add(levelsIn(images));
   const labels = Array.from(images.labels ?? [], (label) => names[label] as string);
   const sizes = { [`${images.width}x${images.height}`]: images.count };
-  const { count, channels } = images;
-  return { images: count, classes: counted(labels, "name"), sizes, broken: [], ...moments.result(channels) };
+  const classes = counted(labels, "name");
+  return { images: images.count, classes, sizes, broken: [], ...moments.result() };
 }
 
 /** Decodes every image, each at its own size. Throws FileError for a source that is not there or holds none. */
 export async function checkDataset(spec: DatasetSpec, context: DataContext): Promise<DatasetReport> {
   if (isFiles(spec)) {
-    const { train, test, notes, leftOut } = await listParts(await located(spec, context), context);
-    return { train: await checkFiles(train), test: test ? await checkFiles(test) : null, leftOut, notes };
+    const files = await located(spec, context);
+    const { train, test, notes, leftOut } = await listParts(files, context);
+    const { reader, depth } = await readerFor(files.path, train, spec);
+    const parts = { train: await checkFiles(train, depth), test: test ? await checkFiles(test, depth) : null };
+    return { ...parts, leftOut, notes: [...notes, ...reader.notes] };
   }
-  const { train, test, classes } = await loadDataset(spec, context);
+  const { train, test, classes, notes = [] } = await loadDataset(spec, context);
   const parts = { train: checkHeld(train, classes) as PartReport, test: checkHeld(test, classes) };
-  return { ...parts, leftOut: {}, notes: [] };
+  return { ...parts, leftOut: {}, notes };
 }

@@ -1,36 +1,15 @@
-/** Image files to pixels, by sharp: all at once into memory, or each when it is asked for. */
-import sharp from "sharp";
+/** Image files to pixels: all at once into memory, or each when it is asked for. */
 import { FileError, messageOf } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
 import { labelsOfFiles } from "./labels.ts";
 import type { ImageFile } from "./listing/index.ts";
-import { opened } from "./pixels.ts";
-import { type Decoded, type FiledImages, type HeldImages, sharedBytes } from "./types.ts";
+import { LONGEST, type Reader } from "./reader.ts";
+import { type Decoded, type FiledImages, type HeldImages, pixelBytes, sharedBytes } from "./types.ts";
 
 type Log = (message: string) => void;
 interface Sizes {
   size: number;
   maxSkipped: number;
-}
-
-/** Streamed images keep their proportions up to this; what is longer loses its ends. */
-const LONGEST = 2;
-
-const holdOne = (bytes: Buffer, size: number): Promise<Buffer> =>
-  opened(bytes).resize(size, size, { fit: "cover" }).toColourspace("srgb").removeAlpha().raw().toBuffer();
-
-async function streamOne(bytes: Buffer, size: number): Promise<Decoded> {
-  const { data, info } = await opened(bytes)
-    .resize(size, size, { fit: "outside", withoutEnlargement: true })
-    .toColourspace("srgb")
-    .removeAlpha()
-    .raw()
-    .toBuffer({ resolveWithObject: true });
-  const [width, height] = [info.width, info.height].map((side) => Math.min(side, LONGEST * size)) as [number, number];
-  if (width === info.width && height === info.height) return { pixels: data, height, width };
-  const raw = { width: info.width, height: info.height, channels: 3 as const };
-  const [left, top] = [Math.floor((info.width - width) / 2), Math.floor((info.height - height) / 2)];
-  return { pixels: await sharp(data, { raw }).extract({ left, top, width, height }).raw().toBuffer(), height, width };
 }
 
 function tooMany(source: string, bad: readonly string[], count: number, maxSkipped: number): FileError | undefined {
@@ -40,22 +19,24 @@ function tooMany(source: string, bad: readonly string[], count: number, maxSkipp
 const summary = (bad: readonly string[], count: number) =>
   `${bad.length} of ${count} images cannot be read (first: ${bad[0]})`;
 
-/** Decodes all of them to u8[count, size, size, 3]; unreadable ones are left out. */
+/** Decodes all of them to [count, size, size, channels]; unreadable ones are left out. */
 export async function holdImages(
   source: string,
   files: readonly ImageFile[],
   { size, maxSkipped }: Sizes,
   classes: readonly string[],
+  reader: Reader,
   log: Log,
 ): Promise<{ images: HeldImages; skipped: number }> {
-  const bytes = size * size * 3;
+  const { channels, valueBytes } = reader;
+  const bytes = size * size * pixelBytes(reader);
   const pixels = sharedBytes(files.length * bytes);
   const readable = new Uint8Array(files.length);
   const bad: string[] = [];
   await inParallel(files.length, async (i) => {
     const file = files[i] as ImageFile;
     try {
-      pixels.set(await holdOne(await file.read(), size), i * bytes);
+      pixels.set(await reader.hold(await file.read(), size), i * bytes);
       readable[i] = 1;
     } catch (error) {
       bad.push(`${file.name}: ${messageOf(error)}`);
@@ -76,7 +57,8 @@ export async function holdImages(
     count,
     height: size,
     width: size,
-    channels: 3,
+    channels,
+    valueBytes,
   };
   return { images, skipped: bad.length };
 }
@@ -90,6 +72,7 @@ export async function streamImages(
   files: readonly ImageFile[],
   { size, maxSkipped }: Sizes,
   classes: readonly string[],
+  reader: Reader,
   log: Log,
 ): Promise<{ images: FiledImages; skipped: number }> {
   const bad = new Map<number, string>();
@@ -98,7 +81,7 @@ export async function streamImages(
       if (bad.has(i)) continue;
       const file = files[i] as ImageFile;
       try {
-        return await streamOne(await file.read(), size);
+        return await reader.stream(await file.read(), size);
       } catch (error) {
         bad.set(i, `${file.name}: ${messageOf(error)}`);
         const failed = tooMany(source, [...bad.values()], files.length, maxSkipped);
@@ -113,8 +96,9 @@ export async function streamImages(
   const images: FiledImages = {
     labels: labelsOfFiles(source, files, classes),
     count: files.length,
-    channels: 3,
-    slotBytes: LONGEST * size * size * 3,
+    channels: reader.channels,
+    valueBytes: reader.valueBytes,
+    slotBytes: LONGEST * size * size * pixelBytes(reader),
     decode,
   };
   return { images, skipped: 0 };

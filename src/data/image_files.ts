@@ -6,7 +6,8 @@ import { heldOut, heldOutNote } from "./hold_out.ts";
 import { classesOf } from "./labels.ts";
 import { type ImageFile, type Listing, listImages, type Reading } from "./listing/index.ts";
 import { listTable } from "./listing/table.ts";
-import type { DataContext, Dataset } from "./types.ts";
+import { readerFor } from "./reader.ts";
+import { type DataContext, type Dataset, pixelBytes } from "./types.ts";
 
 export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" }>;
 
@@ -40,8 +41,12 @@ export const readingOf = ({ kind, path, test, splits, classFolder }: ImageFilesS
 const HOLD_BYTES = 2 * 2 ** 30;
 
 /** Whether so many images are decoded for every step anew. */
-export function isStreamed({ access, size }: Pick<ImageFilesSpec, "access" | "size">, images: number): boolean {
-  return access === "streamed" || (access === "auto" && images * size ** 2 * 3 > HOLD_BYTES);
+export function isStreamed(
+  { access, size }: Pick<ImageFilesSpec, "access" | "size">,
+  images: number,
+  bytesOfPixel: number,
+): boolean {
+  return access === "streamed" || (access === "auto" && images * size ** 2 * bytesOfPixel > HOLD_BYTES);
 }
 
 export interface Parts extends Pick<Listing, "notes" | "leftOut"> {
@@ -79,20 +84,24 @@ export async function listParts(spec: ImageFilesSpec | TableSpec, context: DataC
 export async function loadImageFiles(spec: ImageFilesSpec | TableSpec, context: DataContext): Promise<Dataset> {
   const { log } = context;
   const parts = await listParts(spec, context);
-  for (const note of parts.notes) log(`${spec.path}: ${note}`);
-  const open = isStreamed(spec, parts.train.length + (parts.test?.length ?? 0)) ? streamImages : holdImages;
-  const train = await open(spec.path, parts.train, spec, parts.classes, log);
+  const { reader } = await readerFor(spec.path, parts.train, spec);
+  const notes = [...parts.notes, ...reader.notes];
+  for (const note of notes) log(`${spec.path}: ${note}`);
+  const count = parts.train.length + (parts.test?.length ?? 0);
+  const open = isStreamed(spec, count, pixelBytes(reader)) ? streamImages : holdImages;
+  const train = await open(spec.path, parts.train, spec, parts.classes, reader, log);
   const test =
-    parts.test && (await open(("test" in spec && spec.test) || spec.path, parts.test, spec, parts.classes, log));
+    parts.test &&
+    (await open(("test" in spec && spec.test) || spec.path, parts.test, spec, parts.classes, reader, log));
   if (train.images.count === 0) throw new FileError(spec.path, "leaves no images to train on");
   return {
     name: spec.path,
     train: train.images,
     test: test?.images,
     classes: parts.classes,
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
+    mean: reader.mean,
+    std: reader.std,
     skipped: train.skipped + (test?.skipped ?? 0),
-    notes: parts.notes,
+    notes,
   };
 }

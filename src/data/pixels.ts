@@ -5,7 +5,7 @@ import { decodePnm } from "./pnm.ts";
 import type { RawImage } from "./types.ts";
 
 /** Pixels of one image, as sharp allows by default: 0x3fff squared. */
-const MOST_PIXELS = 268_402_689;
+export const MOST_PIXELS = 268_402_689;
 
 function readerOf(bytes: Buffer): ((bytes: Buffer, mostPixels: number) => RawImage) | undefined {
   const [first, second] = bytes;

@@ -22,26 +22,41 @@ class Header {
   }
 }
 
-/** P2 and P5 are grey, P3 and P6 RGB; deeper values than 8 bits are scaled to them. Throws Error for what is not whole. */
-export function decodePnm(bytes: Buffer, mostPixels: number): RawImage {
+export interface PnmImage {
+  readonly values: Uint8Array | Uint16Array;
+  /** What is white. */
+  readonly largest: number;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: 1 | 3;
+}
+
+/** P2 and P5 are grey, P3 and P6 RGB. Throws Error for what is not whole. */
+export function decodePnmNumbers(bytes: Buffer, mostPixels: number): PnmImage {
   const kind = Number(String.fromCharCode(bytes[1] as number));
   const header = new Header(bytes);
-  const [width, height, most] = [header.next(), header.next(), header.next()];
+  const [width, height, largest] = [header.next(), header.next(), header.next()];
   if (width * height > mostPixels) throw new Error("image exceeds pixel limit");
-  if (width === 0 || height === 0 || most === 0 || most > 65_535)
+  if (width === 0 || height === 0 || largest === 0 || largest > 65_535)
     throw new Error("PNM: a size or the largest value is 0 or too large");
   const channels = kind % 3 === 0 ? 3 : 1;
   const count = width * height * channels;
-  const data = new Uint8Array(count);
-  const scaled = (value: number) => Math.round((Math.min(value, most) * 255) / most);
+  const values = largest > 255 ? new Uint16Array(count) : new Uint8Array(count);
   if (kind < 4) {
-    for (let i = 0; i < count; i++) data[i] = scaled(header.next());
+    for (let i = 0; i < count; i++) values[i] = Math.min(header.next(), largest);
   } else {
-    const deep = most > 255 ? 2 : 1;
     const begin = header.at + 1; // one white space ends the header
-    if (bytes.length < begin + count * deep) throw new Error("PNM: it ends early");
-    for (let i = 0; i < count; i++)
-      data[i] = scaled(deep === 2 ? bytes.readUInt16BE(begin + 2 * i) : (bytes[begin + i] as number));
+    if (bytes.length < begin + values.byteLength) throw new Error("PNM: it ends early");
+    for (let i = 0; i < count; i++) {
+      const value = largest > 255 ? bytes.readUInt16BE(begin + 2 * i) : (bytes[begin + i] as number);
+      values[i] = Math.min(value, largest);
+    }
   }
-  return { data, width, height, channels };
+  return { values, largest, width, height, channels };
+}
+
+/** The same, scaled to 8 bits. */
+export function decodePnm(bytes: Buffer, mostPixels: number): RawImage {
+  const { values, largest, ...image } = decodePnmNumbers(bytes, mostPixels);
+  return { ...image, data: Uint8Array.from(values, (value) => Math.round((value * 255) / largest)) };
 }

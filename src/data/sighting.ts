@@ -3,6 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import { type DatasetSpec, pathsOf, type Sighting } from "../schema/dataset.ts";
 import { FileError } from "../util/errors.ts";
+import { formatOf } from "./deep/depth.ts";
 import { isFiles, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
 import { expectWithin } from "./roots.ts";
@@ -15,12 +16,26 @@ const READ_AT_ONCE = 2 ** 29;
 export async function sightDataset(spec: DatasetSpec, context: DataContext): Promise<Sighting | undefined> {
   for (const path of pathsOf(spec)) expectWithin(path, context.roots);
   if (isFiles(spec)) {
-    const { train, test, classes, notes } = await listParts(await located(spec, context), context);
+    const files = await located(spec, context);
+    const { train, test, classes, notes } = await listParts(files, context);
+    const channels = (await formatOf(files.path, train, spec))?.channels ?? 3;
     const isLabelled = train.every(({ className }) => className !== undefined);
-    return { train: train.length, test: test?.length ?? null, classes: isLabelled ? classes.length : 0, notes };
+    return {
+      train: train.length,
+      test: test?.length ?? null,
+      classes: isLabelled ? classes.length : 0,
+      channels,
+      notes,
+    };
   }
   for (const path of pathsOf(spec)) if (!existsSync(path)) throw new FileError(path, "is not there");
   if (spec.kind !== "array" || statSync(spec.path).size > READ_AT_ONCE) return undefined;
   const { train, test, classes, notes = [] } = await loadDataset(spec, context);
-  return { train: train.count, test: test?.count ?? null, classes: train.labels ? classes.length : 0, notes };
+  return {
+    train: train.count,
+    test: test?.count ?? null,
+    classes: train.labels ? classes.length : 0,
+    channels: train.channels,
+    notes,
+  };
 }

@@ -1,8 +1,9 @@
 /** How many images a dataset has and what they take, without decoding or downloading any. */
 import type { DatasetSpec } from "../schema/dataset.ts";
+import { formatOf } from "./deep/depth.ts";
 import { isFiles, isStreamed, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
-import { type DataContext, isHeld } from "./types.ts";
+import { type DataContext, isHeld, pixelBytes } from "./types.ts";
 
 export interface DatasetSize {
   /** Training images. */
@@ -22,11 +23,13 @@ const PUBLISHED = {
 
 export async function datasetSize(spec: DatasetSpec, context: DataContext): Promise<DatasetSize> {
   if (isFiles(spec)) {
-    const parts = await listParts(await located(spec, context), context);
+    const files = await located(spec, context);
+    const parts = await listParts(files, context);
+    const format = (await formatOf(files.path, parts.train, spec)) ?? { channels: 3, valueBytes: 1 };
     const [images, test] = [parts.train.length, parts.test?.length ?? 0];
-    const pixels = spec.size ** 2 * 3;
-    const streamed = isStreamed(spec, images + test);
-    return { images, channels: 3, bytes: streamed ? 2 * pixels : (images + test) * pixels, streamed };
+    const pixels = spec.size ** 2 * pixelBytes(format);
+    const streamed = isStreamed(spec, images + test, pixelBytes(format));
+    return { images, channels: format.channels, bytes: streamed ? 2 * pixels : (images + test) * pixels, streamed };
   }
   if (spec.kind === "array" || spec.kind === "stl10" || spec.path !== undefined) {
     const { train, test } = await loadDataset(spec, context);

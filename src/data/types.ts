@@ -47,6 +47,10 @@ export type Images = HeldImages | FiledImages;
 export const pixelBytes = ({ channels, valueBytes = 1 }: { channels: number; valueBytes?: ValueBytes | undefined }) =>
   channels * valueBytes;
 
+/** The values of held images. */
+export const levelsIn = ({ pixels, valueBytes = 1 }: HeldImages): Uint8Array | Uint16Array =>
+  valueBytes === 1 ? pixels : new Uint16Array(pixels.buffer, pixels.byteOffset, pixels.byteLength / 2);
+
 export const isHeld = (images: Images): images is HeldImages => "pixels" in images;
 
 export interface Dataset<I extends Images = Images> {

@@ -1,12 +1,10 @@
 /** Augmentation parameters: one row of floats for each view, drawn by counter, so any view can be drawn again. */
-import type { AugmentationSpec } from "../schema/pretrain.ts";
+import { isBands } from "../schema/colours.ts";
+import type { AugmentationSpec } from "../schema/common.ts";
 import { Stream } from "../util/random.ts";
 
 /** Floats of the row of a grey or RGB image. */
 export const ROW = 17;
-
-/** Whether images of so many channels are jittered band by band: what is neither grey nor RGB has no hue, saturation or grey. */
-export const isBands = (channels: number): boolean => channels !== 1 && channels !== 3;
 
 /** Floats of a row for images of so many channels. */
 export const rowFloats = (channels: number): number => (isBands(channels) ? ROW + 2 * channels : ROW);

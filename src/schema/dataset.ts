@@ -49,8 +49,35 @@ const reading = {
       "share of each class that is held out as the test part, where there are classes and no test part (new jobs: 0.1); 0: none",
     ),
 };
-export const filesKinds: readonly string[] = ["folder", "archive", "tar", "stored"];
-export const filesDefaults = { splits: "auto", classFolder: "first", holdout: 0.1 } as const;
+const range = z
+  .union([z.enum(["dtype", "percentile"]), z.tuple([z.number(), z.number()])])
+  .refine((of) => typeof of === "string" || of[0] < of[1], "must be [low, high] with low below high")
+  .optional()
+  .describe(
+    "what becomes 0 and 1 of images deeper than 8 bits: dtype (new jobs): the range of their type, of floats 0 to 1; " +
+      "percentile: the 0.5th and 99.5th of each channel; [low, high]: these",
+  );
+const bands = z
+  .array(z.int().min(1).max(64))
+  .min(1)
+  .max(64)
+  .optional()
+  .describe("channels of the files that are used, counted from 1, in this order; unset: all");
+export type RangeSetting = NonNullable<z.infer<typeof range>>;
+export type BandsSetting = NonNullable<z.infer<typeof bands>>;
+
+const filesKinds: readonly unknown[] = ["folder", "archive", "tar", "stored"];
+const filesDefaults = { splits: "auto", classFolder: "first", holdout: 0.1, range: "dtype" } as const;
+
+/** A new job's dataset with what is left open. `"ds_…"` is all that a stored one needs; what is no dataset stays as it is. */
+export function withReading(given: unknown): unknown {
+  const dataset = typeof given === "string" && given.startsWith("ds_") ? { kind: "stored", id: given } : given;
+  if (typeof dataset !== "object" || dataset === null) return dataset;
+  const { kind } = dataset as { kind?: unknown };
+  if (filesKinds.includes(kind)) return { ...filesDefaults, ...dataset };
+  const { holdout, range } = filesDefaults;
+  return kind === "array" || kind === "table" ? { holdout, range, ...dataset } : dataset;
+}
 
 const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
   z.strictObject({
@@ -61,6 +88,8 @@ const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
     access,
     maxSkipped,
     images,
+    range,
+    bands,
     ...reading,
   });
 
@@ -75,16 +104,20 @@ const stored = z.strictObject({
   access,
   maxSkipped,
   images,
+  range,
+  bands,
   ...reading,
 });
 
 const array = z.strictObject({
   kind: z.literal("array"),
-  path: path.describe("a .npy, .npz or IDX file, gzipped or not, of 8-bit images: [N,H,W], [N,H,W,C] or [N,C,H,W]"),
+  path: path.describe("a .npy, .npz or IDX file, gzipped or not, of images [N,H,W], [N,H,W,C] or [N,C,H,W]"),
   labels: path.optional().describe("whole numbers [N]; unset: those that a .npz has beside its images"),
   test: path.optional().describe("test images; unset: those that a .npz has, or a held-out part"),
   testLabels: path.optional().describe("of `test`"),
   images,
+  range,
+  bands,
   holdout: reading.holdout,
 });
 
@@ -104,6 +137,8 @@ const table = z.strictObject({
   access,
   maxSkipped,
   images,
+  range,
+  bands,
   holdout: reading.holdout,
 });
 
@@ -150,6 +185,8 @@ export interface Sighting {
   readonly test: number | null | undefined;
   /** Whether the training images have classes. Undefined: not known before it is read. */
   readonly classes: number | undefined;
+  /** Of the images as they are held. */
+  readonly channels: number;
   readonly notes: readonly string[];
 }
 

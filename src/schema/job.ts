@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { filesDefaults, filesKinds } from "./dataset.ts";
+import { withReading } from "./dataset.ts";
 import { encoderNames } from "./encoder.ts";
 import {
   type EmbedSpec,
@@ -62,18 +62,6 @@ export const schemas = {
   map: mapSpec,
   export: exportSpec,
 } satisfies Record<JobType, z.ZodType>;
-
-/** What a new job's dataset is read by, where the request leaves it open. */
-function withReading<T extends object>(spec: T): T {
-  const { dataset: given } = spec as { dataset?: unknown };
-  // `"dataset": "ds_…"` is all that a stored one needs.
-  const dataset = typeof given === "string" && given.startsWith("ds_") ? { kind: "stored", id: given } : given;
-  const { kind } = (dataset ?? {}) as { kind?: unknown };
-  if (kind === "array" || kind === "table")
-    return { ...spec, dataset: { holdout: filesDefaults.holdout, ...(dataset as object) } };
-  const isFiles = typeof kind === "string" && filesKinds.includes(kind);
-  return isFiles ? { ...spec, dataset: { ...filesDefaults, ...(dataset as object) } } : spec;
-}
 
 function completed(type: JobType, spec: unknown): unknown {
   if (typeof spec !== "object" || spec === null) return spec;
@@ -142,7 +130,8 @@ function allowedBy(issue: z.core.$ZodIssue): string {
 
 /** Validates a request's spec and completes it with preset and defaults. Throws SpecError with every bad field. */
 export function parseSpec<T extends JobType>(type: T, spec: unknown): JobSpecs[T] {
-  return parseStored(type, typeof spec === "object" && spec !== null ? withReading(spec) : spec);
+  const given = typeof spec === "object" && spec !== null && "dataset" in spec;
+  return parseStored(type, given ? { ...spec, dataset: withReading(spec.dataset) } : spec);
 }
 
 /**

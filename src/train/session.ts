@@ -10,6 +10,7 @@ import { openEngine, type Tapes } from "../engine/open.ts";
 import type { Model } from "../engine/state.ts";
 import type { Features } from "../engine/threads/tasks.ts";
 import type { Labelled } from "../evaluate/knn.ts";
+import { colourFields, noColours } from "../schema/colours.ts";
 import type { DatasetSpec } from "../schema/dataset.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import { FileError, UserError } from "../util/errors.ts";
@@ -67,6 +68,11 @@ export async function sessionOver(
   options: SessionOptions,
 ): Promise<Session> {
   const { train, mean, std } = dataset;
+  const colours = colourFields(spec.augmentation, train.channels);
+  if (colours.length > 0) {
+    const got = colours.map(([field, value]) => `spec.augmentation.${field}: got ${value}`).join(", ");
+    throw new UserError(`${got}; allowed: ${noColours(train.channels)}`);
+  }
   const parts = partition(train.count, spec.monitor.holdout, images, spec.seed);
   const { tapes } = options;
   const { model, engine } = await openEngine(

@@ -7,6 +7,7 @@ import { gzipSync } from "node:zlib";
 import { loadDataset } from "../../src/data/index.ts";
 import { sightDataset } from "../../src/data/sighting.ts";
 import { datasetSize } from "../../src/data/size.ts";
+import { levelsIn } from "../../src/data/types.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { held, temporaryFolder } from "../support/helpers.ts";
 
@@ -96,6 +97,19 @@ test("IDX, gzipped or not, with a test part of its own", async () => {
   expect([[...(set.train.labels ?? [])], set.test?.count]).toEqual([[0, 0, 1, 1, 0, 1], 6]);
 });
 
+test("IDX of signed 16-bit numbers, the higher byte first", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "idx2");
+  const values = Int16Array.from({ length: 2 * 3 * 4 }, (_, i) => 1000 * i - 9000);
+  const data = Buffer.alloc(16 + 2 * values.length);
+  data.set([0, 0, 11, 3]);
+  for (const [i, side] of [2, 3, 4].entries()) data.writeUInt32BE(side, 4 + 4 * i);
+  for (const [i, value] of values.entries()) data.writeInt16BE(value, 16 + 2 * i);
+  writeFileSync(path, data);
+  const { train } = await loadDataset(specOf({ kind: "array", path }), context);
+  expect([...levelsIn(held(train))]).toEqual(Array.from(values, (value) => value + 32_768));
+});
+
 test("arrays that are no images are refused, with what they are", async () => {
   using folder = temporaryFolder();
   const at = files(folder.path);
@@ -103,16 +117,19 @@ test("arrays that are no images are refused, with what they are", async () => {
     expect(loadDataset(specOf({ kind: "array", ...more }), context)).rejects.toThrow(message);
   await refused(
     { path: at("float") },
-    "float: has numbers of type <f4; allowed: 8 bits for images, whole numbers for labels",
+    'float: has floats from 0 to 230, of which range "dtype" takes those from 0 to 1; allowed: a range of [low, high] or "percentile"',
   );
   await refused({ path: at("fortran") }, "fortran: is in Fortran's order: save numpy.ascontiguousarray of it");
-  await refused({ path: at("labels") }, "labels: has numbers of type <i8; allowed: 8-bit images [N,H,W]");
+  await refused(
+    { path: at("labels") },
+    "labels: has the shape [6]; allowed: images [N,H,W], [N,H,W,C] or [N,C,H,W] of 1 to 64 channels",
+  );
   await refused({ path: at("grey"), labels: at("grey") }, "grey: has labels of shape [6,4,5]; allowed: [N] or [N,1]");
   await refused({ path: at("none") }, "none: is not there");
   writeFileSync(at("cut"), Buffer.from(numpy.grey, "base64").subarray(0, 200));
   await refused({ path: at("cut") }, "cut: has 72 bytes of data; its shape needs 120");
   writeFileSync(at("text"), "no array");
-  await refused({ path: at("text") }, "text: is neither a .npy, .npz nor IDX file of unsigned bytes");
+  await refused({ path: at("text") }, "text: is neither a .npy, .npz nor IDX file");
   await expect(
     sightDataset(specOf({ kind: "array", path: at("text") }), { ...context, roots: ["/data"] }),
   ).rejects.toThrow("MOCOD_DATASET_ROOTS");

@@ -11,7 +11,7 @@ import { loadDataset } from "../../src/data/index.ts";
 import { expandBraces } from "../../src/data/listing/names.ts";
 import { unpacked } from "../../src/data/listing/unpack.ts";
 import { opened } from "../../src/data/pixels.ts";
-import { datasetSpec, filesDefaults } from "../../src/schema/dataset.ts";
+import { datasetSpec, withReading } from "../../src/schema/dataset.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { held, temporaryFolder } from "../support/helpers.ts";
 import parquet from "./parquet.json";
@@ -32,7 +32,7 @@ async function write(folder: string, files: Record<string, number | string | Uin
 const said: string[] = [];
 const contextIn = (cache: string) => ({ cache, log: (message: string) => void said.push(message) });
 const specOf = (kind: "folder" | "archive", path: string, more: object = {}) =>
-  datasetSpec.parse({ kind, path, size: 8, maxSkipped: 0, ...filesDefaults, ...more }) as Extract<
+  datasetSpec.parse(withReading({ kind, path, size: 8, maxSkipped: 0, ...more })) as Extract<
     ReturnType<typeof datasetSpec.parse>,
     { kind: "folder" | "archive" }
   >;

@@ -194,13 +194,16 @@ describe("a job", () => {
   test("images that cannot be read fail the job, naming a file, without a retry", async () => {
     const broken = join(service.folder, "broken");
     mkdirSync(broken);
-    for (let i = 0; i < 40; i++) writeFileSync(join(broken, `${i}.png`), "no image");
+    const image = await sharp({ create: { width: 20, height: 20, channels: 3, background: "#336699" } })
+      .png()
+      .toBuffer();
+    for (let i = 0; i < 40; i++) writeFileSync(join(broken, `${i}.png`), i % 2 === 0 ? image : "no image");
     const job = await client.submit("pretrain", spec({ dataset: { kind: "folder", path: broken } }));
     const failed = await eventually(async () => {
       const now = await client.job(job.id);
       return now.status === "failed" && now;
     });
-    expect(failed.error).toStartWith(`${broken}: 40 of 40 images cannot be read (first: 0.png: `);
+    expect(failed.error).toStartWith(`${broken}: 20 of 40 images cannot be read (first: 1.png: `);
     await expect(client.submit("linear-probe", { from: job.id })).rejects.toThrow(/spec\.from: .*status .* is failed/);
   }, 120_000);
 
@@ -226,6 +229,13 @@ describe("a job", () => {
     await refused({ path: labelled }, { batchSize: 64, splits: 4 }).toThrow(
       "spec.batchSize: got 64, allowed: at most ",
     );
+    await refused({ path: labelled, bands: [2, 1] }, { augmentation: { size: 16, jitter: { hue: 0.1 } } }).toThrow(
+      "spec.augmentation.jitter.hue: got 0.1, allowed: 0: images of 2 channels are no RGB (dataset.bands chooses three)",
+    );
+    const broken = join(service.folder, "no_images");
+    mkdirSync(broken);
+    for (let i = 0; i < 40; i++) writeFileSync(join(broken, `${i}.png`), "no image");
+    await refused({ path: broken }).toThrow(/spec\.dataset\.path: .* has no image that can be read \(first: 0\.png: /);
     // Of a run that is not over its spec says what there will be.
     const dataset = { kind: "folder", path: labelled, size: 16, holdout: 0 };
     const long = await client.submit("pretrain", spec({ dataset, batchSize: 16, epochs: 5000 }));

@@ -1,8 +1,13 @@
 /** Arrays of images as a dataset: .npy, .npz as NumPy, Keras and MedMNIST write them, IDX as MNIST's. */
-import type { DatasetSpec } from "../../schema/dataset.ts";
+import { isBands } from "../../schema/colours.ts";
+import type { DatasetSpec, RangeSetting } from "../../schema/dataset.ts";
 import { FileError } from "../../util/errors.ts";
+import { chosen, noteOf, rangesOf, thinned } from "../deep/depth.ts";
+import { toLevels } from "../deep/levels.ts";
+import { type NumberImage, type NumberValues, type Range, rangeOfType } from "../deep/types.ts";
 import { heldOut, heldOutNote } from "../hold_out.ts";
-import { type DataContext, type Dataset, type HeldImages, sharedBytes } from "../types.ts";
+import { Moments } from "../moments.ts";
+import { type DataContext, type Dataset, type HeldImages, levelsIn, sharedBytes, type ValueBytes } from "../types.ts";
 import type { NumberArray } from "./npy.ts";
 import { type ArrayFile, openArrays } from "./read.ts";
 
@@ -19,40 +24,100 @@ const TESTS = [
   ["x_val", "y_val"],
 ] as const;
 
+/** Images of one file as it has them: values[count, height, width, channels]. */
+interface Part extends NumberImage {
+  readonly count: number;
+  readonly labels: Int32Array | undefined;
+}
+
+/** Channels that images may have. */
+const MOST_CHANNELS = 64;
+
+/** Whether the channels of four sides come right after the images: where those are 1 or 3, else fewer than are last. */
+function channelsFirst([, first, , last]: readonly number[]): boolean {
+  const isColour = (channels: number | undefined) => channels === 1 || channels === 3;
+  return !isColour(last) && (isColour(first) || (first as number) < (last as number));
+}
+
 /**
- * u8[N,H,W,C] of [N,H,W], [N,H,W,C] or [N,C,H,W].
+ * Of [N,H,W], [N,H,W,C] or [N,C,H,W].
  *
- * @throws FileError for another type or shape, which it names.
+ * @throws FileError for another shape, which it names.
  */
-function imagesOf(file: string, { shape, type, values }: NumberArray, labels: Int32Array | undefined): HeldImages {
-  const refuse = (got: string) =>
-    new FileError(file, `has ${got}; allowed: 8-bit images [N,H,W], [N,H,W,C] or [N,C,H,W] of 1 or 3 channels`);
-  if (!(values instanceof Uint8Array)) throw refuse(`numbers of type ${type}`);
-  if (shape.length !== 3 && shape.length !== 4) throw refuse(`the shape [${shape.join(",")}]`);
+function imagesOf(file: string, { shape, values }: NumberArray, labels: Int32Array | undefined): Part {
+  const refuse = () =>
+    new FileError(
+      file,
+      `has the shape [${shape.join(",")}]; allowed: images [N,H,W], [N,H,W,C] or [N,C,H,W] of 1 to ${MOST_CHANNELS} channels`,
+    );
+  if (shape.length !== 3 && shape.length !== 4) throw refuse();
   const [count, a, b, c = 1] = shape as [number, number, number, number | undefined];
-  const isColour = (channels: number) => channels === 1 || channels === 3;
-  const first = shape.length === 4 && !isColour(c);
+  const first = shape.length === 4 && channelsFirst(shape);
   const [height, width, channels] = first ? [b, c, a] : [a, b, c];
-  if (!isColour(channels) || count === 0) throw refuse(`the shape [${shape.join(",")}]`);
+  if (channels > MOST_CHANNELS || values.length === 0) throw refuse();
   if (labels && labels.length !== count) throw new FileError(file, `has ${count} images and ${labels.length} labels`);
-  const pixels = sharedBytes(values.length);
-  if (!first) pixels.set(values);
-  else {
-    const plane = height * width;
-    for (let i = 0; i < count; i++) {
-      for (let k = 0; k < channels; k++) {
-        const from = (i * channels + k) * plane;
-        for (let p = 0; p < plane; p++) pixels[(i * plane + p) * channels + k] = values[from + p] as number;
-      }
+  const part = { labels, count, height, width, channels, range: rangeOfType(values) };
+  if (!first) return { ...part, values };
+  const last = new (values.constructor as new (length: number) => NumberValues)(values.length);
+  const plane = height * width;
+  for (let i = 0; i < count; i++) {
+    for (let k = 0; k < channels; k++) {
+      const from = (i * channels + k) * plane;
+      for (let p = 0; p < plane; p++) last[(i * plane + p) * channels + k] = values[from + p] as number;
     }
   }
-  return { pixels, labels, count, height, width, channels };
+  return { ...part, values: last };
+}
+
+/** The channels that are used. */
+function banded(file: string, part: Part, bands: ArraySpec["bands"]): Part {
+  const { count, height, channels } = part;
+  const most = Math.max(0, ...(bands ?? []));
+  if (most > channels) throw new FileError(file, `has ${channels} channels; bands asks for the ${most}th`);
+  if (!bands) return part;
+  const all = chosen(
+    { ...part, height: count * height },
+    bands.length,
+    bands.map((band) => band - 1),
+  );
+  return { ...part, values: all.values, channels: all.channels };
+}
+
+/** How numbers become pixels: as bytes where they are such and have their own range, else as 16 bits. */
+interface Scale {
+  readonly ranges: readonly Range[] | undefined;
+  readonly valueBytes: ValueBytes;
+}
+
+/** Pixels of the training images that say where 0 and 1 are. */
+const SAMPLE = 2 ** 19;
+
+function scaleOf(file: string, range: RangeSetting, train: Part): Scale {
+  const sample = thinned({ ...train, height: train.count * train.height }, SAMPLE);
+  return {
+    ranges: rangesOf(file, range, [sample]),
+    valueBytes: range === "dtype" && train.values instanceof Uint8Array ? 1 : 2,
+  };
+}
+
+function heldOf(part: Part, { ranges, valueBytes }: Scale): HeldImages {
+  const { labels, count, height, width, channels, values } = part;
+  const pixels = sharedBytes(values.length * valueBytes);
+  if (valueBytes === 1 && values instanceof Uint8Array) pixels.set(values);
+  else {
+    const levels = toLevels(part, ranges, valueBytes);
+    pixels.set(new Uint8Array(levels.buffer, levels.byteOffset, levels.byteLength));
+  }
+  return { pixels, labels, count, height, width, channels, valueBytes };
 }
 
 /** Whole numbers [N] or [N,1], which name the classes. */
-function labelsOf(file: string, { shape, values }: NumberArray): Int32Array {
+function labelsOf(file: string, { shape, type, values }: NumberArray): Int32Array {
   if (shape.length > 2 || (shape.length === 2 && shape[1] !== 1)) {
     throw new FileError(file, `has labels of shape [${shape.join(",")}]; allowed: [N] or [N,1]`);
+  }
+  if (!values.every((value) => value === (value | 0))) {
+    throw new FileError(file, `has labels of type ${type}; allowed: whole numbers of up to 32 bits`);
   }
   return Int32Array.from(values);
 }
@@ -68,81 +133,86 @@ async function partOf(
   of: ArrayFile,
   { images, labels }: Names,
   own: string | undefined,
-): Promise<HeldImages> {
+  bands: ArraySpec["bands"],
+): Promise<Part> {
   const given = own ? await (await openArrays(own)).read("") : labels === undefined ? undefined : await of.read(labels);
-  return imagesOf(file, await of.read(images), given && labelsOf(own ?? file, given));
+  return banded(file, imagesOf(file, await of.read(images), given && labelsOf(own ?? file, given)), bands);
 }
 
 /** Throws FileError for files that are not there, no arrays, or of another type or shape. */
 export async function loadArrays(spec: ArraySpec, { log }: DataContext): Promise<Dataset<HeldImages>> {
   const file = await openArrays(spec.path);
   const has = (names: readonly string[]) => names.find((name) => file.names.includes(name));
-  const images = has(IMAGES);
-  if (images === undefined) {
+  const name = has(IMAGES);
+  if (name === undefined) {
     throw new FileError(
       spec.path,
       `has the arrays ${file.names.join(", ")}; none of them is called ${IMAGES.filter(Boolean).join(", ")}`,
     );
   }
-  const all = await partOf(spec.path, file, { images, labels: has(LABELS) }, spec.labels);
+  const all = await partOf(spec.path, file, { images: name, labels: has(LABELS) }, spec.labels, spec.bands);
   const share = spec.holdout ?? 0;
   const inside = TESTS.find(([name]) => file.names.includes(name));
   const notes: string[] = [];
-  let [train, test]: [HeldImages, HeldImages | undefined] = [all, undefined];
+  let [train, test]: [Part, Part | undefined] = [all, undefined];
   if (spec.test) {
     const other = await openArrays(spec.test);
-    test = await partOf(spec.test, other, { images: other.names[0] as string, labels: undefined }, spec.testLabels);
+    test = await partOf(
+      spec.test,
+      other,
+      { images: other.names[0] as string, labels: undefined },
+      spec.testLabels,
+      spec.bands,
+    );
   } else if (inside) {
-    const [name, labels] = inside;
+    const [tested, labels] = inside;
     test = await partOf(
       spec.path,
       file,
-      { images: name, labels: file.names.includes(labels) ? labels : undefined },
+      { images: tested, labels: file.names.includes(labels) ? labels : undefined },
       undefined,
+      spec.bands,
     );
-    notes.push(`${images} is what is trained on (${all.count} images), ${name} the test part (${test.count})`);
+    notes.push(`${name} is what is trained on (${all.count} images), ${tested} the test part (${test.count})`);
   } else if (all.labels && share > 0 && new Set(all.labels).size > 1) {
     const held = heldOut([...all.labels], share);
     train = select(all, (i) => !held.has(i));
     test = select(all, (i) => held.has(i));
     notes.push(heldOutNote(held.size, all.count, share));
   }
+  if (test && test.channels !== train.channels) {
+    throw new FileError(
+      spec.test ?? spec.path,
+      `has test images of ${test.channels} channels; those that are trained on have ${train.channels}`,
+    );
+  }
+  const scale = scaleOf(spec.path, spec.range ?? "dtype", train);
+  const isPlain = scale.valueBytes === 1 && !isBands(train.channels) && !spec.bands;
+  if (!isPlain) notes.push(noteOf({ ...scale, channels: train.channels }, spec.bands, scale.ranges));
   for (const note of notes) log(`${spec.path}: ${note}`);
   const found = [...new Set([...(all.labels ?? []), ...(test?.labels ?? [])])].sort((a, b) => a - b);
   const indexOf = new Map(found.map((label, index) => [label, index]));
-  const numbered = <I extends HeldImages | undefined>(part: I): I =>
-    part?.labels ? { ...part, labels: part.labels.map((label) => indexOf.get(label) as number) } : part;
+  const held = (part: Part): HeldImages => {
+    const labels = part.labels?.map((label) => indexOf.get(label) as number);
+    return heldOf({ ...part, labels }, scale);
+  };
+  const images = held(train);
   return {
     name: spec.path,
-    train: numbered(train),
-    test: numbered(test),
+    train: images,
+    test: test && held(test),
     classes: found.map(String),
-    ...moments(train),
+    ...new Moments(images.channels, scale.valueBytes).add(levelsIn(images)).result(),
     skipped: 0,
     notes,
   };
 }
 
-function select(of: HeldImages, wanted: (index: number) => boolean): HeldImages {
+function select(of: Part, wanted: (index: number) => boolean): Part {
   const indices = Array.from({ length: of.count }, (_, i) => i).filter(wanted);
-  const bytes = of.height * of.width * of.channels;
-  const pixels = sharedBytes(indices.length * bytes);
-  for (const [to, i] of indices.entries()) pixels.set(of.pixels.subarray(i * bytes, (i + 1) * bytes), to * bytes);
+  const size = of.height * of.width * of.channels;
+  const values = new (of.values.constructor as new (length: number) => NumberValues)(indices.length * size);
+  for (const [to, i] of indices.entries()) values.set(of.values.subarray(i * size, (i + 1) * size), to * size);
   const labels = of.labels && Int32Array.from(indices, (i) => (of.labels as Int32Array)[i] as number);
-  return { ...of, pixels, labels, count: indices.length };
-}
-
-/** Mean and deviation of each channel, in [0, 1]. */
-function moments({ pixels, channels }: HeldImages): { mean: number[]; std: number[] } {
-  const [sum, square] = [Array(channels).fill(0) as number[], Array(channels).fill(0) as number[]];
-  for (let i = 0; i < pixels.length; i++) {
-    const [c, v] = [i % channels, pixels[i] as number];
-    sum[c] = (sum[c] as number) + v;
-    square[c] = (square[c] as number) + v * v;
-  }
-  const count = pixels.length / channels;
-  const mean = sum.map((of) => of / count / 255);
-  // Images of one grey have no deviation; they are not divided by it.
-  const std = square.map((of, c) => Math.sqrt(Math.max(0, of / count / 65_025 - (mean[c] as number) ** 2)) || 1);
-  return { mean, std };
+  return { ...of, values, labels, count: indices.length };
 }

@@ -1,37 +1,48 @@
 /** NumPy's file format (numpy.org/devdocs/reference/generated/numpy.lib.format.html), as far as images and labels need it. */
 
-/** Of 8 bits, or whole numbers of up to 32 (and of 64, where they are small). */
+import type { NumberValues } from "../deep/types.ts";
+
 export interface NumberArray {
   readonly shape: readonly number[];
   /** As NumPy spells it: `|u1`. */
   readonly type: string;
-  readonly values: Uint8Array | Int32Array;
+  /** Whole numbers of 64 bits are floats of 64. */
+  readonly values: NumberValues;
 }
 
 const MAGIC = Buffer.from("\x93NUMPY", "latin1");
 
 export const isNpy = (bytes: Buffer): boolean => bytes.subarray(0, 6).equals(MAGIC);
 
-/** How one number is read, by type; undefined: a type that is not read. */
-function readerOf(type: string, bytes: Buffer): ((i: number) => number) | undefined {
-  switch (type) {
-    case "|i1":
-      return (i) => bytes.readInt8(i);
-    case "<u2":
-      return (i) => bytes.readUInt16LE(2 * i);
-    case "<i2":
-      return (i) => bytes.readInt16LE(2 * i);
-    case "<u4":
-      return (i) => bytes.readUInt32LE(4 * i);
-    case "<i4":
-      return (i) => bytes.readInt32LE(4 * i);
-    case "<i8":
-      return (i) => Number(bytes.readBigInt64LE(8 * i));
-    case "<u8":
-      return (i) => Number(bytes.readBigUInt64LE(8 * i));
-    default:
-      return undefined;
+/** What holds numbers of a type, without the mark of their order. */
+const ARRAYS = {
+  u1: Uint8Array,
+  b1: Uint8Array,
+  i1: Int8Array,
+  u2: Uint16Array,
+  i2: Int16Array,
+  u4: Uint32Array,
+  i4: Int32Array,
+  f4: Float32Array,
+  f8: Float64Array,
+} as const;
+/** `type` as NumPy spells it, `<u2`; undefined: one that is not read. */
+export function valuesOf(type: string, data: Buffer): NumberValues | undefined {
+  const [order, code] = [type[0], type.slice(1)];
+  const bytes = new Uint8Array(data).buffer; // aligned
+  if (order === ">") {
+    const size = Number(code.slice(1));
+    const swapped = Buffer.from(bytes);
+    if (size === 2) swapped.swap16();
+    else if (size === 4) swapped.swap32();
+    else if (size === 8) swapped.swap64();
   }
+  if (code in ARRAYS) return new ARRAYS[code as keyof typeof ARRAYS](bytes);
+  // What no array of a NumberImage holds as it is.
+  if (code === "f2") return Float32Array.from(new Float16Array(bytes));
+  if (code === "i8") return Float64Array.from(new BigInt64Array(bytes), Number);
+  if (code === "u8") return Float64Array.from(new BigUint64Array(bytes), Number);
+  return undefined;
 }
 
 /** Throws Error for what is cut short, in Fortran's order, or of another type, which it names. */
@@ -54,9 +65,10 @@ export function decodeNpy(bytes: Buffer): NumberArray {
   const size = Number(type.slice(2));
   if (data.length !== count * size)
     throw new Error(`has ${data.length} bytes of data; its shape needs ${count * size}`);
+  // A copy of bytes would double the memory of a large file for nothing.
   if (type === "|u1" || type === "|b1")
     return { shape, type, values: new Uint8Array(data.buffer, data.byteOffset, count) };
-  const read = readerOf(type, data);
-  if (!read) throw new Error(`has numbers of type ${type}; allowed: 8 bits for images, whole numbers for labels`);
-  return { shape, type, values: Int32Array.from({ length: count }, (_, i) => read(i)) };
+  const values = valuesOf(type, data);
+  if (!values) throw new Error(`has numbers of type ${type}; allowed: whole numbers of up to 64 bits, floats, bool`);
+  return { shape, type, values };
 }

@@ -39,7 +39,6 @@ export async function openArrays(file: string): Promise<ArrayFile> {
     };
   }
   const bytes = raw.subarray(0, 2).equals(GZIP) ? gunzipSync(raw, { maxOutputLength: 2 ** 32 - 1 }) : raw;
-  if (!isNpy(bytes) && !isIdx(bytes))
-    throw new FileError(file, "is neither a .npy, .npz nor IDX file of unsigned bytes");
+  if (!isNpy(bytes) && !isIdx(bytes)) throw new FileError(file, "is neither a .npy, .npz nor IDX file");
   return { names: [""], read: async () => decode(file, "", bytes) };
 }

@@ -4,7 +4,8 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, launch, lineKernel, reads, webgpu, writes } from "../../backend/webgpu.ts";
-import { isBands, ROW, rowFloats } from "../../data/view.ts";
+import { ROW, rowFloats } from "../../data/view.ts";
+import { isBands } from "../../schema/colours.ts";
 import { AUGMENT, type AugmentAttrs, type AugmentInputs } from "./names.ts";
 
 const helpers = ({ size, channels }: AugmentAttrs) => `
