@@ -27,6 +27,8 @@ const { values: args } = parseArgs({
     methods: { type: "string", default: methodNames.filter((name) => name !== "moco-v1").join() },
     /** Methods that PyTorch trains as well; empty: none. */
     peers: { type: "string", default: "simclr,byol" },
+    /** Of a ViT: features of so many of its last blocks. */
+    blocks: { type: "string", default: "1" },
     python: { type: "string", default: "/usr/bin/python3" },
     out: { type: "string", default: "methods.jsonl" },
   },
@@ -81,6 +83,7 @@ function flagsOf(spec: PretrainSpec): string[] {
     temperature: own.temperature,
     momentum: own.momentum,
     threads: args.threads,
+    blocks: isVit(encoder) ? args.blocks : undefined,
   };
   return Object.entries(flags).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]));
 }
@@ -90,7 +93,7 @@ async function measure(side: Judged["side"], method: string, seed: number): Prom
   const spec = comparedSpec(comparison, method, seed);
   const folder = mkdtempSync(join(tmpdir(), "mocod-methods-"));
   try {
-    if (side === "mocod") done.add({ method, ...(await judgedHere(spec, folder, args.threads)) });
+    if (side === "mocod") done.add({ method, ...(await judgedHere(spec, folder, args.threads, args.blocks)) });
     else {
       await writeImages(spec, folder);
       const script = join(import.meta.dir, "peers/torch_ssl.py");

@@ -11,7 +11,7 @@ import type { Reporter } from "../src/train/reporter.ts";
 import { peakBytes } from "./peak_memory.ts";
 import { type JudgedHere, silent } from "./seeds.ts";
 
-const [file, threads] = process.argv.slice(2) as [string, string];
+const [file, threads, blocks = "1"] = process.argv.slice(2) as [string, string, string?];
 const spec = parseSpec("pretrain", JSON.parse(readFileSync(file, "utf8")));
 const data = mkdtempSync(join(tmpdir(), "mocod-recipe-"));
 let epoch = 0;
@@ -28,7 +28,7 @@ try {
   const folder = new RunStore(new LocalBlobs(data), "run_recipe");
   const trained = await pretrain(spec, folder, computing, report);
   const peak = peakBytes();
-  const probed = await probe(parseSpec("linear-probe", { from: "run_recipe", lr: 0.1 }), {
+  const probed = await probe(parseSpec("linear-probe", { from: "run_recipe", lr: 0.1, blocks: Number(blocks) }), {
     pretrained: spec,
     source: folder,
     own: new RunStore(new LocalBlobs(data), "run_probe"),

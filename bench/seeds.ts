@@ -64,11 +64,11 @@ export async function lastLine<T>(command: string[]): Promise<T> {
   return JSON.parse(lines.at(-1) as string) as T;
 }
 
-/** Pretrains and probes a spec in a process of its own. `folder`: for its files. */
-export function judgedHere(spec: PretrainSpec, folder: string, threads: string): Promise<JudgedHere> {
+/** Pretrains a spec and probes the features of so many last blocks in a process of its own. `folder`: for its files. */
+export function judgedHere(spec: PretrainSpec, folder: string, threads: string, blocks = "1"): Promise<JudgedHere> {
   const file = join(folder, "spec.json");
   writeFileSync(file, JSON.stringify(spec));
-  return lastLine([process.execPath, join(import.meta.dir, "recipe_ours.ts"), file, threads]);
+  return lastLine([process.execPath, join(import.meta.dir, "recipe_ours.ts"), file, threads, blocks]);
 }
 
 /** The images that a run of this spec trains on, and the test images, as the scripts of `peers` read them. */

@@ -21,7 +21,8 @@ def arguments(*more):
 class Judge:
     """The images of a folder, by which encoders are judged."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, blocks=1):
+        self.blocks = blocks
         self.train_x, self.test_x = (np.load(os.path.join(folder, n + "_x.npy")) for n in ("train", "test"))
         self.train_y, self.test_y = (torch.from_numpy(np.load(os.path.join(folder, n + "_y.npy")).astype(np.int64))
                                      for n in ("train", "test"))
@@ -36,7 +37,8 @@ class Judge:
     def features(self, net, x):
         head, net.fc = net.fc, nn.Identity()
         net.eval()
-        out = torch.cat([net(self.plain(x[i:i + 500])) for i in range(0, len(x), 500)])
+        look = net if self.blocks == 1 else lambda views: net.last_blocks(views, self.blocks)
+        out = torch.cat([look(self.plain(x[i:i + 500])) for i in range(0, len(x), 500)])
         net.train()
         net.fc = head
         return out

@@ -22,14 +22,14 @@ a = arguments(("method", str, "simclr", ("simclr", "byol", "moco-v3")),
               ("temperature", float, 0.5), ("momentum", float, 0.99), ("crop", float, 0.08), ("flip", float, 0.5),
               ("blur", float, 0.0), ("jitter", float, 1.0), ("decay", float, 5e-4),
               ("warmup", float, 0.0), ("patch", int, 4), ("depth", int, 4), ("heads", int, 3), ("frozen", int, 0),
-              ("pool", str, "token"), ("blur2", float, -1.0))
+              ("pool", str, "token"), ("blur2", float, -1.0), ("blocks", int, 1))
 VIT = a.arch == "vit"
 if VIT and a.method != "moco-v3":
     raise SystemExit("--arch vit: its heads are those of --method moco-v3 alone")
 METHOD = a.method + ("-vit" if VIT else "")
 methods_nets.MOCO_V3_T = a.temperature
 SPLITS = 8 if a.norm == "split" else 1
-data = Judge(a.folder)
+data = Judge(a.folder, a.blocks)
 s = 0.4 * a.jitter
 jitter = T.ColorJitter(s, s, s, s / 4) if data.channels == 3 else T.ColorJitter(s, s, 0, 0)
 blur = T.Lambda(lambda image: image.filter(ImageFilter.GaussianBlur(np.random.uniform(0.1, 2))))

@@ -1,5 +1,5 @@
 /** The embed job: features of images, for whatever comes next. */
-
+import type { Look } from "../data/view.ts";
 import type { EmbedSpec } from "../schema/evaluation.ts";
 import { encodeNpy } from "../store/npy.ts";
 import { encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
@@ -22,7 +22,8 @@ export function embedImages(spec: EmbedSpec, context: EvaluationContext): Promis
     const { session, dataset } = evaluation;
     const images = dataset[spec.split];
     if (!images) throw new FileError(dataset.name, "has no test images: give spec.dataset.test");
-    const embedding: Embedding = { what: spec.features, look: { kind: "centre", share: spec.centreCrop } };
+    const look: Look = { kind: "centre", share: spec.centreCrop };
+    const embedding: Embedding = { what: spec.features, blocks: spec.blocks, look };
     const everything = Int32Array.from({ length: images.count }, (_, i) => i);
     return evaluation.onFrozen(async () => {
       const dimension = dimensionOf(session, embedding);

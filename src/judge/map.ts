@@ -32,7 +32,11 @@ export function mapImages(spec: MapSpec, context: EvaluationContext): Promise<Ou
     const indices = new Stream(spec.seed, "map").permutation(images.count).slice(0, spec.images);
     const count = indices.length;
     const k = Math.min(spec.neighbours, count - 1);
-    const embedding: Embedding = { what: spec.features, look: { kind: "centre", share: 1 } satisfies Look };
+    const embedding: Embedding = {
+      what: spec.features,
+      blocks: spec.blocks,
+      look: { kind: "centre", share: 1 } satisfies Look,
+    };
     return evaluation.onFrozen(async () => {
       const dim = dimensionOf(session, embedding);
       const features = await embed(session, images, indices, embedding);

@@ -103,7 +103,7 @@ export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outc
       };
     };
 
-    const backbone: Embedding = { what: "backbone" };
+    const backbone: Embedding = { what: "backbone", blocks: spec.blocks };
     const baselines = spec.baselines
       ? { untrained: await judge(backbone), pixels: await judge(evaluation.pixelEmbedding(), pixelRecipe(spec)) }
       : null;

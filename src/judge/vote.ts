@@ -44,7 +44,7 @@ export function vote(spec: KnnSpec, context: EvaluationContext): Promise<Outcome
       return { ...(scores(bank, queries, [chosen])[0] as Score), chosen, tried };
     };
 
-    const embedding: Embedding = { what: spec.features };
+    const embedding: Embedding = { what: spec.features, blocks: spec.blocks };
     const baselines = spec.baselines
       ? { untrained: await judge(embedding), pixels: await judge(evaluation.pixelEmbedding()) }
       : null;

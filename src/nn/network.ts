@@ -50,8 +50,8 @@ export interface Network {
   readonly features: number;
   /** Dimension of the first head's output: of a projection. The features' own where there is no head. */
   readonly dim: number;
-  /** f32[N,HW,HW,C] -> f32[N,features] */
-  backbone(pass: Pass, images: tf.Tensor): tf.Tensor;
+  /** f32[N,HW,HW,C] -> f32[N,features]; of a ViT's last `blocks` blocks f32[N,features * blocks], see `vit`. Unset: 1. */
+  backbone(pass: Pass, images: tf.Tensor, blocks?: number): tf.Tensor;
   /** One of the heads. Throws where there is none of that name. */
   head(name: string, pass: Pass, x: tf.Tensor): tf.Tensor;
   /** The first head: f32[N,features] -> f32[N,dim], not normalised. */
@@ -105,7 +105,7 @@ export function buildNetwork(
     side,
     features,
     dim: first === undefined ? features : dimensionOfHead(heads[first] as HeadSpec, features),
-    backbone: (pass, images) => encode(computing(pass), spec, channels, side, images),
+    backbone: (pass, images, blocks) => encode(computing(pass), spec, channels, side, images, blocks),
     head,
     project: (pass, x) => (first === undefined ? x : head(first, pass, x)),
   };
@@ -164,6 +164,7 @@ function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> 
     add: () => undefined,
     firstToken: () => undefined,
     meanTokens: () => undefined,
+    concat: () => undefined,
     relu: () => undefined,
     maxPool: () => undefined,
     meanPlaces: () => undefined,
@@ -217,6 +218,7 @@ function computing(pass: Pass): Ops<tf.Tensor> {
       const [n, t, c] = x.shape as [number, number, number];
       return meanPlaces(tf.reshape(x, [n, t, 1, c])); // [N,T,C] -> [N,C]
     },
+    concat: (xs) => tf.concat([...xs] as tf.Tensor2D[], 1),
     relu: (_, x) => tf.relu(x),
     maxPool: (x) => maxPool(x, 3, 2, 1),
     meanPlaces,

@@ -156,6 +156,7 @@ function graph(nodes: NodeProto[], constants: Map<string, TensorProto>): Ops<str
     },
     add: (name, x, y) => add("Add", name, [x, y]),
     firstToken: (x) => add("Gather", "token", [x, index(0)], [int("axis", 1)]),
+    concat: (xs) => add("Concat", "features", [...xs], [int("axis", 1)]),
     meanTokens: (x) => add("ReduceMean", "features", [x], [ints("axes", 1), int("keepdims", 0)]),
     maxPool: (x) =>
       add("MaxPool", "maxpool:out", [x], [ints("kernel_shape", 3, 3), ints("strides", 2, 2), ints("pads", 1, 1, 1, 1)]),

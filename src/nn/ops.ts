@@ -73,6 +73,8 @@ export interface Ops<T> {
   firstToken(x: T): T;
   /** [N,T,C] -> [N,C] */
   meanTokens(x: T): T;
+  /** Features side by side. [N,C] each -> [N,C * xs.length] */
+  concat(xs: readonly T[]): T;
   /** Global average pooling. [N,H,W,C] -> [N,C] */
   meanPlaces(x: T): T;
   /** The first layers: what they compute besides their result is freed after them. `x` stays the caller's. */

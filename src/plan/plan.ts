@@ -98,6 +98,7 @@ function embedBatch(model: Model, engine: Engine, pixels: Uint8Array): Promise<v
   const indices = new Int32Array(shared(spec.batchSize)).map((_, i) => i);
   return engine.embed({
     kind: "embed",
+    blocks: 1,
     what: "backbone",
     size: spec.augmentation.size,
     look: { kind: "centre", share: 1 },

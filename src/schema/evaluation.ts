@@ -44,6 +44,15 @@ const checkpoint = z
 const momentum = z.number().min(0).lt(1).default(0.9);
 const batchSize = z.int().min(1).max(65_536);
 
+const blocks = z
+  .int()
+  .min(1)
+  .max(64)
+  .default(1)
+  .describe(
+    "of a ViT: features are those of so many of its last blocks, side by side; DINO's linear evaluation takes 4",
+  );
+
 /** Which encoder, on which images. */
 const judged = { from, dataset, encoder, checkpoint };
 
@@ -59,6 +68,7 @@ const weightDecay = oneOrMore(z.number().min(0).max(1));
 /** A linear classifier on frozen features. */
 export const probeSpec = z.strictObject({
   ...judged,
+  blocks,
   protocol: z
     .enum(["fast", "paper"])
     .describe("fast: cached, standardised features; paper: new random crops and flips each epoch, as main_lincls.py"),
@@ -90,6 +100,7 @@ export const knnSpec = z.strictObject({
   k: oneOrMore(z.int().min(1).max(10_000)).default([20, 200]),
   temperature: oneOrMore(z.number().gt(0).max(10)).default([0.1]),
   features: z.enum(["backbone", "projection"]).default("backbone"),
+  blocks,
   seed,
   validation,
   centreCrop,
@@ -120,6 +131,7 @@ export const mapSpec = z.strictObject({
   ...judged,
   split: z.enum(["train", "test"]).default("train"),
   features: z.enum(["backbone", "projection"]).default("backbone"),
+  blocks,
   images: z.int().min(16).max(5000).default(1000).describe("how many, drawn by `seed`"),
   neighbours: z.int().min(1).max(50).default(12).describe("of each image"),
   views: z.int().min(0).max(64).default(8).describe("training images of which the two augmented views are drawn"),
@@ -162,6 +174,7 @@ export const embedSpec = z.strictObject({
   ...judged,
   split: z.enum(["train", "test"]).default("train"),
   features: z.enum(["backbone", "projection"]).default("backbone"),
+  blocks,
   centreCrop,
 });
 export type EmbedSpec = z.infer<typeof embedSpec>;

@@ -1,9 +1,25 @@
-/** Whether a run will have the checkpoint that a job on it asks for. */
+/** Whether a run will have what a job on it asks for: the checkpoint, the blocks of its encoder. */
+import { isVit } from "./encoder.ts";
 import { type JobSpecs, type JobType, SpecError } from "./job.ts";
 import type { PretrainSpec } from "./pretrain.ts";
 
-/** Throws SpecError where the run of `source` will not have kept the checkpoint that `spec` names, and says which it will. */
+/** Throws SpecError where the encoder of `source` has fewer blocks than `spec` wants the features of. */
+function expectBlocks(spec: JobSpecs[JobType], { encoder }: PretrainSpec): void {
+  if (!("blocks" in spec) || spec.blocks === 1) return;
+  const got = spec.blocks;
+  if ("features" in spec && spec.features === "projection") {
+    const allowed = '1 with features "projection", which is made of the last block';
+    throw new SpecError([{ field: "spec.blocks", got, allowed }]);
+  }
+  const most = isVit(encoder) ? encoder.depth : 1;
+  if (got <= most) return;
+  const allowed = isVit(encoder) ? `at most ${most}, the encoder's depth` : `1: ${encoder.arch} is no ViT`;
+  throw new SpecError([{ field: "spec.blocks", got, allowed }]);
+}
+
+/** The same, and where its run will not have kept the checkpoint that `spec` names; says which it will. */
 export function expectKept(spec: JobSpecs[JobType], source: PretrainSpec): void {
+  expectBlocks(spec, source);
   if (!("checkpoint" in spec)) return;
   const wanted = spec.checkpoint;
   const { epochs, checkpoint, monitor } = source;

@@ -96,6 +96,8 @@ export function expectBatch({ dataset, parts }: Session, batchSize: number): voi
 
 export interface Embedding {
   readonly what: Features;
+  /** Of a ViT, for the backbone's features: so many of its last blocks, side by side. Unset: 1. */
+  readonly blocks?: number;
   /** Unset: the whole image. */
   readonly look?: Look;
   /** Side of the views in pixels; unset: that of the spec. */
@@ -107,9 +109,12 @@ const WHOLE: Look = { kind: "centre", share: 1 };
 const groupSize = (images: Images) => (isHeld(images) ? 8192 : 256);
 
 /** Dimension of the features of `embedding`. */
-export function dimensionOf({ model, spec }: Session, { what, size = spec.augmentation.size }: Embedding): number {
+export function dimensionOf(
+  { model, spec }: Session,
+  { what, blocks = 1, size = spec.augmentation.size }: Embedding,
+): number {
   const { features, dim, channels } = model.trained;
-  if (what === "backbone") return features;
+  if (what === "backbone") return features * blocks;
   return what === "projection" ? dim : size * size * channels;
 }
 
@@ -121,7 +126,7 @@ export async function embed(
   embedding: Embedding,
 ): Promise<Float32Array> {
   const { engine, spec, alive } = session;
-  const { what, look = WHOLE, size: side = spec.augmentation.size } = embedding;
+  const { what, blocks = 1, look = WHOLE, size: side = spec.augmentation.size } = embedding;
   const dim = dimensionOf(session, embedding);
   const size = groupSize(images);
   const group = (step: number) => {
@@ -143,7 +148,8 @@ export async function embed(
     const wanted = shared(Int32Array, part.length, 4);
     wanted.set(part);
     const out = shared(Float32Array, part.length * dim, 4);
-    await engine.embed({ kind: "embed", what, size: side, look, pixels: source.pixels, places, indices: wanted, out });
+    const { pixels } = source;
+    await engine.embed({ kind: "embed", what, blocks, size: side, look, pixels, places, indices: wanted, out });
     all.set(out, step * size * dim);
     alive();
   }

@@ -90,14 +90,27 @@ class Vit(nn.Module):
         for p in self.patch_embed.parameters():
             p.requires_grad = not freeze
 
-    def forward(self, x, keep=None):
-        """keep: of each residual branch a factor for each image, [2 * depth, N]."""
+    def tokens(self, x):
         x = self.patch_embed(x)
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
-        if self.pos_embed is not None:
-            x = x + self.pos_embed
-        for i, block in enumerate(self.blocks):
-            x = block(x) if keep is None else block(x, keep[2 * i:2 * i + 2, :, None, None])
+        return x if self.pos_embed is None else x + self.pos_embed
+
+    def pooled(self, x):
         x = self.norm(x)
         return x[:, 0] if self.pool == "token" else x.mean(1)
+
+    def forward(self, x, keep=None):
+        """keep: of each residual branch a factor for each image, [2 * depth, N]."""
+        x = self.tokens(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x) if keep is None else block(x, keep[2 * i:2 * i + 2, :, None, None])
+        return self.pooled(x)
+
+    def last_blocks(self, x, count):
+        """Features of the last blocks side by side, as DINO's eval_linear.py has them: [N, count * C]."""
+        x, features = self.tokens(x), []
+        for block in self.blocks:
+            x = block(x)
+            features.append(self.pooled(x))
+        return torch.cat(features[-count:], 1)

@@ -246,6 +246,9 @@ describe("a job", () => {
     await expect(client.submit("linear-probe", { ...probe, checkpoint: { epoch: 5009 } })).rejects.toThrow(
       "spec.checkpoint.epoch: got 5009, allowed: at most 5000, the epochs of the pretrain job; its last checkpoints are those of epochs 4999, 5000",
     );
+    await expect(client.submit("knn", { ...probe, blocks: 4 })).rejects.toThrow(
+      /spec\.blocks: got 4, allowed: 1: resnet\d+ is no ViT/,
+    );
     await client.cancel(long.id);
   }, 120_000);
 

@@ -49,7 +49,8 @@ test("specs of the jobs on its encoders: query is the trained one, key the avera
   expect(jobs.length).toBe(10);
   const names: Record<string, string> = { query: "trained", key: "average" };
   for (const { type, spec } of jobs) {
-    const now = type === "pretrain" ? { norm: "split" } : { encoder: names[spec.encoder as string] };
+    const blocks = ["fine-tune", "export"].includes(type) ? {} : { blocks: 1 };
+    const now = type === "pretrain" ? { norm: "split" } : { encoder: names[spec.encoder as string], ...blocks };
     expect<object>(parseStored(type, spec)).toEqual({ ...spec, ...now });
     expect<object>(parseStored(type, parseStored(type, spec))).toEqual({ ...spec, ...now });
   }

@@ -113,6 +113,30 @@ describe.each(devices)("%s", (device) => {
     expect(errors.length).toBe(2 + stats.size + trainable.length);
     expect(errors.filter(([, error]) => !(error < 1e-4))).toEqual([]);
   });
+
+  test.each(["token", "mean"] as const)(
+    "%s: features of the last two blocks are those of one block more, side by side",
+    async (pool) => {
+      const spec = { ...vitDefaults("vit-tiny", 16), patch: 8, width: 24, depth: 3, heads: 2, pool };
+      const [whole, shorter] = [3, 2].map((depth) => buildNetwork({ ...spec, depth } as VitSpec, 3, 16));
+      if (!whole || !shorter) throw new Error("unreachable");
+      const values = new Float32Array(whole.params.size);
+      whole.params.initialise(values, 5);
+      const tensors = tensorsOf(whole.params, values);
+      const pass: Pass = {
+        param: (of) => tensors.get(of) as tf.Tensor,
+        norm: { mode: "eval", stat: () => tf.scalar(0) },
+      };
+      const x = tf.tensor4d(
+        Float32Array.from(squares(N, 16), (v) => v / 255),
+        [N, 16, 16, 3],
+      );
+      const both = whole.backbone(pass, x, 2);
+      expect(both.shape).toEqual([N, 48]);
+      const parts = [shorter.backbone(pass, x), whole.backbone(pass, x)];
+      expect(await both.data()).toEqual(await tf.concat(parts, 1).data());
+    },
+  );
 });
 
 test("frozen patches and fixed positions have no gradient; the others all have one", () => {

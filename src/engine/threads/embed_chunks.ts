@@ -12,7 +12,7 @@ const CHUNK = 64;
 
 export function embedChunks(context: ThreadContext, task: EmbedTask): void {
   const { state, networks, mean, std, channels, valueBytes } = context;
-  const { indices, places, pixels, look, size, out } = task;
+  const { indices, places, pixels, look, size, out, blocks } = task;
   const name = networks.trained;
   const network = networks.get(name);
   const stats = tensorsOf(network.stats, floatsOf(state, blockNames.stats(name)));
@@ -21,7 +21,7 @@ export function embedChunks(context: ThreadContext, task: EmbedTask): void {
     const pass: Pass = { param, norm: { mode: "eval", stat: (of) => named(stats, of) } };
     const feature = (views: tf.Tensor): tf.Tensor => {
       if (task.what === "pixels") return tf.reshape(views, [views.shape[0] as number, -1]);
-      const features = network.backbone(pass, views);
+      const features = network.backbone(pass, views, blocks);
       return task.what === "backbone" ? features : network.project(pass, features);
     };
     context.take(Math.ceil(indices.length / CHUNK), (chunk) => {

@@ -29,6 +29,8 @@ export interface EmbedTask {
   kind: "embed";
   /** pixels: the views themselves, as a baseline. */
   what: Features;
+  /** Of a ViT: so many of its last blocks give the backbone's features, side by side. */
+  blocks: number;
   /** Side of a view in pixels. */
   size: number;
   look: Look;
@@ -36,7 +38,7 @@ export interface EmbedTask {
   /** f64[n, PLACE] and i32[n] of the images. */
   places: Float64Array;
   indices: Int32Array;
-  /** f32[n, dimension of `what`] */
+  /** f32[n, dimension of `what`, of the backbone times `blocks`] */
   out: Float32Array;
 }
 

@@ -11,7 +11,7 @@ import type { Program } from "./program.ts";
 /** The features of the first `count` rows to `out` f32[count, F]. Always in float32: they are compared between devices. */
 export function embedBatch(
   { networks, state, views, channels, valueBytes, mean, std }: Program,
-  { what, size }: Pick<EmbedTask, "what" | "size">,
+  { what, size, blocks }: Pick<EmbedTask, "what" | "size" | "blocks">,
   out: tf.Tensor,
   count: number,
 ): void {
@@ -37,7 +37,7 @@ export function embedBatch(
     launchGather([{ tensor: flat, offset: 0 }], out);
     return;
   }
-  const features = network.backbone(pass, images);
+  const features = network.backbone(pass, images, blocks);
   const wanted = what === "backbone" ? features : network.project(pass, features);
   launchGather([{ tensor: wanted, offset: 0 }], out);
 }

@@ -167,7 +167,7 @@ export class GpuEngine implements Engine {
 
   async embed(task: EmbedTask): Promise<void> {
     const { channels, backend } = this.settings;
-    const { places, indices, pixels, look, size, out, what } = task;
+    const { places, indices, pixels, look, size, out, what, blocks } = task;
     const count = indices.length;
     const chunk = chunkFor(count);
     const of = (from: number) => {
@@ -192,7 +192,7 @@ export class GpuEngine implements Engine {
       const { slice } = this.output(width, chunk);
       this.submit(
         await this.recording(
-          `embed ${what} ${size} ${chunk}`,
+          `embed ${what} ${blocks} ${size} ${chunk}`,
           (program) => embedBatch(program, task, this.output(width, chunk).tensor, chunk),
           false,
         ),

@@ -11,9 +11,9 @@ export const resnetNames = Object.keys(resnets) as (keyof typeof resnets)[];
 /** Dimension of the features of an image. */
 export const featuresOf = (spec: EncoderSpec): number => (isVit(spec) ? vitFeatures(spec) : resnetFeatures(spec));
 
-/** images [N,side,side,channels] -> features [N,featuresOf(spec)] */
-export function encode<T>(ops: Ops<T>, spec: EncoderSpec, channels: number, side: number, images: T): T {
-  return isVit(spec) ? vit(ops, spec, channels, side, images) : resnet(ops, spec, channels, images);
+/** images [N,side,side,channels] -> features [N,featuresOf(spec)], or those of the last `blocks` blocks of a ViT side by side */
+export function encode<T>(ops: Ops<T>, spec: EncoderSpec, channels: number, side: number, images: T, blocks = 1): T {
+  return isVit(spec) ? vit(ops, spec, channels, side, images, blocks) : resnet(ops, spec, channels, images);
 }
 
 /** The convolution that sees the images: its weight's shape tells their channels. */

@@ -14,8 +14,11 @@ export const vitFeatures = ({ width }: VitSpec): number => width;
 /** Xavier's uniform bound. */
 const xavier = (from: number, to: number): Init => ({ kind: "uniform", bound: Math.sqrt(6 / (from + to)) });
 
-/** images [N,S,S,channels] -> [N,C] */
-export function vit<T>(ops: Ops<T>, spec: VitSpec, channels: number, side: number, images: T): T {
+/**
+ * images [N,S,S,channels] -> [N,C]; of the last `blocks` blocks, each through the last norm, [N,C * blocks], as DINO's linear
+ * evaluation has them (Caron et al. 2021, eval_linear.py: n_last_blocks).
+ */
+export function vit<T>(ops: Ops<T>, spec: VitSpec, channels: number, side: number, images: T, blocks = 1): T {
   const { patch, width, depth, heads, position, pool } = spec;
   const layer = (name: string, x: T, from: number, to: number, more: { init?: Init; gelu?: boolean } = {}) =>
     ops.linear(name, x, { from, to, bias: true, init: xavier(from, to), biasInit: ZERO, ...more });
@@ -49,11 +52,17 @@ export function vit<T>(ops: Ops<T>, spec: VitSpec, channels: number, side: numbe
     const patches = spec.stem === "conv" ? convStem(ops, spec, input, channels) : project(ops, spec, input, channels);
     return ops.place(patches, { width, grid, position, token: pool === "token", init: { kind: "normal", std: 1e-6 } });
   }); // [N,T,C]
-  for (let i = 0; i < depth; i++) x = ops.block(x, (inner) => block(i, inner));
   // The norm is of each token by itself, so only that of the class token counts.
-  return pool === "token"
-    ? ops.layerNorm("norm", ops.firstToken(x), width) // [N,T,C] -> [N,C]
-    : ops.meanTokens(ops.layerNorm("norm", x, width));
+  const pooled = (tokens: T): T =>
+    pool === "token"
+      ? ops.layerNorm("norm", ops.firstToken(tokens), width) // [N,T,C] -> [N,C]
+      : ops.meanTokens(ops.layerNorm("norm", tokens, width));
+  const features: T[] = [];
+  for (let i = 0; i < depth; i++) {
+    x = ops.block(x, (inner) => block(i, inner));
+    if (i >= depth - blocks) features.push(pooled(x));
+  }
+  return blocks === 1 ? (features[0] as T) : ops.concat(features);
 }
 
 const ZERO: Init = { kind: "constant", value: 0 };
