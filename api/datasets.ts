@@ -142,8 +142,7 @@ export function datasetRoutes(uploads: Uploads, jobs: Jobs, sightings: Sightings
     })
     .openapi(completeRoute, async (c) => {
       const { id } = c.req.valid("param");
-      await known(id);
-      const record = await uploads.complete(id, c.req.valid("json").sha256);
+      const record = found(await uploads.complete(id, c.req.valid("json").sha256), id, "dataset");
       return c.json(await shown(record, await contentsOf(record)), 200);
     })
     .openapi(listRoute, async (c) =>

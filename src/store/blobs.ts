@@ -13,6 +13,8 @@ export interface Blobs {
   write(key: string, bytes: Uint8Array | string): Promise<void>;
   /** Lists the keys that begin with `prefix`, sorted; never a partially written blob. */
   list(prefix: string): Promise<string[]>;
+  /** Lists the same keys with the bytes of each, without a request for each. */
+  sizes(prefix: string): Promise<Map<string, number>>;
   /** Lists the names of the folders directly below the folder `prefix`, which ends with `/`, sorted. */
   folders(prefix: string): Promise<string[]>;
   /** Deletes a blob; no error where there is none. */

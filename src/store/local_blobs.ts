@@ -87,6 +87,13 @@ export class LocalBlobs implements Blobs {
     return keys.filter((key) => key.startsWith(prefix) && !TEMPORARY.test(key.slice(key.lastIndexOf("/") + 1))).sort();
   }
 
+  async sizes(prefix: string): Promise<Map<string, number>> {
+    const sizes = await Promise.all(
+      (await this.list(prefix)).map(async (key) => [key, await this.sizeOf(key)] as const),
+    );
+    return new Map(sizes.filter((entry): entry is [string, number] => entry[1] !== undefined));
+  }
+
   async folders(prefix: string): Promise<string[]> {
     try {
       const entries = await readdir(join(this.root, prefix), { withFileTypes: true });
@@ -110,6 +117,16 @@ export class LocalBlobs implements Blobs {
       if (machine === undefined) continue;
       const dead = machine === machineId() ? !isAlive(Number(pid)) : Date.now() - (await age(file)) > ABANDONED_MS;
       if (dead) await rm(file, { force: true });
+    }
+  }
+
+  /** Undefined where the file was deleted after it was listed. */
+  private async sizeOf(key: string): Promise<number | undefined> {
+    try {
+      return (await stat(join(this.root, key))).size;
+    } catch (error) {
+      if (missing(error)) return undefined;
+      rethrow(key, error);
     }
   }
 

@@ -91,8 +91,17 @@ export class S3Blobs implements Blobs {
   }
 
   async list(prefix: string): Promise<string[]> {
+    return [...(await this.sizes(prefix)).keys()];
+  }
+
+  async sizes(prefix: string): Promise<Map<string, number>> {
     const pages = await this.pages({ prefix: this.prefix + prefix });
-    return pages.flatMap(({ contents }) => (contents ?? []).map(({ key }) => key.slice(this.prefix.length))).sort();
+    const found = pages.flatMap(({ contents }) => contents ?? []);
+    return new Map(
+      found
+        .map(({ key, size }) => [key.slice(this.prefix.length), Number(size)] as const)
+        .sort(([a], [b]) => (a < b ? -1 : 1)),
+    );
   }
 
   async folders(prefix: string): Promise<string[]> {

@@ -8,6 +8,7 @@ import { UserError } from "../util/errors.ts";
 import { newId } from "../util/id.ts";
 import type { Blobs } from "./blobs.ts";
 import { sha256 } from "./files.ts";
+import { Usage } from "./usage.ts";
 
 /** Of every part but the last. */
 export const PART_BYTES = 2 ** 23;
@@ -48,11 +49,15 @@ const recordOf = (id: string) => `${folderOf(id)}dataset.json`;
 const partOf = (id: string, number: number) => `${folderOf(id)}part-${String(number).padStart(5, "0")}`;
 
 export class Uploads {
+  private readonly usage: Usage;
+
   /** @param limit Bytes that all datasets may take together. */
   constructor(
     private readonly blobs: Blobs,
-    private readonly limit = Number.POSITIVE_INFINITY,
-  ) {}
+    limit = Number.POSITIVE_INFINITY,
+  ) {
+    this.usage = new Usage(limit, () => this.used());
+  }
 
   /** Begins an upload, and deletes those that were begun two days ago and never completed. */
   async create(name: string): Promise<StoredDataset> {
@@ -87,37 +92,30 @@ export class Uploads {
         `1 to ${PART_BYTES} bytes, and in every part but the last as many`,
       );
     }
-    const used = await this.used();
-    if (used + bytes.length > this.limit) {
-      throw new UploadError(
-        "body",
-        `${bytes.length} bytes`,
-        `${Math.max(0, this.limit - used)} bytes: MOCOD_UPLOAD_LIMIT is reached`,
-      );
-    }
-    await this.blobs.write(partOf(id, number), bytes);
+    await this.usage.write(
+      bytes.length,
+      () => this.blobs.write(partOf(id, number), bytes),
+      (left) => new UploadError("body", `${bytes.length} bytes`, `${left} bytes: MOCOD_UPLOAD_LIMIT is reached`),
+    );
     return { bytes: bytes.length, sha256: sha256(bytes) };
   }
 
-  /** The parts that have arrived, by number. */
+  /** The bytes of the parts that have arrived, by number. */
   async received(id: string): Promise<Map<number, number>> {
-    const parts = new Map<number, number>();
-    for (const key of await this.blobs.list(`${folderOf(id)}part-`)) {
-      const blob = await this.blobs.open(key);
-      if (blob) parts.set(Number(key.slice(-5)), blob.size);
-    }
-    return parts;
+    const sizes = await this.blobs.sizes(`${folderOf(id)}part-`);
+    return new Map([...sizes].map(([key, size]) => [Number(key.slice(-5)), size]));
   }
 
   /**
    * Ends an upload. A file that is there already is kept once: then this one is deleted, and that one is returned.
+   * Undefined where there is no such upload.
    *
    * @param expected SHA-256 of the whole file; unset: it is not checked.
    * @throws UploadError where a part is missing or short, or the file is another one.
    */
-  async complete(id: string, expected: string | undefined): Promise<StoredDataset> {
+  async complete(id: string, expected: string | undefined): Promise<StoredDataset | undefined> {
     const record = await this.get(id);
-    if (!record) throw new UploadError("id", id, "an upload");
+    if (!record) return undefined;
     if (record.status === "ready") return record;
     const whole = createHash("sha256");
     const parts: Part[] = [];
@@ -140,6 +138,8 @@ export class Uploads {
     if (expected !== undefined && expected !== digest)
       throw new UploadError("sha256", expected, `${digest}, which the parts have`);
     const same = (await this.all()).find((other) => other.status === "ready" && other.sha256 === digest);
+    // Another request may have completed this one meanwhile.
+    if (same?.id === id) return same;
     if (same) {
       await this.remove(id);
       return same;
@@ -184,7 +184,6 @@ export class Uploads {
 
   /** Bytes of all datasets, and of what is being uploaded. */
   private async used(): Promise<number> {
-    if (this.limit === Number.POSITIVE_INFINITY) return 0;
     let sum = 0;
     for (const { id, status, bytes } of await this.all()) {
       sum += status === "ready" ? bytes : [...(await this.received(id)).values()].reduce((a, b) => a + b, 0);

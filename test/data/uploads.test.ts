@@ -42,12 +42,12 @@ test("parts in any order, sent twice, are the file; one that is there already is
     [2, PART_BYTES],
     [3, 1000],
   ]);
-  expect((await uploads.complete(again, undefined)).id).toBe(id);
+  expect((await uploads.complete(again, undefined))?.id).toBe(id);
   expect(await uploads.get(again)).toBeUndefined();
   const [only, ...others] = await uploads.all();
   expect(others).toEqual([]);
   expect(only).toMatchObject({ id, name: "cells", status: "ready", bytes: file.length, sha256: sha(file) });
-  expect((await uploads.complete(id, undefined)).id).toBe(id); // asked again, it is as it was
+  expect((await uploads.complete(id, undefined))?.id).toBe(id); // asked again, it is as it was
 });
 
 test("what is no whole file is refused, and says what is wrong", async () => {
@@ -81,6 +81,39 @@ test("there is no more room than allowed, counting what is being uploaded", asyn
   );
   await small.remove(id);
   await small.put(second, 1, new Uint8Array(500));
+});
+
+test("the total is not measured for each part, and a limit that several processes share is met", async () => {
+  using own = temporaryFolder();
+  let listings = 0;
+  class Counted extends LocalBlobs {
+    override folders(prefix: string): Promise<string[]> {
+      listings++;
+      return super.folders(prefix);
+    }
+  }
+  const uploads = new Uploads(new Counted(own.path), 1000);
+  const other = new Uploads(new LocalBlobs(own.path), 1000);
+  const { id } = await uploads.create("mine");
+  const { id: theirs } = await other.create("theirs");
+  const before = listings;
+  for (let n = 1; n <= 20; n++) await uploads.put(id, n, new Uint8Array(10));
+  expect(listings - before).toBe(1);
+  await other.put(theirs, 1, new Uint8Array(700));
+  // What is refused is refused by a new measurement.
+  await expect(uploads.put(id, 21, new Uint8Array(801))).rejects.toThrow("allowed: 100 bytes");
+  await expect(uploads.put(id, 21, new Uint8Array(200))).rejects.toThrow("allowed: 100 bytes");
+  await other.remove(theirs);
+  await uploads.put(id, 21, new Uint8Array(800));
+  // Parts that arrive at a time do not take the same room.
+  await uploads.remove(id);
+  const { id: last } = await uploads.create("last");
+  const puts = [1, 2, 3].map((n) => uploads.put(last, n, new Uint8Array(400)));
+  expect((await Promise.allSettled(puts)).map(({ status }) => status).sort()).toEqual([
+    "fulfilled",
+    "fulfilled",
+    "rejected",
+  ]);
 });
 
 test("an upload that nobody completes is deleted two days later, when another one begins", async () => {

@@ -55,6 +55,11 @@ describe.each(kinds)("%s", (_, open) => {
     const all = ["runs/a/checkpoints/x", "runs/a/empty", "runs/a/job.json", "runs/b/job.json"];
     expect(await blobs.list("runs/")).toEqual(all);
     expect(await blobs.list("runs/a/j")).toEqual(["runs/a/job.json"]);
+    expect([...(await blobs.sizes("runs/a/"))]).toEqual([
+      ["runs/a/checkpoints/x", 100_000],
+      ["runs/a/empty", 0],
+      ["runs/a/job.json", 2],
+    ]);
     expect(await blobs.folders("runs/")).toEqual(["a", "b"]);
     await blobs.remove("runs/b/job.json");
     await blobs.remove("runs/b/job.json");
