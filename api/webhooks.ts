@@ -1,6 +1,6 @@
 /** Webhooks over HTTP. They make the service send requests to other systems, and need the admin scope. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { targetOf } from "../src/queue/webhooks/addresses.ts";
+import { targetOf } from "../src/queue/addresses.ts";
 import { SpecError } from "../src/schema/job.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
 import { messageOf } from "../src/util/errors.ts";
@@ -62,7 +62,7 @@ export const webhookRoutes = (hooks: Webhooks, allowPrivate: boolean) =>
     .openapi(createWebhook, async (c) => {
       const { url, events } = c.req.valid("json");
       try {
-        await targetOf(new URL(url), allowPrivate);
+        await targetOf(new URL(url), allowPrivate, "MOCOD_WEBHOOK_PRIVATE");
       } catch (error) {
         throw new SpecError([{ field: "url", got: url, allowed: messageOf(error) }]);
       }

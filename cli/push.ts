@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { Presets, SingleBar } from "cli-progress";
 import pRetry, { AbortError } from "p-retry";
 import tar from "tar-stream";
-import { archiveKind } from "../src/data/listing/entries.ts";
+import { archiveKind } from "../src/data/listing/archive_kind.ts";
 import { entriesOfFolder } from "../src/data/listing/folder.ts";
 import { isRubbish } from "../src/data/listing/names.ts";
 import { UserError } from "../src/util/errors.ts";

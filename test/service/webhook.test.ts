@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { createClient, type MocodClient } from "../../api/client.ts";
-import { isPublic, targetOf } from "../../src/queue/webhooks/addresses.ts";
+import { isPublic, targetOf } from "../../src/queue/addresses.ts";
 import { deliver } from "../../src/queue/webhooks/deliver.ts";
 import { eventually } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
@@ -121,7 +121,7 @@ test("private addresses, in whatever disguise, are refused where they are not al
   const before = received.length;
   for (const host of ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:7f00:1]", "0"]) {
     const url = `http://${host}:${port}/`;
-    await expect(targetOf(new URL(url), false)).rejects.toThrow(/no public address/);
+    await expect(targetOf(new URL(url), false, "MOCOD_WEBHOOK_PRIVATE")).rejects.toThrow(/no public address/);
     await expect(deliver({ url, secret: "whsec_AAAA" }, "msg_1", "{}", false)).rejects.toThrow(/no public address/);
   }
   expect(received.length).toBe(before);

@@ -5,7 +5,7 @@
 import { openSync, readSync } from "node:fs";
 import { FileError } from "../../util/errors.ts";
 
-const BLOCK = 512;
+export const TAR_BLOCK = 512;
 
 export interface TarEntry {
   readonly name: string;
@@ -28,7 +28,7 @@ function number(block: Buffer, from: number, length: number): number {
 }
 
 /** The checksum of a header counts its own eight bytes as spaces. */
-function isHeader(block: Buffer): boolean {
+export function isHeader(block: Buffer): boolean {
   const sum = block.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 32 : byte), 0);
   return sum === number(block, 148, 8);
 }
@@ -58,14 +58,14 @@ export function indexTar(file: string): { entries: TarEntry[]; handle: number } 
   };
   let longName: string | undefined;
   for (let at = 0; ; ) {
-    const header = read(at, BLOCK);
+    const header = read(at, TAR_BLOCK);
     if (header.every((byte) => byte === 0)) return { entries, handle };
     const size = number(header, 124, 12);
     if (!isHeader(header) || !Number.isFinite(size)) {
       throw new FileError(file, `is not a readable tar: no header at byte ${at}`);
     }
     const type = String.fromCharCode(header[156] as number);
-    const data = at + BLOCK;
+    const data = at + TAR_BLOCK;
     if (type === "L") longName = text(read(data, size), 0, size);
     else if (type === "x") longName = paxPath(read(data, size)) ?? longName;
     else {
@@ -78,6 +78,6 @@ export function indexTar(file: string): { entries: TarEntry[]; handle: number } 
         if (size > 0) read(data + size - 1, 1);
       }
     }
-    at = data + Math.ceil(size / BLOCK) * BLOCK;
+    at = data + Math.ceil(size / TAR_BLOCK) * TAR_BLOCK;
   }
 }

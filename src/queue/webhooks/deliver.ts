@@ -4,7 +4,7 @@ import { request as httpsRequest } from "node:https";
 import { Webhook as Signer } from "standardwebhooks";
 import type { SecretWebhook } from "../../store/webhooks.ts";
 import { VERSION } from "../../util/version.ts";
-import { targetOf } from "./addresses.ts";
+import { lookupOf, targetOf } from "../addresses.ts";
 
 const ANSWER_MS = 15_000;
 
@@ -23,7 +23,7 @@ export async function deliver(
   allowPrivate: boolean,
 ): Promise<void> {
   const url = new URL(hook.url);
-  const target = await targetOf(url, allowPrivate);
+  const target = await targetOf(url, allowPrivate, "MOCOD_WEBHOOK_PRIVATE");
   const at = new Date();
   const headers = {
     "content-type": "application/json",
@@ -43,11 +43,7 @@ export async function deliver(
         timeout: ANSWER_MS,
         agent: false,
         signal: AbortSignal.timeout(ANSWER_MS),
-        // Bun and Node ask for all addresses, or for one.
-        lookup: (_, { all }, found) =>
-          all
-            ? found(null, [target])
-            : (found as (e: null, a: string, f: number) => void)(null, target.address, target.family),
+        lookup: lookupOf(target),
       },
       (response) => {
         response.destroy(); // the body is not needed
