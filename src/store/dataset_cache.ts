@@ -42,7 +42,9 @@ export function datasetCache(uploads: Uploads, options: CacheOptions): (id: stri
   return async (id) => {
     const record = await uploads.get(id);
     if (record?.status !== "ready") {
-      throw new UserError(`dataset ${id}: ${record ? "its upload is not complete" : "there is no such dataset"}`);
+      throw new UserError(
+        `dataset ${id}: ${record ? `it is ${record.status}, not complete` : "there is no such dataset"}`,
+      );
     }
     const { folder } = options;
     mkdirSync(folder, { recursive: true });

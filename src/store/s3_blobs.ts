@@ -44,6 +44,12 @@ function credentials(env = process.env): Bun.S3Options {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
+/** Whether this process may sign requests. */
+export const hasS3Credentials = (): boolean => {
+  const { accessKeyId, secretAccessKey } = credentials();
+  return accessKeyId !== undefined && secretAccessKey !== undefined;
+};
+
 export class S3Blobs implements Blobs {
   private readonly client: S3Client;
   private readonly prefix: string;
@@ -69,16 +75,27 @@ export class S3Blobs implements Blobs {
     });
   }
 
-  open(key: string): Promise<{ body: Blob; size: number } | undefined> {
+  open(key: string): Promise<{ body: Blob; size: number; etag: string } | undefined> {
     return this.attempt(`head ${key}`, this.timing.timeoutMs, async () => {
       const body = this.client.file(this.prefix + key);
       try {
-        return { body, size: (await body.stat()).size };
+        const { size, etag } = await body.stat();
+        return { body, size, etag };
       } catch (error) {
         if (missing(error)) return undefined;
         throw error;
       }
     });
+  }
+
+  /** Reads the bytes from `from` to `to`, exclusive. */
+  readRange(key: string, from: number, to: number): Promise<Uint8Array> {
+    return this.attempt(`get ${key}`, this.timing.timeoutMs + (to - from) / BYTES_PER_MS, async () =>
+      this.client
+        .file(this.prefix + key)
+        .slice(from, to)
+        .bytes(),
+    );
   }
 
   async write(key: string, bytes: Uint8Array | string): Promise<void> {

@@ -8,45 +8,25 @@ import { UserError } from "../util/errors.ts";
 import { newId } from "../util/id.ts";
 import type { Blobs } from "./blobs.ts";
 import { sha256 } from "./files.ts";
+import {
+  type Duplicate,
+  folderOf,
+  type ImportSource,
+  MOST_PARTS,
+  PART_BYTES,
+  type Part,
+  partOf,
+  recordOf,
+  type StoredDataset,
+  UploadError,
+  withoutQuery,
+} from "./stored_dataset.ts";
 import { Usage } from "./usage.ts";
 
-/** Of every part but the last. */
-export const PART_BYTES = 2 ** 23;
-export const MOST_PARTS = 99_999;
-/** An upload that is not complete by then is deleted. */
+export { MOST_PARTS, PART_BYTES, type Part, type StoredDataset, UploadError } from "./stored_dataset.ts";
+
+/** An upload that is not complete by then, or an import that has failed, is deleted. */
 const ABANDONED_MS = 48 * 3_600_000;
-
-export interface Part {
-  readonly bytes: number;
-  readonly sha256: string;
-}
-
-export interface StoredDataset {
-  readonly id: string;
-  readonly name: string;
-  readonly status: "uploading" | "ready";
-  readonly createdAt: string;
-  /** Of the whole file; 0 and null while it is uploaded. */
-  readonly bytes: number;
-  readonly sha256: string | null;
-  readonly parts: readonly Part[];
-}
-
-/** An upload that cannot be taken: too large, of a wrong part, or not the file that was promised. The API responds with 422. */
-export class UploadError extends UserError {
-  override name = "UploadError";
-  constructor(
-    readonly field: string,
-    readonly got: unknown,
-    readonly allowed: string,
-  ) {
-    super(`${field}: got ${JSON.stringify(got)}, allowed: ${allowed}`);
-  }
-}
-
-const folderOf = (id: string) => `uploads/${id}/`;
-const recordOf = (id: string) => `${folderOf(id)}dataset.json`;
-const partOf = (id: string, number: number) => `${folderOf(id)}part-${String(number).padStart(5, "0")}`;
 
 export class Uploads {
   private readonly usage: Usage;
@@ -59,23 +39,55 @@ export class Uploads {
     this.usage = new Usage(limit, () => this.used());
   }
 
-  /** Begins an upload, and deletes those that were begun two days ago and never completed. */
-  async create(name: string): Promise<StoredDataset> {
-    for (const { id, status, createdAt } of await this.all()) {
-      if (status === "uploading" && Date.now() - Date.parse(createdAt) > ABANDONED_MS) await this.remove(id);
-    }
+  /**
+   * Begins an upload, and deletes those that were begun two days ago and never completed.
+   *
+   * @param source - Of an import; unset: the parts are sent.
+   */
+  async create(name: string, source?: Pick<ImportSource, "url" | "sha256">): Promise<StoredDataset> {
+    await this.removeAbandoned();
     const createdAt = new Date().toISOString();
     const record: StoredDataset = {
       id: newId("ds"),
       name,
-      status: "uploading",
+      status: source ? "importing" : "uploading",
       createdAt,
       bytes: 0,
       sha256: null,
       parts: [],
+      ...(source && { source: { ...source, total: null, etag: null } }),
     };
     await this.write(record);
     return record;
+  }
+
+  /** Records what the first answer says of the file that is imported. Undefined where the import was deleted. */
+  async describe(
+    id: string,
+    { total, etag }: Pick<ImportSource, "total" | "etag">,
+  ): Promise<StoredDataset | undefined> {
+    const record = await this.get(id);
+    if (!record?.source) return undefined;
+    const described: StoredDataset = { ...record, source: { ...record.source, total, etag } };
+    await this.write(described);
+    return described;
+  }
+
+  /** Ends an import that cannot succeed, and deletes what has arrived of it. */
+  async fail(id: string, error: string): Promise<void> {
+    const record = await this.get(id);
+    if (!record?.source) return;
+    const source = { ...record.source, url: withoutQuery(record.source.url) };
+    await this.write({ ...record, status: "failed", source, error });
+    for (const key of await this.blobs.list(`${folderOf(id)}part-`)) await this.blobs.remove(key);
+  }
+
+  /** Throws UploadError where a file of so many bytes, of which some have arrived, exceeds what is left. */
+  expectRoom(field: string, bytes: number, arrived: number): Promise<void> {
+    return this.usage.expectRoom(
+      bytes - arrived,
+      (left) => new UploadError(field, `a file of ${bytes} bytes`, `${left + arrived} bytes: MOCOD_UPLOAD_LIMIT`),
+    );
   }
 
   /**
@@ -108,15 +120,20 @@ export class Uploads {
 
   /**
    * Ends an upload. A file that is there already is kept once: then this one is deleted, and that one is returned.
-   * Undefined where there is no such upload.
+   * Undefined where there is no such upload. The id of an import then stands for that dataset, since its client does not see an answer.
    *
    * @param expected SHA-256 of the whole file; unset: it is not checked.
    * @throws UploadError where a part is missing or short, or the file is another one.
    */
-  async complete(id: string, expected: string | undefined): Promise<StoredDataset | undefined> {
+  async complete(
+    id: string,
+    expected: string | undefined,
+    of: "uploading" | "importing" = "uploading",
+  ): Promise<StoredDataset | undefined> {
     const record = await this.get(id);
-    if (!record) return undefined;
-    if (record.status === "ready") return record;
+    if (!record || record.status === "ready") return record;
+    if (record.status !== of)
+      throw new UploadError("id", `${id}, which is ${record.status}`, `a dataset that is ${of}`);
     const whole = createHash("sha256");
     const parts: Part[] = [];
     const count = (await this.received(id)).size;
@@ -140,27 +157,41 @@ export class Uploads {
     const same = (await this.all()).find((other) => other.status === "ready" && other.sha256 === digest);
     // Another request may have completed this one meanwhile.
     if (same?.id === id) return same;
+    // It may have been deleted meanwhile.
+    if (!(await this.get(id))) return undefined;
     if (same) {
       await this.remove(id);
+      if (record.source) await this.write({ id, sameAs: same.id });
       return same;
     }
     const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
-    const ready: StoredDataset = { ...record, status: "ready", bytes, sha256: digest, parts };
+    const source = record.source && { ...record.source, url: withoutQuery(record.source.url) };
+    const ready: StoredDataset = {
+      ...record,
+      status: "ready",
+      bytes,
+      sha256: digest,
+      parts,
+      ...(source && { source }),
+    };
     await this.write(ready);
     return ready;
   }
 
-  /** Undefined where there is none. An id becomes part of a key, so what is no id is not looked for. */
+  /**
+   * Undefined where there is none. The id of an import whose file was there already gives the dataset that has it. An id
+   * becomes part of a key, so what is no id is not looked for.
+   */
   async get(id: string): Promise<StoredDataset | undefined> {
-    if (!datasetId.test(id)) return undefined;
-    const bytes = await this.blobs.read(recordOf(id));
-    return bytes && (JSON.parse(new TextDecoder().decode(bytes)) as StoredDataset);
+    const found = await this.read(id);
+    if (!found || !("sameAs" in found)) return found;
+    const same = await this.read(found.sameAs);
+    return same && "sameAs" in same ? undefined : same;
   }
 
   /** Oldest first. */
   async all(): Promise<StoredDataset[]> {
-    const found = await Promise.all((await this.blobs.folders("uploads/")).map((id) => this.get(id)));
-    return found.filter((record) => record !== undefined);
+    return (await this.documents()).filter((found) => !("sameAs" in found)) as StoredDataset[];
   }
 
   /** One part of a dataset. Throws UserError where it is not what was uploaded. */
@@ -178,7 +209,30 @@ export class Uploads {
     for (const key of await this.blobs.list(folderOf(id))) await this.blobs.remove(key);
   }
 
-  private write(record: StoredDataset): Promise<void> {
+  private async read(id: string): Promise<StoredDataset | Duplicate | undefined> {
+    if (!datasetId.test(id)) return undefined;
+    const bytes = await this.blobs.read(recordOf(id));
+    return bytes && (JSON.parse(new TextDecoder().decode(bytes)) as StoredDataset | Duplicate);
+  }
+
+  private async documents(): Promise<(StoredDataset | Duplicate)[]> {
+    const found = await Promise.all((await this.blobs.folders("uploads/")).map((id) => this.read(id)));
+    return found.filter((document) => document !== undefined);
+  }
+
+  private async removeAbandoned(): Promise<void> {
+    const documents = await this.documents();
+    const ids = new Set(documents.map(({ id }) => id));
+    for (const found of documents) {
+      const over =
+        "sameAs" in found
+          ? !ids.has(found.sameAs)
+          : ["uploading", "failed"].includes(found.status) && Date.now() - Date.parse(found.createdAt) > ABANDONED_MS;
+      if (over) await this.remove(found.id);
+    }
+  }
+
+  private write(record: StoredDataset | Duplicate): Promise<void> {
     return this.blobs.write(recordOf(record.id), `${JSON.stringify(record)}\n`);
   }
 
