@@ -5,8 +5,10 @@
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Blobs } from "../store/blobs.ts";
+import { Uploads } from "../store/uploads.ts";
 import { Fleet } from "./fleet.ts";
 import { Housekeeping } from "./housekeeping/housekeeping.ts";
+import { PendingImports } from "./imports/pending.ts";
 import { Entries } from "./life/entries.ts";
 import { Life } from "./life/life.ts";
 import { Submissions } from "./life/submissions.ts";
@@ -28,6 +30,8 @@ export class Jobs {
   /** Accepts jobs. */
   readonly submissions: Submissions;
   readonly pipelines: Pipelines;
+  /** Imports of datasets that have not ended. */
+  readonly imports: PendingImports;
   readonly fleet: Fleet;
   readonly housekeeping: Housekeeping;
 
@@ -51,7 +55,10 @@ export class Jobs {
     this.submissions = submissions;
     this.pipelines = pipelines;
     this.fleet = fleet;
-    this.housekeeping = new Housekeeping({ redis, blobs, archive, records, entries, life, pipelines, fleet, log });
+    const imports = new PendingImports(redis, new Uploads(blobs));
+    this.imports = imports;
+    const repairable = { archive, records, entries, life, pipelines, imports };
+    this.housekeeping = new Housekeeping({ ...repairable, redis, blobs, fleet, log });
   }
 
   /**

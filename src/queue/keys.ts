@@ -49,6 +49,10 @@ export const keys = {
   outboxPosition: "mocod:outbox:heard",
   /** Lock of the process that turns entries into deliveries. */
   outboxLock: "mocod:outbox:lock",
+  /** Datasets that are being imported, a set. */
+  imports: "mocod:imports",
+  /** The process that imports a dataset. Expires unless it is renewed. */
+  importing: (id: string) => `mocod:importing:${id}`,
   /** Ids of workers, a set. */
   workers: "mocod:workers",
   /** The last heartbeat of a worker, JSON that expires. */

@@ -31,6 +31,7 @@ const schema = z.object({
   MOCOD_UPLOAD_LIMIT: z.coerce.number().gt(0).max(1e6).default(100),
   MOCOD_CACHE_LIMIT: z.coerce.number().gt(0).max(1e6).default(50),
   MOCOD_WEBHOOK_PRIVATE: z.enum(["0", "1"]).default("0"),
+  MOCOD_IMPORT_PRIVATE: z.enum(["0", "1"]).default("0"),
 });
 
 /** Names of all variables. */
@@ -65,6 +66,8 @@ export interface Env {
   cacheLimit: number;
   /** Whether webhooks may go to loopback and private addresses. */
   webhookPrivate: boolean;
+  /** Whether datasets may be imported from loopback and private addresses. */
+  importPrivate: boolean;
 }
 
 /**
@@ -98,6 +101,7 @@ export function readEnv(source: Record<string, string | undefined> = process.env
     uploadLimit: env.MOCOD_UPLOAD_LIMIT * 1e9,
     cacheLimit: env.MOCOD_CACHE_LIMIT * 1e9,
     webhookPrivate: env.MOCOD_WEBHOOK_PRIVATE === "1",
+    importPrivate: env.MOCOD_IMPORT_PRIVATE === "1",
     host: env.MOCOD_HOST,
     port: env.MOCOD_PORT,
     threads: env.MOCOD_THREADS ?? availableParallelism(),

@@ -24,16 +24,20 @@ export class Housekeeping {
   /**
    * Runs a round every few seconds, and logs its errors.
    *
+   * @param also - What this process does in every round besides.
    * @returns Stops it, after the current round.
    */
-  start(): () => Promise<void> {
+  start(also: () => Promise<void> = async () => undefined): () => Promise<void> {
     let stopped = false;
     let wake: () => void = () => undefined;
+    const logged = (work: Promise<void>) =>
+      work.catch((error: unknown) => {
+        if (!stopped) this.deps.log(`housekeeping: ${messageOf(error)}`);
+      });
     const rounds = (async () => {
       while (!stopped) {
-        await this.round().catch((error: unknown) => {
-          if (!stopped) this.deps.log(`housekeeping: ${messageOf(error)}`);
-        });
+        await logged(this.round());
+        if (!stopped) await logged(also());
         if (stopped) return;
         await new Promise<void>((resolve) => {
           const timer = setTimeout(resolve, HEARTBEAT_MS);

@@ -1,5 +1,6 @@
 /** Repairs what a process that died between two steps leaves inconsistent, in Redis and between Redis and the store. */
 import { finalStatuses, liveStatuses, type Moves } from "../../schema/life.ts";
+import type { PendingImports } from "../imports/pending.ts";
 import type { Entries } from "../life/entries.ts";
 import type { Life } from "../life/life.ts";
 import type { Pipelines } from "../pipelines/pipelines.ts";
@@ -13,6 +14,7 @@ export interface Repairable {
   readonly entries: Entries;
   readonly life: Life;
   readonly pipelines: Pipelines;
+  readonly imports: PendingImports;
 }
 
 /**
@@ -52,7 +54,7 @@ async function requeue({ id, entry }: JobRecord, life: Life, entries: Entries): 
  * @returns The number of jobs restored.
  */
 export async function rebuild(all: Repairable, log: (message: string) => void): Promise<number> {
-  const { archive, entries, pipelines } = all;
+  const { archive, entries, pipelines, imports } = all;
   const restored = await archive.rebuild(log);
   const byAge = [...restored].sort((a, b) => Date.parse(a.createdAt) - Date.parse(b.createdAt));
   for (const { id } of byAge) {
@@ -60,6 +62,7 @@ export async function rebuild(all: Repairable, log: (message: string) => void): 
     await entries.add(id);
   }
   await pipelines.rebuild();
+  await imports.rebuild();
   await repair(all);
   return restored.length;
 }
