@@ -1,6 +1,7 @@
 /** The HTTP application. Loads no tensor library and opens no port. */
 
 import type { Feed } from "../src/queue/events/feed.ts";
+import type { Importer } from "../src/queue/imports/importer.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
@@ -31,12 +32,13 @@ export interface AppDeps {
   plans: Plans;
   sightings: Sightings;
   uploads: Uploads;
+  importer: Importer;
   hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
 }
 
-export function createApp({ jobs, feed, plans, sightings, uploads, hooks, apiKeys, guard }: AppDeps) {
+export function createApp({ jobs, feed, plans, sightings, uploads, importer, hooks, apiKeys, guard }: AppDeps) {
   const app = newApp();
   const images = imageChecks(jobs, sightings, uploads);
   app.onError((error, c) => problemOf(c, error));
@@ -54,7 +56,7 @@ export function createApp({ jobs, feed, plans, sightings, uploads, hooks, apiKey
     .route("/", outputRoutes(jobs.records, jobs.fleet))
     .route("/", pipelineRoutes(jobs.pipelines, images))
     .route("/", planRoutes(jobs.fleet, plans))
-    .route("/", datasetRoutes(uploads, jobs, sightings))
+    .route("/", datasetRoutes(uploads, importer, jobs, sightings))
     .route("/", specRoutes())
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }

@@ -153,17 +153,28 @@ export const webhook = { id: webhookId, ...newWebhook, createdAt: at };
 export const secretWebhook = { ...webhook, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };
 
 export const newDataset = { name: "cells" };
+export const newImport = { url: "https://data.example.org/cells.zip" };
 export const completion = { sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" };
 export const uploading = {
   id: datasetId,
   ...newDataset,
   status: "uploading" as const,
   createdAt: at,
-  bytes: 0,
+  bytes: 2 * PART_BYTES,
+  total: null,
+  url: null,
+  error: null,
   sha256: null,
   partBytes: PART_BYTES,
   received: [1, 2],
   contents: null,
+};
+export const importing = {
+  ...uploading,
+  ...newImport,
+  status: "importing" as const,
+  bytes: 0,
+  received: [],
 };
 export const dataset = {
   ...uploading,

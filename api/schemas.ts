@@ -3,6 +3,7 @@ import { z } from "@hono/zod-openapi";
 import { pipelineStatuses } from "../src/queue/pipelines/pipeline.ts";
 import { jobStatuses, jobTypes } from "../src/schema/job.ts";
 import { pipelineSpec } from "../src/schema/pipeline.ts";
+import { datasetStatuses } from "../src/store/stored_dataset.ts";
 import { webhookEvents } from "../src/store/webhooks.ts";
 
 export const type = z.enum(jobTypes);
@@ -229,22 +230,52 @@ export const secretWebhook = webhook
   .extend({ secret: z.string().describe("verifies signatures: whsec_ and base64") })
   .openapi("SecretWebhook");
 
-export const newDataset = z.strictObject({ name: z.string().min(1).max(200).describe("free; shown in lists") });
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits");
+const importUrl = z
+  .string()
+  .max(4000)
+  .refine((url) => {
+    if (/^s3:\/\/[^/]+\/./.test(url)) return true;
+    return /^https?:\/\//i.test(url) && URL.canParse(url) && new URL(url).username === "";
+  }, "an http or https URL without a user or password, or s3://bucket/key")
+  .describe("of an archive that the service imports; unset: it is uploaded in parts");
+export const newDataset = z
+  .strictObject({
+    name: z
+      .string()
+      .min(1)
+      .max(200)
+      .optional()
+      .describe("free; shown in lists; unset: the last part of `url`, without which a name is needed"),
+    url: importUrl.optional(),
+    sha256: sha256
+      .optional()
+      .describe("of the file at `url`; an import of another file fails; unset: it is not checked"),
+  })
+  .refine(({ name, url }) => name !== undefined || url !== undefined, {
+    path: ["name"],
+    error: "a name, or a url to import from",
+  })
+  .refine(({ url, sha256: sum }) => url !== undefined || sum === undefined, {
+    path: ["sha256"],
+    error: "a checksum with a url; that of an upload is given when it is completed",
+  });
 export const part = z.object({ bytes: z.number(), sha256: z.string() });
 export const completion = z.strictObject({
-  sha256: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits")
-    .optional()
-    .describe("of the whole file; another one is refused; unset: it is not checked"),
+  sha256: sha256.optional().describe("of the whole file; another one is refused; unset: it is not checked"),
 });
 export const dataset = z
   .object({
     id: z.string(),
     name: z.string(),
-    status: z.enum(["uploading", "ready"]),
+    status: z
+      .enum(datasetStatuses)
+      .describe("importing: the service fetches it from `url`; failed: it could not, `error` says why"),
     createdAt: z.string(),
-    bytes: z.number().describe("0 while it is uploaded"),
+    bytes: z.number().describe("of the file; of what has arrived of it before it is ready"),
+    total: z.number().nullable().describe("bytes of a file that is imported, where its server has said them"),
+    url: z.string().nullable().describe("where it was imported from, without its query; null: it was uploaded"),
+    error: z.string().nullable().describe("why its import has failed"),
     sha256: z.string().nullable(),
     partBytes: z.number().describe("of every part but the last"),
     received: z.array(z.number()).describe("numbers of the parts that have arrived, while it is uploaded"),

@@ -1,6 +1,7 @@
 /** The API as a server: composes the application from Redis, the store and the settings. */
 import type { Logger } from "pino";
 import { Feed } from "../src/queue/events/feed.ts";
+import { Importer } from "../src/queue/imports/importer.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { Plans } from "../src/queue/pipelines/plans.ts";
 import { Sightings } from "../src/queue/pipelines/sightings.ts";
@@ -37,7 +38,17 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const redis = connect(redisUrl, { commandTimeout: ANSWER_MS });
   const blobs = openBlobs(env.storeUrl);
   const jobs = new Jobs(redis, blobs, warn, env.redisJobs);
-  const stopHousekeeping = jobs.housekeeping.start();
+  const uploads = new Uploads(blobs, env.uploadLimit);
+  const importer = new Importer({
+    pending: jobs.imports,
+    uploads,
+    allowPrivate: env.importPrivate,
+    storeUrl: env.storeUrl,
+    log: warn,
+  });
+  // An API that died may have recorded an import in the store and not in Redis.
+  await jobs.imports.rebuild();
+  const stopHousekeeping = jobs.housekeeping.start(() => importer.resume());
   const apiKeys = new ApiKeys(blobs);
   const loopback = LOOPBACK.has(env.host);
   if (!loopback && !(await apiKeys.exist())) {
@@ -50,7 +61,6 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const feed = new Feed(redis, () => connect(redisUrl), warn);
   const plans = new Plans(redis, () => connect(redisUrl));
   const sightings = new Sightings(redis, () => connect(redisUrl), warn);
-  const uploads = new Uploads(blobs, env.uploadLimit);
   const hooks = new Webhooks(blobs);
   const { records, pipelines } = jobs;
   const deliveries = new Deliveries({
@@ -62,7 +72,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     allowPrivate: webhookPrivate,
     log: warn,
   });
-  const app = createApp({ jobs, feed, plans, sightings, uploads, hooks, apiKeys, guard });
+  const app = createApp({ jobs, feed, plans, sightings, uploads, importer, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
@@ -77,6 +87,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
       await server.stop(true);
       feed.close();
       await Promise.all([plans.close(), sightings.close()]);
+      await importer.close();
       await deliveries.close();
       await stopHousekeeping();
       await jobs.close();

@@ -6,6 +6,7 @@ import { createClient } from "../../api/client.ts";
 import * as examples from "../../api/examples.ts";
 import { startApi } from "../../api/server.ts";
 import { Feed } from "../../src/queue/events/feed.ts";
+import { Importer } from "../../src/queue/imports/importer.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
 import { Plans } from "../../src/queue/pipelines/plans.ts";
 import { Sightings } from "../../src/queue/pipelines/sightings.ts";
@@ -71,12 +72,20 @@ test("every route is in it, and it has no other", async () => {
     () => connect(redis.url),
     () => undefined,
   );
+  const uploads = new Uploads(blobs);
   const app: AppType = createApp({
     jobs,
     feed,
     plans,
     sightings,
-    uploads: new Uploads(blobs),
+    uploads,
+    importer: new Importer({
+      pending: jobs.imports,
+      uploads,
+      allowPrivate: false,
+      storeUrl: blobs.url,
+      log: () => undefined,
+    }),
     hooks: new Webhooks(blobs),
     apiKeys: new ApiKeys(blobs),
     guard: { requestsPerSecond: 0, loopback: true, webhookPrivate: false },
