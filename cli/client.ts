@@ -18,7 +18,13 @@ interface Problem {
 export class RefusedError extends UserError {}
 
 /** An uploaded dataset, as the API shows it. */
-export interface UploadedDataset extends Omit<StoredDataset, "parts"> {
+export interface UploadedDataset extends Omit<StoredDataset, "parts" | "source" | "error"> {
+  /** Bytes of a file that is imported, where its server has said them. */
+  readonly total: number | null;
+  /** Where it was imported from; null: it was uploaded. */
+  readonly url: string | null;
+  /** Why its import has failed. */
+  readonly error: string | null;
   readonly partBytes: number;
   /** Numbers of the parts that have arrived, while it is uploaded. */
   readonly received: readonly number[];
@@ -68,6 +74,10 @@ export class Client {
 
   createDataset(name: string): Promise<UploadedDataset> {
     return this.call("POST", "/v1/datasets", { name });
+  }
+
+  importDataset(from: { url: string; name?: string; sha256?: string }): Promise<UploadedDataset> {
+    return this.call("POST", "/v1/datasets", from);
   }
 
   async putPart(id: string, part: number, bytes: Uint8Array): Promise<void> {

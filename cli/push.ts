@@ -1,4 +1,4 @@
-/** Uploads images to the service: an archive as it is, a folder packed into a tar on its way. */
+/** Brings images to the service: uploads an archive as it is, a folder packed into a tar on its way; or has a URL imported. */
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -15,6 +15,23 @@ import { printJson } from "./json.ts";
 
 /** Attempts of a part, over about a minute. */
 const RETRIES = 6;
+const POLL_MS = 500;
+
+/** Repeats a request for about a minute, unless the API refuses it. */
+const insist = <T>(request: () => Promise<T>): Promise<T> =>
+  pRetry(
+    () =>
+      request().catch((error: unknown) => {
+        throw error instanceof RefusedError ? new AbortError(error) : error;
+      }),
+    { retries: RETRIES },
+  );
+
+/** Undefined where nobody watches. */
+const megabytesBar = (): SingleBar | undefined =>
+  process.stderr.isTTY
+    ? new SingleBar({ format: "{bar} {percentage}% {value}/{total} MB {eta_formatted}" }, Presets.shades_classic)
+    : undefined;
 
 /** The same bytes for the same folder: sorted, without times and owners. */
 function packed(folder: string): { bytes: AsyncIterable<Uint8Array>; size: Promise<number> } {
@@ -42,6 +59,36 @@ function packed(folder: string): { bytes: AsyncIterable<Uint8Array>; size: Promi
   return { bytes: pack as AsyncIterable<Uint8Array>, size: size.promise };
 }
 
+/** Has the service import an archive, and prints the id that a spec's `dataset` takes. */
+export async function importDataset(
+  client: Client,
+  url: string,
+  options: { name?: string; sha256?: string; resume?: string; json?: boolean },
+): Promise<void> {
+  if (options.resume)
+    throw new UserError("--resume: got it with a URL, allowed: with a path; the service resumes imports");
+  const { name, sha256 } = options;
+  const begun = await client.importDataset({ url, ...(name && { name }), ...(sha256 && { sha256 }) });
+  console.error(
+    `${begun.id} is imported by the service, whether this command runs or not; to stop: mocod data rm ${begun.id}`,
+  );
+  const bar = megabytesBar();
+  bar?.start(0, 0);
+  let dataset = begun;
+  try {
+    while (dataset.status === "importing") {
+      await Bun.sleep(POLL_MS);
+      dataset = await insist(() => client.dataset(begun.id));
+      if (dataset.total !== null) bar?.setTotal(Math.ceil(dataset.total / 1e6));
+      bar?.update(Math.ceil(dataset.bytes / 1e6));
+    }
+  } finally {
+    bar?.stop();
+  }
+  if (dataset.status === "failed") throw new UserError(`${begun.id}: ${dataset.error}`);
+  printPushed(dataset, begun.id, options);
+}
+
 /**
  * Uploads a folder or an archive, and prints the id that a spec's `dataset` takes.
  *
@@ -50,8 +97,10 @@ function packed(folder: string): { bytes: AsyncIterable<Uint8Array>; size: Promi
 export async function pushDataset(
   client: Client,
   path: string,
-  options: { name?: string; resume?: string; json?: boolean },
+  options: { name?: string; resume?: string; sha256?: string; json?: boolean },
 ): Promise<void> {
+  if (options.sha256)
+    throw new UserError("--sha256: got it with a path, allowed: with a URL; that of an upload is computed");
   if (!existsSync(path)) throw new UserError(`${path}: is not there`);
   const isFolder = statSync(path).isDirectory();
   if (!isFolder) archiveKind(path); // names what is no archive before it is sent
@@ -62,9 +111,7 @@ export async function pushDataset(
     ? await client.dataset(options.resume)
     : await client.createDataset(options.name ?? basename(path));
   const arrived = new Set(upload.received);
-  const bar = process.stderr.isTTY
-    ? new SingleBar({ format: "{bar} {percentage}% {value}/{total} MB {eta_formatted}" }, Presets.shades_classic)
-    : undefined;
+  const bar = megabytesBar();
   bar?.start(Math.ceil((await source.size) / 1e6), 0);
   const whole = createHash("sha256");
   let number = 0;
@@ -75,13 +122,7 @@ export async function pushDataset(
       whole.update(piece);
       if (!arrived.has(number)) {
         const part = number;
-        await pRetry(
-          () =>
-            client.putPart(upload.id, part, piece).catch((error: unknown) => {
-              throw error instanceof RefusedError ? new AbortError(error) : error;
-            }),
-          { retries: RETRIES },
-        );
+        await insist(() => client.putPart(upload.id, part, piece));
       }
       sent += piece.length;
       bar?.update(Math.ceil(sent / 1e6));
@@ -93,9 +134,16 @@ export async function pushDataset(
     bar?.stop();
   }
   const dataset = await client.completeDataset(upload.id, whole.digest("hex"));
-  if (options.json) return printJson(dataset);
+  printPushed(dataset, upload.id, options);
+}
+
+function printPushed(dataset: UploadedDataset, begun: string, options: { json?: boolean }): void {
+  if (options.json) {
+    printJson(dataset);
+    return;
+  }
   const { contents } = dataset;
-  if (dataset.id !== upload.id) console.error(`the same file was uploaded before, as ${dataset.name}`);
+  if (dataset.id !== begun) console.error(`the same file was there before, as ${dataset.name}`);
   if (contents?.error) console.error(`it cannot be read: ${contents.error}`);
   else if (contents)
     console.error(`${contents.train} images, ${contents.classes} classes, ${contents.test ?? "no"} test images`);

@@ -5,7 +5,7 @@ import { presets } from "../src/schema/presets.ts";
 import { benchPresets } from "./bench.ts";
 import { addCommand, clientOf } from "./command.ts";
 import { listDevices } from "./devices.ts";
-import { listUploaded, pushDataset } from "./push.ts";
+import { importDataset, listUploaded, pushDataset } from "./push.ts";
 import { envOf } from "./settings.ts";
 import { checkData, exportRun, importRun, listData, planRun, views } from "./tools.ts";
 
@@ -59,13 +59,23 @@ export function addToolCommands(program: Command): void {
     .action(async (source: string, options) => checkData(envOf(options), source, options));
   addCommand(data, {
     name: "push",
-    does: "upload a folder or an archive to the service; prints the id that a spec's dataset takes",
-    examples: ["push ./images", "push cells.zip --name cells", "push ./images --resume ds_…"],
+    does: "upload a folder or an archive to the service, or have it import a URL; prints the id that a spec's dataset takes",
+    examples: [
+      "push ./images",
+      "push cells.zip --name cells",
+      "push ./images --resume ds_…",
+      "push https://data.example.org/cells.zip",
+      "push s3://lab/cells.tar --sha256 9f86d081…",
+    ],
   })
-    .argument("<path>", "a folder, tar, tar.gz, tar.zst or zip")
-    .option("--name <name>", "unset: the path's last part")
+    .argument("<source>", "a folder, tar, tar.gz, tar.zst or zip, or a URL of one: https://, http:// or s3://")
+    .option("--name <name>", "unset: the last part of the path or URL")
+    .option("--sha256 <digits>", "of the file at a URL; another file is refused")
     .option("--resume <id>", "continue an upload that was interrupted")
-    .action(async (path: string, options) => pushDataset(clientOf(envOf(options)), path, options));
+    .action(async (source: string, options) => {
+      const push = /^(https?|s3):\/\//i.test(source) ? importDataset : pushDataset;
+      return push(clientOf(envOf(options)), source, options);
+    });
   addCommand(data, {
     name: "uploaded",
     does: "datasets that were uploaded to the service",

@@ -146,7 +146,7 @@ test("mocod data push: a folder, packed the same each time; interrupted, and con
   expect([pushed.code, pushed.errors]).toEqual([0, expect.stringContaining("48 images, 2 classes, 16 test images")]);
   expect(pushed.out).toMatch(/^ds_\w{26}$/);
   const again = await push("--name", "again");
-  expect([again.out, again.errors]).toEqual([pushed.out, expect.stringContaining("was uploaded before, as pets")]);
+  expect([again.out, again.errors]).toEqual([pushed.out, expect.stringContaining("was there before, as pets")]);
   const { id } = await service.client.createDataset("half");
   const resumed = await push("--resume", id);
   expect([resumed.code, resumed.out]).toEqual([0, pushed.out]);
