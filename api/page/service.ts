@@ -88,12 +88,20 @@ export interface Line {
 export interface Dataset {
   id: string;
   name: string;
+  status: "uploading" | "importing" | "failed" | "ready";
+  bytes: number;
+  /** Of a file that is imported, where its server has said it. */
+  total: number | null;
+  error: string | null;
   partBytes: number;
   contents: { train?: number; test?: number | null; classes?: number; notes?: string[]; error?: string | null } | null;
 }
 
 export const service = {
   createDataset: (name: string) => json<Dataset>("/v1/datasets", post({ name })),
+  importDataset: (url: string) => json<Dataset>("/v1/datasets", post({ url })),
+  dataset: (id: string) => json<Dataset>(`/v1/datasets/${id}`),
+  removeDataset: (id: string) => ask(`/v1/datasets/${id}`, { method: "DELETE" }),
   putPart: (id: string, part: number, body: Uint8Array<ArrayBuffer>) =>
     ask(`/v1/datasets/${id}/parts/${part}`, {
       method: "PUT",

@@ -9,6 +9,7 @@ import type { Job } from "../../src/schema/job.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { openBrowser } from "../support/chromium.ts";
+import { inRanges, serveFiles } from "../support/files_server.ts";
 import { eventually, temporaryFolder } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 
@@ -22,7 +23,7 @@ let run: string;
 let errors: string[] = [];
 
 beforeAll(async () => {
-  service = await startService();
+  service = await startService({ MOCOD_IMPORT_PRIVATE: "1" });
   const { client, until, spec } = service;
   const first = await client.submit("pretrain", spec({ epochs: 8 }), "bars, 8 epochs");
   run = first.id;
@@ -208,6 +209,21 @@ test("images of one's own: chosen or dropped, uploaded, and what a worker found 
   await page.getByLabel("A folder").setInputFiles(join(folder.path, "pets"));
   await page.getByText("pets: 22 images, 2 classes, 2 test images").waitFor();
   expect(await page.locator("#field-dataset\\.id").inputValue()).not.toBe(id);
+  // The service imports a URL itself.
+  const server = serveFiles({
+    "/birds.zip": [zipSync({ "a/1.png": await image(1), "b/1.png": await image(2) }), inRanges],
+  });
+  const url = page.getByLabel("A URL (https");
+  await url.fill(`${server.url}/none.zip`);
+  await page.keyboard.press("Enter");
+  await page.getByText("answered 404").waitFor();
+  await url.fill(`${server.url}/birds.zip`);
+  await page.getByRole("button", { name: "Import" }).click();
+  await page.getByText(/birds\.zip: \d+ images, 2 classes/).waitFor();
+  await url.fill("ftp://example.org/x.zip");
+  await page.getByRole("button", { name: "Import" }).click();
+  await page.getByText("url: an http or https URL without a user or password").waitFor();
+  server.stop();
   await picture(page, "upload");
   expect(await serious(page)).toEqual([]);
   await page.close();
