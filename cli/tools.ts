@@ -1,7 +1,7 @@
 /** Commands that work on files and on the store: `views`, `plan`, `data`, `export`, `import`, `store`. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { checkDataset, type PartReport } from "../src/data/check.ts";
+import { checkDataset } from "../src/data/check.ts";
 import { loadDataset } from "../src/data/index.ts";
 import type { DataContext } from "../src/data/types.ts";
 import { exportCheckpoint, exportedName } from "../src/exchange/export.ts";
@@ -22,6 +22,7 @@ import { contactSheet } from "../src/train/views.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { printJson } from "./json.ts";
+import { describeReport } from "./report.ts";
 import { findRedis } from "./services.ts";
 import { readSpecFile } from "./spec_file.ts";
 
@@ -136,31 +137,11 @@ export function datasetOf(source: string, test: string | undefined): DatasetSpec
   return parsed.data;
 }
 
-function describePart(name: string, part: PartReport): string {
-  const fixed = (values: number[]) => values.map((v) => v.toFixed(4)).join(", ");
-  const classes = Object.entries(part.classes);
-  const sizes = Object.entries(part.sizes);
-  const more = sizes.length > 5 ? `, and ${sizes.length - 5} other sizes` : "";
-  return [
-    `${name}: ${part.images} images, ${classes.length} classes, ${part.broken.length} broken`,
-    ...classes.map(([folder, count]) => `  ${folder.padEnd(24)} ${count}`),
-    `  sizes  ${sizes
-      .slice(0, 5)
-      .map(([size, count]) => `${size} (${count})`)
-      .join(", ")}${more}`,
-    `  mean   ${fixed(part.mean)}`,
-    `  std    ${fixed(part.std)}`,
-    ...part.broken.slice(0, 20).map((line) => `  broken ${line}`),
-  ].join("\n");
-}
-
 /** Checks a dataset. Exits with 1 where a file is broken. */
 export async function checkData(env: Env, source: string, options: { test?: string; json?: boolean }): Promise<void> {
   const report = await checkDataset(datasetOf(source, options.test), contextOf(env));
-  const parts = [["train", report.train] as const, ...(report.test ? [["test", report.test] as const] : [])];
-  const lines = [...parts.map(([name, part]) => describePart(name, part)), ...report.notes];
-  console.log(options.json ? JSON.stringify(report) : lines.join("\n"));
-  if (parts.some(([, { broken }]) => broken.length > 0)) process.exitCode = 1;
+  console.log(options.json ? JSON.stringify(report) : describeReport(report));
+  if (report.train.brokenCount + (report.test?.brokenCount ?? 0) > 0) process.exitCode = 1;
 }
 
 /** Lists the datasets that are known by name, and whether they are on this machine. */

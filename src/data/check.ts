@@ -1,5 +1,5 @@
 /** What is in a dataset, before anything is trained on it: counts, classes, sizes, broken files, mean and deviation. */
-import type { DatasetSpec } from "../schema/dataset.ts";
+import type { DatasetReport, DatasetSpec, PartReport } from "../schema/dataset.ts";
 import { messageOf } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
 import type { Depth } from "./deep/depth.ts";
@@ -12,27 +12,8 @@ import { opened } from "./pixels.ts";
 import { deepNumbers, readerFor } from "./reader.ts";
 import { type DataContext, type Images, isHeld, levelsIn } from "./types.ts";
 
-export interface PartReport {
-  images: number;
-  /** Images of each class; empty where there are none. */
-  classes: Record<string, number>;
-  /** "width x height" and how many have it, most frequent first. */
-  sizes: Record<string, number>;
-  /** Name and error of each file that cannot be decoded. */
-  broken: string[];
-  /** Per channel in [0, 1], over all pixels. */
-  mean: number[];
-  std: number[];
-}
-
-export interface DatasetReport {
-  train: PartReport;
-  test: PartReport | null;
-  /** Files that are no images that can be read, by extension. */
-  leftOut: Readonly<Record<string, number>>;
-  /** Which parts were found, and what was not followed. */
-  notes: readonly string[];
-}
+/** Broken files of a part that are named. */
+const NAMED = 1000;
 
 function counted(values: readonly string[], order: "name" | "count"): Record<string, number> {
   const counts = new Map<string, number>();
@@ -53,13 +34,18 @@ async function pixelsOf(bytes: Buffer, depth: Depth | undefined) {
   return { values, width: info.width, height: info.height };
 }
 
-async function checkFiles(files: readonly ImageFile[], depth: Depth | undefined): Promise<PartReport> {
+async function checkFiles(
+  files: readonly ImageFile[],
+  depth: Depth | undefined,
+  alive: DataContext["alive"],
+): Promise<PartReport> {
   const moments = new Moments(depth?.channels ?? 3, depth?.valueBytes);
   const broken: string[] = [];
   const sizes: string[] = [];
   const classes: string[] = [];
   await inParallel(files.length, async (i) => {
     const { name, read, className } = files[i] as ImageFile;
+    alive?.();
     try {
       const { values, width, height } = await pixelsOf(await read(), depth);
       moments.add(values);
@@ -71,7 +57,13 @@ async function checkFiles(files: readonly ImageFile[], depth: Depth | undefined)
   });
   broken.sort();
   const sorted = { classes: counted(classes, "name"), sizes: counted(sizes, "count") };
-  return { images: files.length - broken.length, ...sorted, broken, ...moments.result() };
+  return {
+    images: files.length - broken.length,
+    ...sorted,
+    brokenCount: broken.length,
+    broken: broken.slice(0, NAMED),
+    ...moments.result(),
+  };
 }
 
 function checkHeld(images: Images | undefined, names: readonly string[]): PartReport | null {
@@ -79,8 +71,8 @@ function checkHeld(images: Images | undefined, names: readonly string[]): PartRe
   const moments = new Moments(images.channels, images.valueBytes).add(levelsIn(images));
   const labels = Array.from(images.labels ?? [], (label) => names[label] as string);
   const sizes = { [`${images.width}x${images.height}`]: images.count };
-  const classes = counted(labels, "name");
-  return { images: images.count, classes, sizes, broken: [], ...moments.result() };
+  const rest = { brokenCount: 0, broken: [], ...moments.result() };
+  return { images: images.count, classes: counted(labels, "name"), sizes, ...rest };
 }
 
 /** Decodes every image, each at its own size. Throws FileError for a source that is not there or holds none. */
@@ -89,8 +81,13 @@ export async function checkDataset(spec: DatasetSpec, context: DataContext): Pro
     const files = await located(spec, context);
     const { train, test, notes, leftOut } = await listParts(files, context);
     const { reader, depth } = await readerFor(files.path, train, spec);
-    const parts = { train: await checkFiles(train, depth), test: test ? await checkFiles(test, depth) : null };
-    return { ...parts, leftOut, notes: [...notes, ...reader.notes] };
+    const check = (part: readonly ImageFile[]) => checkFiles(part, depth, context.alive);
+    return {
+      train: await check(train),
+      test: test ? await check(test) : null,
+      leftOut,
+      notes: [...notes, ...reader.notes],
+    };
   }
   const { train, test, classes, notes = [] } = await loadDataset(spec, context);
   const parts = { train: checkHeld(train, classes) as PartReport, test: checkHeld(test, classes) };

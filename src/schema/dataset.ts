@@ -190,6 +190,34 @@ export interface Sighting {
   readonly notes: readonly string[];
 }
 
+/** A stored dataset as a new job reads it by default. */
+export const storedSpec = (id: string): DatasetSpec => datasetSpec.parse({ kind: "stored", id, ...filesDefaults });
+
+/** One part of a dataset, every image of it decoded. */
+export interface PartReport {
+  readonly images: number;
+  /** Images of each class; empty where there are none. */
+  readonly classes: Readonly<Record<string, number>>;
+  /** "width x height" and how many have it, most frequent first. */
+  readonly sizes: Readonly<Record<string, number>>;
+  /** Files that cannot be decoded. */
+  readonly brokenCount: number;
+  /** Name and error of the first of them. */
+  readonly broken: readonly string[];
+  /** Per channel in [0, 1], over all pixels; null where there are none. */
+  readonly mean: readonly (number | null)[];
+  readonly std: readonly (number | null)[];
+}
+
+export interface DatasetReport {
+  readonly train: PartReport;
+  readonly test: PartReport | null;
+  /** Files that are no images that can be read, by extension. */
+  readonly leftOut: Readonly<Record<string, number>>;
+  /** Which parts were found, and what was not followed. */
+  readonly notes: readonly string[];
+}
+
 /** Of `count` training images: how many are held out for the monitor, and how many are left to train on, at most `images`. */
 export function shares(
   count: number,
