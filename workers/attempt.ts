@@ -47,22 +47,28 @@ export function spawnChild(onMessage: (message: FromChild, child: ChildProcess) 
  *
  * @param answerOf - Extracts the answer; undefined for other messages.
  * @param limitMs - Milliseconds after which the child is killed.
+ * @param renewed - Whether a sign of life begins the limit anew.
  * @throws Error that says how the child ended, where it gave no answer.
  */
 export async function askChild<T extends object>(
   request: ToChild,
   answerOf: (message: FromChild) => T | undefined,
   limitMs?: number,
+  renewed = false,
 ): Promise<T> {
   let answer: T | undefined;
+  const begin = () => (limitMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), limitMs));
   const child = spawnChild((message, from) => {
     if (message.kind === "ready") from.send(request);
-    else {
+    else if (message.kind === "alive" && renewed) {
+      clearTimeout(limit);
+      limit = begin();
+    } else {
       answer ??= answerOf(message);
       if (answer) from.kill("SIGKILL");
     }
   });
-  const limit = limitMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), limitMs);
+  let limit = begin();
   await child.exited;
   clearTimeout(limit);
   if (!answer) throw new Error(`ended with ${child.signalCode ?? child.exitCode}`);
@@ -104,6 +110,7 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
       case "device":
       case "planned":
       case "sighted":
+      case "inspected":
         return;
       default:
         ending = message;

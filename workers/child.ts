@@ -1,11 +1,15 @@
 /** The process that computes one job. It never touches Redis, and ends when its worker does. */
+import { constants, setPriority } from "node:os";
 import { join } from "node:path";
 import { chooseDevice } from "../src/backend/choose.ts";
 import { DeviceLostError, DeviceMemoryError } from "../src/backend/errors.ts";
+import { checkDataset } from "../src/data/check.ts";
 import { sightDataset } from "../src/data/sighting.ts";
 import type { DataContext } from "../src/data/types.ts";
 import { evaluate } from "../src/judge/index.ts";
 import { plan } from "../src/plan/plan.ts";
+import { keptName } from "../src/queue/inspections.ts";
+import { storedSpec } from "../src/schema/dataset.ts";
 import type { EvaluationType, JobSpecs } from "../src/schema/job.ts";
 import { datasetCache } from "../src/store/dataset_cache.ts";
 import { FencedError, StoreError } from "../src/store/errors.ts";
@@ -14,9 +18,19 @@ import { RunStore } from "../src/store/run_store.ts";
 import { Uploads } from "../src/store/uploads.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
+import { thumbnails } from "../src/train/thumbnails.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { dieWithParent } from "./orphan.ts";
-import type { DataPlaces, Ending, FromChild, PlanMessage, SightMessage, StartMessage, ToChild } from "./protocol.ts";
+import type {
+  DataPlaces,
+  Ending,
+  FromChild,
+  InspectMessage,
+  PlanMessage,
+  SightMessage,
+  StartMessage,
+  ToChild,
+} from "./protocol.ts";
 
 /** Minimum interval between two `alive` messages. */
 const ALIVE_MS = 1000;
@@ -113,6 +127,19 @@ async function sight({ dataset, where }: SightMessage): Promise<FromChild> {
   };
 }
 
+/** At a lower priority: a job that trains on the same cores has more of them. */
+async function inspect({ inspection, where }: InspectMessage): Promise<FromChild> {
+  setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+  const { id } = inspection;
+  const context = dataContext(where, () => undefined);
+  const found =
+    inspection.what === "report"
+      ? JSON.stringify(await checkDataset(storedSpec(id), context))
+      : await thumbnails(storedSpec(id), inspection.count, context);
+  await new Uploads(openBlobs(where.storeUrl)).keep(id, keptName(inspection), found);
+  return { kind: "inspected" };
+}
+
 async function planRun({ spec, where, threads, device }: PlanMessage): Promise<FromChild> {
   return {
     kind: "planned",
@@ -129,6 +156,7 @@ process.on("message", (message: ToChild) => {
   else if (message.kind === "probe") probe(message.device);
   else if (message.kind === "plan") planRun(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "sight") sight(message).then(send, (error: unknown) => send(failure(error)));
+  else if (message.kind === "inspect") inspect(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "start") run(message).then(send, (error: unknown) => send(failure(error)));
   else {
     stop = message.why;

@@ -1,6 +1,7 @@
 /** Answers the API's questions, each in a child of its own, concurrently with the current job. */
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
+import { INSPECTIONS, type Inspected, type Inspection } from "../src/queue/inspections.ts";
 import { PLANS, type Planned } from "../src/queue/pipelines/plans.ts";
 import { type Seen, SIGHTINGS } from "../src/queue/pipelines/sightings.ts";
 import { connect } from "../src/queue/redis.ts";
@@ -16,6 +17,8 @@ import type { FromChild } from "./protocol.ts";
 const SIGHTED_AT_ONCE = 2;
 /** A measurement takes some seconds, and may have to download a dataset first. */
 const LIMIT_MS = 90_000;
+/** An inspection decodes every image, for as long as it goes on. */
+const SILENT_MS = 600_000;
 
 type Answer = { plan: Plan } | { refused: string } | { failed: string };
 
@@ -31,12 +34,18 @@ const sightingOf = (message: FromChild): { seen: Seen | null } | { failed: strin
   return message.cause === "final" ? { seen: { refused: message.message } } : { failed: message.message };
 };
 
+const inspectionOf = (message: FromChild): { inspected: Inspected } | { failed: string } | undefined => {
+  if (message.kind === "inspected") return { inspected: null };
+  if (message.kind !== "failed") return undefined;
+  return message.cause === "final" ? { inspected: { refused: message.message } } : { failed: message.message };
+};
+
 export interface Planner {
   close(): Promise<void>;
 }
 
 /**
- * Starts to answer requests for plans, and what is in datasets.
+ * Starts to answer requests for plans, and what is in datasets, at a glance or image by image.
  *
  * @param id - Of the worker.
  * @param busy - Whether a job is running, which makes the measurement slower.
@@ -65,12 +74,22 @@ export function startPlanner(redisUrl: string, env: Env, id: string, busy: () =>
     },
     { connection: connect(redisUrl), concurrency: SIGHTED_AT_ONCE, telemetry, lockDuration: 2 * LIMIT_MS },
   );
+  const inspector = new Worker<Inspection, Inspected>(
+    INSPECTIONS,
+    async ({ data }) => {
+      const answer = await askChild({ kind: "inspect", inspection: data, where }, inspectionOf, SILENT_MS, true);
+      if ("failed" in answer) throw new Error(answer.failed);
+      return answer.inspected;
+    },
+    { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
+  );
   worker.on("error", (error) => log.warn({ error: error.message }, "plans"));
+  inspector.on("error", (error) => log.warn({ error: error.message }, "inspections"));
   sighter.on("error", (error) => log.warn({ error: error.message }, "datasets"));
   return {
     // Requests are not awaited: clients repeat them.
     async close() {
-      await Promise.all([worker.close(true), sighter.close(true)]);
+      await Promise.all([worker.close(true), sighter.close(true), inspector.close(true)]);
     },
   };
 }

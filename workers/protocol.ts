@@ -1,5 +1,6 @@
 /** Messages between a worker and its child, over IPC. */
 import type { DeviceWish } from "../src/backend/choose.ts";
+import type { Inspection } from "../src/queue/inspections.ts";
 import type { DatasetSpec, Sighting } from "../src/schema/dataset.ts";
 import type { JobSpecs, JobType, Progress } from "../src/schema/job.ts";
 import type { Plan } from "../src/schema/plan.ts";
@@ -35,6 +36,12 @@ export interface SightMessage {
   where: DataPlaces;
 }
 
+export interface InspectMessage {
+  kind: "inspect";
+  inspection: Inspection;
+  where: DataPlaces;
+}
+
 export type ToChild =
   | StartMessage
   | { kind: "stop"; why: StopReason }
@@ -45,7 +52,9 @@ export type ToChild =
   /** Asks what a run will need. */
   | PlanMessage
   /** Asks what is in a dataset. */
-  | SightMessage;
+  | SightMessage
+  /** Asks for a report or thumbnails of a dataset, to be kept in the store. */
+  | InspectMessage;
 
 export type FromChild =
   | { kind: "ready" }
@@ -59,6 +68,7 @@ export type FromChild =
   | { kind: "device"; webgpu: boolean; name: string }
   | { kind: "planned"; plan: Plan }
   | { kind: "sighted"; sighting: Sighting | null }
+  | { kind: "inspected" }
   | Ending;
 
 export type Ending =

@@ -11,6 +11,13 @@ export interface Asking {
   readonly keptSeconds: number;
 }
 
+/** A question is in the queue, or a worker works on it. */
+export class UnansweredError extends Error {
+  override name = "UnansweredError";
+}
+
+const OPEN = new Set(["waiting", "active", "delayed", "prioritized"]);
+
 export class Questions<Question extends object, Answer> {
   private readonly queue: Queue<Question, Answer>;
   private events: QueueEvents | undefined;
@@ -24,7 +31,7 @@ export class Questions<Question extends object, Answer> {
     this.queue = openQueue(name, redis);
   }
 
-  /** Throws Error where no worker answers in time, or the one that took it fails. */
+  /** Throws UnansweredError where no worker answers in time, Error where the one that took it fails. */
   async ask(question: Question): Promise<Answer> {
     if (!this.events) {
       this.events = new QueueEvents(this.name, { connection: this.openReader() });
@@ -36,7 +43,13 @@ export class Questions<Question extends object, Answer> {
       removeOnComplete: { age: this.asking.keptSeconds },
       removeOnFail: true,
     });
-    return (await job.waitUntilFinished(this.events, this.asking.limitMs)) as Answer;
+    try {
+      return (await job.waitUntilFinished(this.events, this.asking.limitMs)) as Answer;
+    } catch (error) {
+      // BullMQ has the same error for both.
+      if (!OPEN.has(await job.getState())) throw error;
+      throw new UnansweredError(`no answer within ${this.asking.limitMs / 1000} s`, { cause: error });
+    }
   }
 
   async close(): Promise<void> {

@@ -203,6 +203,18 @@ export class Uploads {
     return bytes;
   }
 
+  /** What was computed of a dataset and is kept beside it; undefined where it was not. */
+  kept(id: string, name: string): Promise<Uint8Array | undefined> {
+    return this.blobs.read(folderOf(id) + name);
+  }
+
+  /** Keeps what was computed of a dataset, until the dataset is deleted. */
+  async keep(id: string, name: string, bytes: Uint8Array | string): Promise<void> {
+    await this.blobs.write(folderOf(id) + name, bytes);
+    // It may have been deleted while this was computed.
+    if (!(await this.get(id))) await this.blobs.remove(folderOf(id) + name);
+  }
+
   /** The record first: without it nothing refers to the parts. */
   async remove(id: string): Promise<void> {
     await this.blobs.remove(recordOf(id));

@@ -38,17 +38,22 @@ async function tile(images: Images, index: number, look: Look, size: number): Pr
   return bytes;
 }
 
-/** A PNG of thumbnails without gaps, row by row. */
-export async function spriteSheet(images: Images, indices: Int32Array, columns: number): Promise<Buffer> {
+/** A PNG of thumbnails of `side` pixels without gaps, row by row. */
+export async function spriteSheet(
+  images: Images,
+  indices: Int32Array,
+  columns: number,
+  side = THUMBNAIL,
+): Promise<Buffer> {
   await openDevice();
   const channels = shownOf(images.channels);
-  const [width, height] = [columns * THUMBNAIL, Math.ceil(indices.length / columns) * THUMBNAIL];
+  const [width, height] = [columns * side, Math.ceil(indices.length / columns) * side];
   const sheet = new Uint8Array(width * height * channels);
-  const line = THUMBNAIL * channels;
+  const line = side * channels;
   for (const [i, index] of indices.entries()) {
-    const pixels = await tile(images, index, { kind: "centre", share: 1 }, THUMBNAIL);
-    const corner = (Math.floor(i / columns) * THUMBNAIL * width + (i % columns) * THUMBNAIL) * channels;
-    for (let y = 0; y < THUMBNAIL; y++) {
+    const pixels = await tile(images, index, { kind: "centre", share: 1 }, side);
+    const corner = (Math.floor(i / columns) * side * width + (i % columns) * side) * channels;
+    for (let y = 0; y < side; y++) {
       sheet.set(pixels.subarray(y * line, (y + 1) * line), corner + y * width * channels);
     }
   }
