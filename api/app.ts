@@ -2,6 +2,7 @@
 
 import type { Feed } from "../src/queue/events/feed.ts";
 import type { Importer } from "../src/queue/imports/importer.ts";
+import type { Inspections } from "../src/queue/inspections.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
@@ -11,6 +12,7 @@ import type { Webhooks } from "../src/store/webhooks.ts";
 import { actionRoutes } from "./actions.ts";
 import { addPage } from "./assets.ts";
 import { addBoard } from "./board.ts";
+import { datasetReportRoutes } from "./dataset_reports.ts";
 import { datasetRoutes } from "./datasets.ts";
 import { addDocument } from "./document.ts";
 import { eventRoutes } from "./events.ts";
@@ -33,12 +35,24 @@ export interface AppDeps {
   sightings: Sightings;
   uploads: Uploads;
   importer: Importer;
+  inspections: Inspections;
   hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
 }
 
-export function createApp({ jobs, feed, plans, sightings, uploads, importer, hooks, apiKeys, guard }: AppDeps) {
+export function createApp({
+  jobs,
+  feed,
+  plans,
+  sightings,
+  uploads,
+  importer,
+  inspections,
+  hooks,
+  apiKeys,
+  guard,
+}: AppDeps) {
   const app = newApp();
   const images = imageChecks(jobs, sightings, uploads);
   app.onError((error, c) => problemOf(c, error));
@@ -57,6 +71,7 @@ export function createApp({ jobs, feed, plans, sightings, uploads, importer, hoo
     .route("/", pipelineRoutes(jobs.pipelines, images))
     .route("/", planRoutes(jobs.fleet, plans))
     .route("/", datasetRoutes(uploads, importer, jobs, sightings))
+    .route("/", datasetReportRoutes(uploads, inspections, jobs))
     .route("/", specRoutes())
     .route("/", webhookRoutes(hooks, guard.webhookPrivate));
 }

@@ -3,7 +3,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Importer } from "../src/queue/imports/importer.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
-import { datasetSpec, type Sighting, withReading } from "../src/schema/dataset.ts";
+import { type Sighting, storedSpec } from "../src/schema/dataset.ts";
 import { MOST_PARTS, PART_BYTES, type StoredDataset, withoutQuery } from "../src/store/stored_dataset.ts";
 import type { Uploads } from "../src/store/uploads.ts";
 import * as examples from "./examples.ts";
@@ -137,8 +137,7 @@ function nameOf(url: string): string {
 export function datasetRoutes(uploads: Uploads, importer: Importer, jobs: Jobs, sightings: Sightings) {
   async function contentsOf(record: StoredDataset): Promise<(Sighting & { error: null }) | { error: string } | null> {
     if (record.status !== "ready") return null;
-    const spec = datasetSpec.parse(withReading(record.id));
-    const seen = await sightings.ask(spec, (await jobs.fleet.list()).length);
+    const seen = await sightings.ask(storedSpec(record.id), (await jobs.fleet.list()).length);
     if (!seen) return null;
     return "refused" in seen ? { error: seen.refused } : { ...seen.sighting, error: null };
   }

@@ -264,6 +264,25 @@ export const part = z.object({ bytes: z.number(), sha256: z.string() });
 export const completion = z.strictObject({
   sha256: sha256.optional().describe("of the whole file; another one is refused; unset: it is not checked"),
 });
+const counts = z.record(z.string(), z.int());
+const channels = z.array(z.number().nullable()).readonly();
+const partReport = z.object({
+  images: z.int().describe("that can be decoded"),
+  classes: counts.describe("images of each class; empty where there are none"),
+  sizes: counts.describe("`width`x`height`, most frequent first"),
+  brokenCount: z.int(),
+  broken: z.array(z.string()).readonly().describe("name and error of the first 1000 files that cannot be decoded"),
+  mean: channels.describe("per channel in [0, 1], over all pixels"),
+  std: channels,
+});
+export const datasetReport = z
+  .object({
+    train: partReport,
+    test: partReport.nullable(),
+    leftOut: counts.describe("files that are no images that are read, by extension"),
+    notes: z.array(z.string()).readonly(),
+  })
+  .openapi("DatasetReport");
 export const dataset = z
   .object({
     id: z.string(),

@@ -2,6 +2,7 @@
 import type { Logger } from "pino";
 import { Feed } from "../src/queue/events/feed.ts";
 import { Importer } from "../src/queue/imports/importer.ts";
+import { Inspections } from "../src/queue/inspections.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { Plans } from "../src/queue/pipelines/plans.ts";
 import { Sightings } from "../src/queue/pipelines/sightings.ts";
@@ -61,6 +62,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const feed = new Feed(redis, () => connect(redisUrl), warn);
   const plans = new Plans(redis, () => connect(redisUrl));
   const sightings = new Sightings(redis, () => connect(redisUrl), warn);
+  const inspections = new Inspections(redis, () => connect(redisUrl));
   const hooks = new Webhooks(blobs);
   const { records, pipelines } = jobs;
   const deliveries = new Deliveries({
@@ -72,7 +74,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     allowPrivate: webhookPrivate,
     log: warn,
   });
-  const app = createApp({ jobs, feed, plans, sightings, uploads, importer, hooks, apiKeys, guard });
+  const app = createApp({ jobs, feed, plans, sightings, uploads, importer, inspections, hooks, apiKeys, guard });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
@@ -86,7 +88,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     async stop() {
       await server.stop(true);
       feed.close();
-      await Promise.all([plans.close(), sightings.close()]);
+      await Promise.all([plans.close(), sightings.close(), inspections.close()]);
       await importer.close();
       await deliveries.close();
       await stopHousekeeping();

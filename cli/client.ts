@@ -1,7 +1,7 @@
 /** A client of the REST API. */
 import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
-import type { Sighting } from "../src/schema/dataset.ts";
+import type { DatasetReport, Sighting } from "../src/schema/dataset.ts";
 import type { Job, JobType, Progress } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";
@@ -99,6 +99,15 @@ export class Client {
 
   async datasets(): Promise<UploadedDataset[]> {
     return (await this.call<{ datasets: UploadedDataset[] }>("GET", "/v1/datasets")).datasets;
+  }
+
+  /** What is in a dataset, image by image; waits while a worker computes it. */
+  async datasetReport(id: string): Promise<DatasetReport> {
+    for (;;) {
+      const response = await this.request("GET", `/v1/datasets/${id}/report`);
+      if (response.status !== 202) return (await response.json()) as DatasetReport;
+      await Bun.sleep(1000 * Number(response.headers.get("retry-after") ?? 1));
+    }
   }
 
   removeDataset(id: string): Promise<void> {
@@ -202,14 +211,17 @@ export class Client {
   }
 
   private async call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.request(method, path, body);
+    return response.status === 204 ? (undefined as T) : ((await response.json()) as T);
+  }
+
+  private async request(method: string, path: string, body?: unknown): Promise<Response> {
     const response = await reach(this.url + path, {
       method,
       headers: { ...this.authorization, ...(body !== undefined && { "content-type": "application/json" }) },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
-    if (response.status === 204) return undefined as T;
-    if (!response.ok) await this.refuse(response);
-    return (await response.json()) as T;
+    return response.ok ? response : this.refuse(response);
   }
 
   /** Throws the problem in a response. */

@@ -12,6 +12,7 @@ import { UserError } from "../src/util/errors.ts";
 import { pieces } from "../src/util/pieces.ts";
 import { type Client, RefusedError, type UploadedDataset } from "./client.ts";
 import { printJson } from "./json.ts";
+import { describeReport } from "./report.ts";
 
 /** Attempts of a part, over about a minute. */
 const RETRIES = 6;
@@ -160,4 +161,11 @@ export async function listUploaded(client: Client, options: { json?: boolean }):
       `${id}  ${createdAt.slice(0, 16)}  ${`${(bytes / 1e6).toFixed(1)} MB`.padStart(12)}  ${status.padEnd(9)}  ${name}`,
     );
   }
+}
+
+/** Prints what a worker finds in a stored dataset. */
+export async function showDataset(client: Client, id: string, options: { json?: boolean }): Promise<void> {
+  const report = await client.datasetReport(id);
+  if (options.json) printJson(report);
+  else console.log(describeReport(report));
 }

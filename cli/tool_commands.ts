@@ -5,7 +5,7 @@ import { presets } from "../src/schema/presets.ts";
 import { benchPresets } from "./bench.ts";
 import { addCommand, clientOf } from "./command.ts";
 import { listDevices } from "./devices.ts";
-import { importDataset, listUploaded, pushDataset } from "./push.ts";
+import { importDataset, listUploaded, pushDataset, showDataset } from "./push.ts";
 import { envOf } from "./settings.ts";
 import { checkData, exportRun, importRun, listData, planRun, views } from "./tools.ts";
 
@@ -81,6 +81,13 @@ export function addToolCommands(program: Command): void {
     does: "datasets that were uploaded to the service",
     examples: ["uploaded"],
   }).action(async (options) => listUploaded(clientOf(envOf(options)), options));
+  addCommand(data, {
+    name: "show",
+    does: "what a worker finds in an uploaded dataset: as `data check`, computed once",
+    examples: ["show ds_…", "show ds_… --json"],
+  })
+    .argument("<id>", "its id")
+    .action(async (id: string, options) => showDataset(clientOf(envOf(options)), id, options));
   addCommand(data, { name: "rm", does: "delete an uploaded dataset that no job needs", examples: ["rm ds_…"] })
     .argument("<id>", "its id")
     .action(async (id: string, options) => clientOf(envOf(options)).removeDataset(id));

@@ -7,6 +7,7 @@ import * as examples from "../../api/examples.ts";
 import { startApi } from "../../api/server.ts";
 import { Feed } from "../../src/queue/events/feed.ts";
 import { Importer } from "../../src/queue/imports/importer.ts";
+import { Inspections } from "../../src/queue/inspections.ts";
 import { Jobs } from "../../src/queue/jobs.ts";
 import { Plans } from "../../src/queue/pipelines/plans.ts";
 import { Sightings } from "../../src/queue/pipelines/sightings.ts";
@@ -72,6 +73,7 @@ test("every route is in it, and it has no other", async () => {
     () => connect(redis.url),
     () => undefined,
   );
+  const inspections = new Inspections(connection, () => connect(redis.url));
   const uploads = new Uploads(blobs);
   const app: AppType = createApp({
     jobs,
@@ -79,6 +81,7 @@ test("every route is in it, and it has no other", async () => {
     plans,
     sightings,
     uploads,
+    inspections,
     importer: new Importer({
       pending: jobs.imports,
       uploads,
@@ -102,6 +105,7 @@ test("every route is in it, and it has no other", async () => {
   feed.close();
   await plans.close();
   await sightings.close();
+  await inspections.close();
   await jobs.close();
   connection.disconnect();
 });

@@ -1,0 +1,135 @@
+/** What a worker finds in a stored dataset, image by image: computed once, kept beside it, shown by the command line. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { zipSync } from "fflate";
+import sharp from "sharp";
+import { Inspections } from "../../src/queue/inspections.ts";
+import { connect } from "../../src/queue/redis.ts";
+import type { DatasetReport } from "../../src/schema/dataset.ts";
+import { LocalBlobs } from "../../src/store/local_blobs.ts";
+import { eventually } from "../support/helpers.ts";
+import { type Service, startService } from "../support/service.ts";
+
+let service: Service;
+let id: string;
+beforeAll(async () => {
+  service = await startService();
+  await eventually(async () => (await service.client.workers()).length === 1);
+  const files: Record<string, Uint8Array> = {
+    "pets/cat/broken.png": Buffer.from("no image"),
+    "pets/cat/read.txt": Buffer.from("x"),
+  };
+  for (const [name, red] of [["cat", 250] as const, ["dog", 0] as const]) {
+    for (let i = 0; i < 20; i++) {
+      const background = { r: red, g: 0, b: 51 };
+      files[`pets/${name}/${i}.png`] = await sharp({ create: { width: 20, height: 10, channels: 3, background } })
+        .png()
+        .toBuffer();
+    }
+  }
+  id = await upload("pets", zipSync(files));
+}, 60_000);
+afterAll(() => service.stop());
+
+async function upload(name: string, bytes: Uint8Array): Promise<string> {
+  const { id } = await service.client.createDataset(name);
+  await service.client.putPart(id, 1, bytes);
+  const response = await fetch(`${service.url}/v1/datasets/${id}/complete`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: "{}",
+  });
+  expect(response.status).toBe(200);
+  return id;
+}
+const get = (path: string) => fetch(`${service.url}/v1/datasets/${path}`);
+/** The answer behind those that say that a worker is at it. */
+const computed = (path: string) =>
+  eventually(async () => {
+    const response = await get(path);
+    if (response.status === 202) expect(response.headers.get("retry-after")).toBe("2");
+    return response.status !== 202 && response;
+  });
+const stored = async () =>
+  (await new LocalBlobs(service.dataDir).list(`uploads/${id}/`)).map((key) => key.split("/").at(-1));
+
+test("the report of a dataset is computed by a worker, and kept", async () => {
+  const response = await computed(`${id}/report`);
+  expect(response.status).toBe(200);
+  const { train, test: held, leftOut, notes } = (await response.json()) as DatasetReport;
+  expect(held).not.toBeNull();
+  const both = [train, held as DatasetReport["train"]];
+  const sum = (of: (part: DatasetReport["train"]) => number) => both.reduce((total, part) => total + of(part), 0);
+  expect(sum(({ images }) => images)).toBe(40);
+  expect(sum(({ brokenCount }) => brokenCount)).toBe(1);
+  expect(both.flatMap(({ broken }) => broken)).toEqual([expect.stringContaining("broken.png")]);
+  expect([Object.keys(train.classes), train.sizes]).toEqual([["cat", "dog"], { "20x10": train.images }]);
+  const cats = (train.classes.cat as number) / train.images;
+  expect(train.mean[0]).toBeCloseTo((250 / 255) * cats, 6);
+  expect(train.mean.slice(1)).toEqual([0, expect.closeTo(0.2, 6)]);
+  expect(leftOut).toEqual({ ".txt": 1 });
+  expect(notes.join()).toContain("held out");
+  expect(await stored()).toContain("report.json");
+});
+
+test("thumbnails are evenly spread, at most as many as asked for, and kept", async () => {
+  const response = await computed(`${id}/thumbnails?count=9`);
+  expect([response.status, response.headers.get("content-type")]).toEqual([200, "image/png"]);
+  const { data, info } = await sharp(await response.arrayBuffer())
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  expect([info.width, info.height]).toEqual([3 * 64, 3 * 64]);
+  const red = (row: number, column: number) =>
+    data[((row * 64 + 32) * info.width + column * 64 + 32) * info.channels] as number;
+  // Sorted by name: cats first, then dogs.
+  expect([red(0, 0), red(2, 2)]).toEqual([250, 0]);
+  expect((await get(`${id}/thumbnails?count=257`)).status).toBe(422);
+  expect((await computed(`${id}/thumbnails`)).status).toBe(200);
+  expect((await stored()).filter((name) => name?.startsWith("thumb"))).toEqual([
+    "thumbnails-64.png",
+    "thumbnails-9.png",
+  ]);
+});
+
+test("mocod data show prints the report", async () => {
+  const run = Bun.spawn([process.execPath, join(import.meta.dir, "../../cli/main.ts"), "data", "show", id], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, MOCOD_PORT: new URL(service.url).port },
+  });
+  const text = await new Response(run.stdout).text();
+  expect(await run.exited).toBe(0);
+  expect(text).toMatch(/^train: \d+ images, 2 classes, \d broken\n {2}cat/);
+});
+
+test("what is not there, not complete or not readable is a problem; without workers only what is kept is shown", async () => {
+  const { id: begun } = await service.client.createDataset("begun");
+  const none = await upload("none", Buffer.from("no archive"));
+  for (const of of ["report", "thumbnails"]) {
+    expect((await get(`ds_00000000000000000000000000/${of}`)).status).toBe(404);
+    const early = await get(`${begun}/${of}`);
+    expect([early.status, (await early.json()).title]).toEqual([409, `dataset ${begun} is uploading, not complete`]);
+    const unreadable = await computed(`${none}/${of}`);
+    expect([unreadable.status, (await unreadable.json()).title]).toEqual([
+      422,
+      expect.stringContaining("not a readable tar"),
+    ]);
+  }
+  await service.stopWorker("SIGTERM");
+  await eventually(async () => (await service.client.workers()).length === 0);
+  const other = await get(`${id}/thumbnails?count=10`);
+  expect([other.status, (await other.json()).title]).toEqual([503, expect.stringContaining("no worker is running")]);
+  expect((await get(`${id}/report`)).status).toBe(200);
+  expect((await get(`${id}/thumbnails?count=9`)).status).toBe(200);
+  // As while all workers are busy with other datasets: the question stays, and is answered later.
+  const redis = connect(service.redisUrl);
+  const inspections = new Inspections(redis, () => connect(service.redisUrl));
+  const question = { what: "thumbnails", id, count: 10 } as const;
+  expect(await inspections.ask(question, 1)).toBe(false);
+  service.startWorker();
+  await eventually(() => inspections.ask(question, 1));
+  await inspections.close();
+  redis.disconnect();
+  expect((await get(`${id}/thumbnails?count=10`)).status).toBe(200);
+  await service.client.removeDataset(id);
+  expect(await stored()).toEqual([]);
+});
