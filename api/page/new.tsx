@@ -4,12 +4,15 @@ import type { FieldError, Job } from "../../src/schema/job.ts";
 import { merge } from "../../src/schema/merge.ts";
 import type { Plan } from "../../src/schema/plan.ts";
 import { type JobType, jobTypes } from "../../src/schema/types.ts";
+import { StoredDataset } from "./dataset.tsx";
 import { bytes, duration, Notice, number, Text, useLive } from "./parts.tsx";
 import { SchemaForm, specOf, type Typed } from "./schema_form.tsx";
 import { Refused, type Schema, service } from "./service.ts";
 import { Upload } from "./upload.tsx";
 
 const PAUSE_MS = 600;
+/** An id as a whole: nothing is asked for while one is typed. */
+const STORED = /^ds_\w{26}$/;
 
 /** Defaults that the schema itself tells. */
 function defaultsOf(schema: Schema): unknown {
@@ -121,6 +124,7 @@ export function New({ query }: { query: URLSearchParams }) {
       ? ofMethod(value.schema, (value.source?.spec as { method: string } | undefined)?.method ?? method)
       : value.schema;
   const own = specOf(schema, typed, base);
+  const stored = typed["dataset.kind"] === "stored" ? typed["dataset.id"] : undefined;
   const spec = type === "pretrain" && !forked ? { preset, method, ...own } : own;
   const planned = forked ? (merge(base, own) as object) : spec;
   const done = forked && keep === "state" ? Number(step || (value.checkpoints[0]?.step ?? 0)) : 0;
@@ -210,6 +214,7 @@ export function New({ query }: { query: URLSearchParams }) {
             uploaded={(id) => setTyped((before) => ({ ...before, "dataset.kind": "stored", "dataset.id": id }))}
           />
         )}
+        {stored && STORED.test(stored) && <StoredDataset id={stored} />}
         <SchemaForm
           schema={schema}
           base={base}

@@ -1,6 +1,7 @@
 /** The API as the page uses it. */
 import type { WorkerInfo } from "../../src/queue/fleet.ts";
 import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
+import type { DatasetReport } from "../../src/schema/dataset.ts";
 import type { FieldError, Job, JobType, Progress } from "../../src/schema/job.ts";
 import type { ActionName } from "../../src/schema/life.ts";
 import type { Chart } from "../../src/schema/methods/method.ts";
@@ -63,6 +64,14 @@ async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   if (!response.ok) throw new Refused((await response.json()) as Problem);
   return response;
 }
+/** Asks again while a worker computes what was asked for. */
+async function computed(path: string): Promise<Response> {
+  for (;;) {
+    const response = await ask(path);
+    if (response.status !== 202) return response;
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Number(response.headers.get("retry-after") ?? 1)));
+  }
+}
 const post = (body: object): RequestInit => ({
   method: "POST",
   headers: { "content-type": "application/json" },
@@ -101,6 +110,10 @@ export const service = {
   createDataset: (name: string) => json<Dataset>("/v1/datasets", post({ name })),
   importDataset: (url: string) => json<Dataset>("/v1/datasets", post({ url })),
   dataset: (id: string) => json<Dataset>(`/v1/datasets/${id}`),
+  datasetReport: async (id: string) => (await computed(`/v1/datasets/${id}/report`)).json() as Promise<DatasetReport>,
+  /** A URL of the sheet, to be revoked. */
+  thumbnails: async (id: string): Promise<string> =>
+    URL.createObjectURL(await (await computed(`/v1/datasets/${id}/thumbnails`)).blob()),
   removeDataset: (id: string) => ask(`/v1/datasets/${id}`, { method: "DELETE" }),
   putPart: (id: string, part: number, body: Uint8Array<ArrayBuffer>) =>
     ask(`/v1/datasets/${id}/parts/${part}`, {

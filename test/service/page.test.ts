@@ -199,6 +199,12 @@ test("images of one's own: chosen or dropped, uploaded, and what a worker found 
   await page.getByText("pets.zip: 22 images, 2 classes, 2 test images").waitFor();
   const id = await page.locator("#field-dataset\\.id").inputValue();
   expect(id).toMatch(/^ds_\w{26}$/);
+  const report = page.getByRole("region", { name: "report of the dataset" });
+  await report.getByText("cat (11), dog (11)").waitFor();
+  const sheet = page.getByAltText("Images of the training part, evenly spread over the dataset");
+  await eventually(() => sheet.evaluate((image) => (image as HTMLImageElement).naturalWidth === 5 * 64));
+  await picture(page, "dataset");
+  expect(await serious(page)).toEqual([]);
   expect((await service.client.dataset(id)).name).toBe("pets.zip");
   // A folder is packed on its way; the same images, so the same classes.
   using folder = temporaryFolder();
