@@ -19,6 +19,7 @@ import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
 import { Uploads } from "../src/store/uploads.ts";
 import { contactSheet } from "../src/train/views.ts";
+import { CacheFolder } from "../src/util/cache_folder.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { printJson } from "./json.ts";
@@ -29,12 +30,10 @@ import { readSpecFile } from "./spec_file.ts";
 function contextOf(env: Env): DataContext {
   const cache = join(env.dataDir, "datasets");
   const log = (message: string) => console.error(message);
-  const stored = datasetCache(new Uploads(openBlobs(env.storeUrl)), {
-    folder: join(cache, "stored"),
-    limit: env.cacheLimit,
-    log,
-  });
-  return { cache, log, stored };
+  const { cacheLimit } = env;
+  const files = new CacheFolder(cache, cacheLimit, log);
+  const stored = datasetCache(new Uploads(openBlobs(env.storeUrl)), { cache: files, log });
+  return { cache, cacheLimit, log, stored };
 }
 
 function parseJson(text: string, what: string): unknown {

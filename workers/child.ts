@@ -19,6 +19,7 @@ import { Uploads } from "../src/store/uploads.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
 import { thumbnails } from "../src/train/thumbnails.ts";
+import { CacheFolder } from "../src/util/cache_folder.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
 import { dieWithParent } from "./orphan.ts";
 import type {
@@ -64,8 +65,12 @@ function dataContext(
   log: (message: string) => void,
 ): DataContext {
   const cache = join(dataDir, "datasets");
-  const options = { folder: join(cache, "stored"), limit: cacheLimit, log, alive };
-  return { cache, roots: datasetRoots, log, stored: datasetCache(new Uploads(openBlobs(storeUrl)), options), alive };
+  const stored = datasetCache(new Uploads(openBlobs(storeUrl)), {
+    cache: new CacheFolder(cache, cacheLimit, log),
+    log,
+    alive,
+  });
+  return { cache, cacheLimit, roots: datasetRoots, log, stored, alive };
 }
 
 async function run(start: StartMessage): Promise<Ending> {

@@ -72,6 +72,8 @@ export interface Dataset<I extends Images = Images> {
 export interface DataContext {
   /** Folder for downloads. */
   readonly cache: string;
+  /** Bytes that copies and unpacked archives may take there; unset: any number. */
+  readonly cacheLimit?: number | undefined;
   readonly log: (message: string) => void;
   /** Folders that a dataset's paths must lie in; undefined: anywhere. */
   readonly roots?: readonly string[] | undefined;

@@ -1,37 +1,28 @@
-/**
- * Uploaded datasets on this machine: fetched once, shared by all processes, verified, and evicted, the least recently used
- * first, where they take more than they may. A fetch that is killed continues where it stopped.
- */
+/** Uploaded datasets on this machine: fetched once into its cache, and verified. A fetch that is killed continues where it stopped. */
 import { createHash } from "node:crypto";
 import {
   appendFileSync,
   closeSync,
   createReadStream,
   existsSync,
-  mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
   truncateSync,
-  utimesSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import type { CacheFolder } from "../util/cache_folder.ts";
 import { UserError } from "../util/errors.ts";
 import { isAlive } from "../util/machine.ts";
 import { PART_BYTES, type StoredDataset, type Uploads } from "./uploads.ts";
 
 const POLL_MS = 200;
-const SUFFIX = ".dataset";
 
 export interface CacheOptions {
-  readonly folder: string;
-  /** Bytes that the files may take together; those that a process uses stay. */
-  readonly limit: number;
+  readonly cache: CacheFolder;
   readonly log: (message: string) => void;
   /** Called after each part. */
   readonly alive?: (() => void) | undefined;
@@ -41,20 +32,17 @@ export interface CacheOptions {
 export function datasetCache(uploads: Uploads, options: CacheOptions): (id: string) => Promise<string> {
   return async (id) => {
     const record = await uploads.get(id);
-    if (record?.status !== "ready") {
+    if (record?.status !== "ready" || record.sha256 === null) {
       throw new UserError(
         `dataset ${id}: ${record ? `it is ${record.status}, not complete` : "there is no such dataset"}`,
       );
     }
-    const { folder } = options;
-    mkdirSync(folder, { recursive: true });
-    const file = join(folder, record.sha256 + SUFFIX);
-    // Marked before it is looked for: from here on nobody evicts it.
-    markUsed(file);
+    const { cache, alive } = options;
+    const file = cache.file("stored", record.sha256);
     while (!existsSync(file)) {
       if (!lock(file)) {
         await Bun.sleep(POLL_MS); // another process fetches it
-        options.alive?.();
+        alive?.();
         continue;
       }
       try {
@@ -63,9 +51,7 @@ export function datasetCache(uploads: Uploads, options: CacheOptions): (id: stri
         rmSync(`${file}.lock`, { force: true });
       }
     }
-    // When it was last used is the time of access; what is made of it knows it by its time of modification.
-    utimesSync(file, new Date(), statSync(file).mtime);
-    evict(options);
+    cache.used(file);
     return file;
   };
 }
@@ -106,37 +92,5 @@ function lock(file: string): boolean {
     const owner = existsSync(path) ? Number(readFileSync(path, "utf8")) : Number.NaN;
     if (owner > 0 && !isAlive(owner)) rmSync(path, { force: true });
     return false;
-  }
-}
-
-function markUsed(file: string): void {
-  const mark = `${file}.use.${process.pid}`;
-  if (existsSync(mark)) return;
-  writeFileSync(mark, "");
-  process.on("exit", () => rmSync(mark, { force: true }));
-}
-
-/** Whether a live process uses the file; forgets those that have died. */
-function isUsed(folder: string, name: string): boolean {
-  const marks = readdirSync(folder).filter((mark) => mark.startsWith(`${name}.use.`));
-  return marks.some((mark) => {
-    if (isAlive(Number(mark.slice(mark.lastIndexOf(".") + 1)))) return true;
-    rmSync(join(folder, mark), { force: true });
-    return false;
-  });
-}
-
-function evict({ folder, limit, log }: CacheOptions): void {
-  const files = readdirSync(folder)
-    .filter((name) => name.endsWith(SUFFIX))
-    .map((name) => ({ name, ...(({ size, atimeMs }) => ({ size, atimeMs }))(statSync(join(folder, name))) }))
-    .sort((a, b) => a.atimeMs - b.atimeMs);
-  let used = files.reduce((sum, { size }) => sum + size, 0);
-  for (const { name, size } of files) {
-    if (used <= limit) return;
-    if (isUsed(folder, name)) continue;
-    rmSync(join(folder, name));
-    used -= size;
-    log(`evicted the dataset ${name.slice(0, 12)}… (${(size / 1e6).toFixed(0)} MB) from the cache`);
   }
 }

@@ -62,7 +62,7 @@ export interface Env {
   redisJobs: number;
   /** Bytes that all uploaded datasets may take in the store. The variable counts gigabytes. */
   uploadLimit: number;
-  /** Bytes that uploaded datasets may take on a worker's machine. The variable counts gigabytes. */
+  /** Bytes that copies of stored datasets and unpacked archives may take on a worker's machine. The variable counts gigabytes. */
   cacheLimit: number;
   /** Whether webhooks may go to loopback and private addresses. */
   webhookPrivate: boolean;

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import {
   appendFileSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
@@ -12,9 +13,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { unpacked } from "../../src/data/listing/unpack.ts";
 import { datasetCache } from "../../src/store/dataset_cache.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { PART_BYTES, Uploads } from "../../src/store/uploads.ts";
+import { CacheFolder } from "../../src/util/cache_folder.ts";
 import { temporaryFolder } from "../support/helpers.ts";
 
 const sha = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
@@ -131,8 +135,9 @@ test("an upload that nobody completes is deleted two days later, when another on
 test("a machine fetches a dataset once, whoever asks; a fetch that was killed continues; what is damaged is named", async () => {
   using own = temporaryFolder();
   const said: string[] = [];
-  const options = { folder: own.path, limit: 1e12, log: (message: string) => void said.push(message) };
-  const cached = datasetCache(uploads, options);
+  const log = (message: string) => void said.push(message);
+  const cacheIn = (path: string) => datasetCache(uploads, { cache: new CacheFolder(path, 1e12, log), log });
+  const cached = cacheIn(own.path);
   const [a, b] = await Promise.all([cached(id), cached(id)]);
   expect(a).toBe(b);
   expect(sha(readFileSync(a))).toBe(sha(file));
@@ -142,18 +147,22 @@ test("a machine fetches a dataset once, whoever asks; a fetch that was killed co
   expect(said.filter((message) => message.includes("fetching"))).toEqual([`dataset ${id} (cells): fetching 17 MB`]);
   // Two parts had arrived, and half of another one; its process is dead.
   using other = temporaryFolder();
-  const partial = join(other.path, `${sha(file)}.dataset.part`);
+  mkdirSync(join(other.path, "stored"));
+  const partial = join(other.path, "stored", `${sha(file)}.dataset.part`);
   writeFileSync(partial, file.subarray(0, PART_BYTES));
   appendFileSync(partial, part(2).subarray(0, 5000));
-  writeFileSync(join(other.path, `${sha(file)}.dataset.lock`), String(2 ** 22 + 1));
-  const resumed = await datasetCache(uploads, { ...options, folder: other.path })(id);
+  writeFileSync(join(other.path, "stored", `${sha(file)}.dataset.lock`), String(2 ** 22 + 1));
+  const resumed = await cacheIn(other.path)(id);
   expect(sha(readFileSync(resumed))).toBe(sha(file));
   expect(said.at(-1)).toEndWith("fetching 17 MB, from part 2 on");
-  expect(readdirSync(other.path).filter((name) => !name.includes(".use."))).toEqual([`${sha(file)}.dataset`]);
+  expect(readdirSync(join(other.path, "stored")).filter((name) => !name.includes(".use."))).toEqual([
+    `${sha(file)}.dataset`,
+  ]);
   // A part that was not whole on this machine, then one that is not in the store.
   using third = temporaryFolder();
-  writeFileSync(join(third.path, `${sha(file)}.dataset.part`), Buffer.alloc(PART_BYTES));
-  const damaged = datasetCache(uploads, { ...options, folder: third.path });
+  mkdirSync(join(third.path, "stored"));
+  writeFileSync(join(third.path, "stored", `${sha(file)}.dataset.part`), Buffer.alloc(PART_BYTES));
+  const damaged = cacheIn(third.path);
   await expect(damaged(id)).rejects.toThrow("what was fetched is not what was uploaded");
   expect(sha(readFileSync(await damaged(id)))).toBe(sha(file));
   using fourth = temporaryFolder();
@@ -161,14 +170,14 @@ test("a machine fetches a dataset once, whoever asks; a fetch that was killed co
   const [whole, broken] = [readFileSync(at), Buffer.from(readFileSync(at))];
   broken[7] = (broken[7] as number) ^ 1;
   writeFileSync(at, broken);
-  const failing = datasetCache(uploads, { ...options, folder: fourth.path });
+  const failing = cacheIn(fourth.path);
   await expect(failing(id)).rejects.toThrow(`dataset ${id}: part 2 is damaged in the store`);
   writeFileSync(at, whole);
   expect(existsSync(await failing(id))).toBe(true);
   await expect(cached("ds_00000000000000000000000000")).rejects.toThrow("there is no such dataset");
 });
 
-test("the least recently used copy is evicted, never one that a process uses", async () => {
+test("the least recently used copy or unpacked archive is evicted, never one that a process uses", async () => {
   using own = temporaryFolder();
   const ids: string[] = [];
   for (let i = 0; i < 3; i++) {
@@ -177,21 +186,32 @@ test("the least recently used copy is evicted, never one that a process uses", a
     await uploads.complete(id, undefined);
     ids.push(id);
   }
-  const options = { folder: own.path, limit: 2500, log: () => undefined };
-  const cached = datasetCache(uploads, options);
-  const copies = () => readdirSync(own.path).filter((name) => name.endsWith(".dataset"));
+  const said: string[] = [];
+  const cache = new CacheFolder(own.path, 5000, (message) => void said.push(message));
+  const cached = datasetCache(uploads, { cache, log: () => undefined });
+  const names = (kind: string, end: string) => readdirSync(join(own.path, kind)).filter((name) => name.endsWith(end));
   const [first, second] = [await cached(ids[0] as string), await cached(ids[1] as string)];
-  for (const [i, path] of [first, second].entries()) utimesSync(path, i + 1, i + 1);
-  // This process uses both.
+  const packed = join(own.path, "a.tar.gz");
+  writeFileSync(packed, gzipSync(Buffer.alloc(2500)));
+  const tar = await unpacked(packed, "gzip", cache, () => undefined);
+  for (const [i, path] of [first, tar, second].entries()) utimesSync(path, i + 1, i + 1);
+  // This process uses all of them.
   await cached(ids[2] as string);
-  expect(copies().length).toBe(3);
-  // As it is when the process that used the first has died.
-  const mark = readdirSync(own.path).find((name) =>
-    name.startsWith(`${first.slice(own.path.length + 1)}.use.`),
-  ) as string;
-  unlinkSync(join(own.path, mark));
-  writeFileSync(join(own.path, mark.replace(/\d+$/, String(2 ** 22 + 1))), "");
+  expect([names("stored", ".dataset").length, names("unpacked", ".tar").length]).toEqual([3, 1]);
+  // As it is when the process that used a file has died.
+  const die = (path: string) => {
+    unlinkSync(`${path}.use.${process.pid}`);
+    writeFileSync(`${path}.use.${2 ** 22 + 1}`, "");
+  };
+  die(first);
   await cached(ids[2] as string);
-  expect([existsSync(first), existsSync(second), copies().length]).toEqual([false, true, 2]);
-  expect(statSync(second).size).toBe(1000);
+  expect([existsSync(first), existsSync(tar), existsSync(second)]).toEqual([false, true, true]);
+  expect(said).toEqual([`evicted ${first} (0 MB) from the cache`]);
+  // One more has no room again; the tar is the oldest, and is unpacked once more when it is needed.
+  die(tar);
+  await cached(ids[0] as string);
+  expect([existsSync(first), existsSync(tar), existsSync(second)]).toEqual([true, false, true]);
+  writeFileSync(`${tar}.${2 ** 22 + 1}.part`, "of a process that was killed");
+  expect(statSync(await unpacked(packed, "gzip", cache, () => undefined)).size).toBe(2500);
+  expect(names("unpacked", ".part")).toEqual([]);
 });

@@ -1,5 +1,6 @@
 /** The files of a folder or an archive, each readable by itself. */
 import { existsSync, statSync } from "node:fs";
+import type { CacheFolder } from "../../util/cache_folder.ts";
 import { FileError } from "../../util/errors.ts";
 import { archiveKind } from "./archive_kind.ts";
 import { entriesOfFolder } from "./folder.ts";
@@ -9,13 +10,13 @@ import { unpacked } from "./unpack.ts";
 import { entriesOfZip } from "./zip.ts";
 
 /**
- * @param cache Folder for what has to be unpacked.
+ * @param cache For what has to be unpacked.
  * @throws FileError where there is nothing at `path`, or nothing that can be read.
  */
 export async function openEntries(
   as: "folder" | "archive",
   path: string,
-  cache: string,
+  cache: CacheFolder,
   log: (message: string) => void,
 ): Promise<Entries> {
   if (!existsSync(path)) throw new FileError(path, "is not there");

@@ -3,6 +3,7 @@
  * WebDataset, or Tiny-ImageNet's list. What is left out is counted.
  */
 import { join } from "node:path";
+import { CacheFolder } from "../../util/cache_folder.ts";
 import { FileError } from "../../util/errors.ts";
 import { openEntries } from "./entries.ts";
 import {
@@ -49,6 +50,7 @@ export interface Listing {
 
 interface ListingContext {
   readonly cache: string;
+  readonly cacheLimit?: number | undefined;
   readonly log: (message: string) => void;
 }
 
@@ -84,10 +86,12 @@ export async function listImages(of: Reading, context: ListingContext): Promise<
 }
 
 /** One source, or all shards of a pattern. */
-async function openAll({ kind }: Reading, path: string, { cache, log }: ListingContext): Promise<Entries> {
+async function openAll({ kind }: Reading, path: string, context: ListingContext): Promise<Entries> {
+  const { cache, cacheLimit = Number.POSITIVE_INFINITY, log } = context;
+  const files = new CacheFolder(cache, cacheLimit, log);
   const opened = [];
   for (const file of kind === "archive" ? expandBraces(path) : [path]) {
-    opened.push(await openEntries(kind, file, cache, log));
+    opened.push(await openEntries(kind, file, files, log));
   }
   const all = opened.flatMap(({ entries }) => entries);
   const kept = all.filter(({ name }) => !isRubbish(name));

@@ -2,11 +2,12 @@
  * Files of which no part can be read alone, unpacked once into a tar of the cache: compressed tars, and Parquet's row groups.
  */
 import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { createReadStream, createWriteStream, existsSync, renameSync, rmSync, statSync } from "node:fs";
+import { resolve } from "node:path";
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
+import type { CacheFolder } from "../../util/cache_folder.ts";
 import { FileError, messageOf } from "../../util/errors.ts";
 import { tarOfParquet } from "./parquet.ts";
 
@@ -34,19 +35,20 @@ const streamsOf: Record<"gzip" | "zstd" | "parquet", (file: string) => [Readable
 export async function unpacked(
   file: string,
   kind: keyof typeof streamsOf,
-  cache: string,
+  cache: CacheFolder,
   log: (message: string) => void,
   allowed = ALWAYS_ALLOWED,
 ): Promise<string> {
   const { size, mtimeMs } = statSync(file);
-  const folder = join(cache, "unpacked");
   const key = createHash("sha256")
     .update(JSON.stringify([resolve(file), size, mtimeMs]))
     .digest("hex")
     .slice(0, 32);
-  const to = join(folder, `${key}.tar`);
-  if (existsSync(to)) return to;
-  mkdirSync(folder, { recursive: true });
+  const to = cache.file("unpacked", key);
+  if (existsSync(to)) {
+    cache.used(to);
+    return to;
+  }
   log(`${file}: unpacking ${(size / 1e6).toFixed(0)} MB`);
   const most = Math.max(allowed, GROWTH * size);
   let bytes = 0;
@@ -60,6 +62,7 @@ export async function unpacked(
   try {
     await pipeline([...streamsOf[kind](file), limited, createWriteStream(mine)]);
     renameSync(mine, to);
+    cache.used(to);
   } catch (error) {
     rmSync(mine, { force: true });
     throw new FileError(file, `cannot be unpacked: ${messageOf(error)}`);

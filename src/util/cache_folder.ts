@@ -1,0 +1,109 @@
+/**
+ * The cache of a machine: files that can be made again, shared by its processes, and evicted, the least recently used first, where
+ * they take more than they may together. What a live process uses stays.
+ */
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isAlive } from "./machine.ts";
+
+/** What is evicted: copies of stored datasets, and what archives are unpacked to. Downloads by name stay. */
+const KINDS = { stored: ".dataset", unpacked: ".tar" } as const;
+export type CacheKind = keyof typeof KINDS;
+
+/** `<file>.<pid>.part`: what a process writes. One that is to be continued has no pid. */
+const PARTIAL = /\.(\d+)\.part$/;
+
+/** Of this process, removed when it ends; those of a killed one are found by its pid. */
+const marks = new Set<string>();
+
+function removeMarks(): void {
+  for (const mark of marks) rmSync(mark, { force: true });
+}
+
+interface Cached {
+  readonly folder: string;
+  readonly name: string;
+  readonly size: number;
+  /** When it was last used. */
+  readonly atimeMs: number;
+}
+
+export class CacheFolder {
+  /**
+   * @param root - The folder that has one for each kind.
+   * @param limit - Bytes that all files may take together.
+   */
+  constructor(
+    private readonly root: string,
+    private readonly limit: number,
+    private readonly log: (message: string) => void,
+  ) {}
+
+  /**
+   * Names the file of the cache for `key`, whether it is there or not. It is in use by this process until that ends, so that what
+   * is there then is not evicted.
+   */
+  file(kind: CacheKind, key: string): string {
+    const folder = join(this.root, kind);
+    mkdirSync(folder, { recursive: true });
+    const file = join(folder, key + KINDS[kind]);
+    const mark = `${file}.use.${process.pid}`;
+    if (!existsSync(mark)) writeFileSync(mark, "");
+    if (marks.size === 0) process.on("exit", removeMarks);
+    marks.add(mark);
+    return file;
+  }
+
+  /** Notes that a file of the cache is used now, and evicts others where there are too many. */
+  used(file: string): void {
+    // When it was last used is the time of access; what is made of it knows it by its time of modification.
+    utimesSync(file, new Date(), statSync(file).mtime);
+    this.evict();
+  }
+
+  private evict(): void {
+    for (const kind of Object.keys(KINDS) as CacheKind[]) this.removePartial(join(this.root, kind));
+    const files = (Object.keys(KINDS) as CacheKind[])
+      .flatMap((kind) => this.files(kind))
+      .sort((a, b) => a.atimeMs - b.atimeMs);
+    let used = files.reduce((sum, { size }) => sum + size, 0);
+    for (const { folder, name, size } of files) {
+      if (used <= this.limit) return;
+      if (isUsed(folder, name)) continue;
+      rmSync(join(folder, name), { force: true });
+      used -= size;
+      this.log(`evicted ${join(folder, name)} (${(size / 1e6).toFixed(0)} MB) from the cache`);
+    }
+  }
+
+  private files(kind: CacheKind): Cached[] {
+    const folder = join(this.root, kind);
+    return namesIn(folder)
+      .filter((name) => name.endsWith(KINDS[kind]))
+      .flatMap((name) => {
+        // Another process may have evicted it since.
+        const found = statSync(join(folder, name), { throwIfNoEntry: false });
+        return found ? [{ folder, name, size: found.size, atimeMs: found.atimeMs }] : [];
+      });
+  }
+
+  /** Removes what dead processes have left. */
+  private removePartial(folder: string): void {
+    for (const name of namesIn(folder)) {
+      const pid = PARTIAL.exec(name)?.[1];
+      if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(folder, name), { force: true });
+    }
+  }
+}
+
+const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+
+/** Whether a live process uses the file; forgets those that have died. */
+function isUsed(folder: string, name: string): boolean {
+  const all = readdirSync(folder).filter((mark) => mark.startsWith(`${name}.use.`));
+  return all.some((mark) => {
+    if (isAlive(Number(mark.slice(mark.lastIndexOf(".") + 1)))) return true;
+    rmSync(join(folder, mark), { force: true });
+    return false;
+  });
+}
