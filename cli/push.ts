@@ -156,9 +156,9 @@ function printPushed(dataset: UploadedDataset, begun: string, options: { json?: 
 export async function listUploaded(client: Client, options: { json?: boolean }): Promise<void> {
   const datasets = await client.datasets();
   if (options.json) return printJson(datasets);
-  for (const { id, name, status, bytes, createdAt } of datasets) {
+  for (const { id, name, status, bytes, createdAt, error } of datasets) {
     console.log(
-      `${id}  ${createdAt.slice(0, 16)}  ${`${(bytes / 1e6).toFixed(1)} MB`.padStart(12)}  ${status.padEnd(9)}  ${name}`,
+      `${id}  ${createdAt.slice(0, 16)}  ${`${(bytes / 1e6).toFixed(1)} MB`.padStart(12)}  ${status.padEnd(9)}  ${name}${error === null ? "" : `: ${error}`}`,
     );
   }
 }

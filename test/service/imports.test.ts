@@ -200,7 +200,7 @@ test("what cannot be imported fails and says why, and leaves nothing", async () 
   expect(await failed("/page")).toBe(`url: got "no archive (text/html)", ${archives}`);
   expect(await failed("/odd.7z")).toBe(`url: got "a 7-Zip archive: 7z x it (application/octet-stream)", ${archives}`);
   expect(await failed("/none.zip?signature=secret")).toBe(
-    `url: got "${server.url}/none.zip: ${server.url.slice(7)} answered 404", allowed: 200, or 206 with the range and size asked for`,
+    `url: got "${server.url}/none.zip: ${server.url.slice(7)} answered 404", allowed: 200, or 206 with the range and size asked for, not encoded`,
   );
   expect(await failed("/small.zip", "0".repeat(64))).toContain(`allowed: ${sha(small)}, which the parts have`);
   expect(await failed("/changing.zip")).toContain("a file that has changed");
@@ -225,6 +225,36 @@ test("a redirect is followed, to addresses that are allowed only", async () => {
     "url: 127.0.0.1 is 127.0.0.1, which is no public address; MOCOD_IMPORT_PRIVATE=1 allows it",
   );
   expect(server.asked.slice(before).map(({ path }) => path)).toEqual(["/moved"]);
+});
+
+test("a server that sends nothing is given up for this attempt: before its answer, and within it", async () => {
+  const never = Promise.withResolvers<void>();
+  const silent = serveFiles({
+    "/mute": [small, () => never.promise.then(() => new Response("late"))],
+    "/half": [
+      small,
+      () =>
+        new Response(
+          new ReadableStream({
+            async start(to) {
+              to.enqueue(small.subarray(0, 100));
+              await never.promise;
+              to.close();
+            },
+          }),
+        ),
+    ],
+  });
+  const read = async (path: string) => {
+    const address = { address: "127.0.0.1", family: 4 } as const;
+    const source = new HttpSource(new URL(silent.url + path), async () => address, 100);
+    const { body } = await source.read(0, PART_BYTES, new AbortController().signal);
+    for await (const _ of body);
+  };
+  await expect(read("/mute")).rejects.toThrow("sent nothing for 0.1 s");
+  await expect(read("/half")).rejects.toThrow("sent nothing for 0.1 s");
+  never.resolve();
+  silent.stop();
 });
 
 test("a URL that is not allowed is refused at once; private addresses are, unless a setting allows them", async () => {
@@ -295,6 +325,9 @@ test("an object of a bucket is imported, with the credentials of the API; never 
   await expect(own.client.importDataset({ url: "s3://runs/sets/pets 1.zip" })).rejects.toThrow(
     "an object outside of the store of the service (MOCOD_STORE)",
   );
+  for (const url of ["s3://runs//sets/pets 1.zip", "s3://runs/./sets/pets 1.zip", "s3://runs/x/../sets/pets 1.zip"]) {
+    await expect(own.client.importDataset({ url })).rejects.toThrow("with no empty, . or .. in the key");
+  }
   await own.stop();
   const { S3_ACCESS_KEY_ID } = process.env;
   delete process.env.S3_ACCESS_KEY_ID;

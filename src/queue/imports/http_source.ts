@@ -79,19 +79,24 @@ export class HttpSource implements Source {
       type: headers["content-type"],
       body: this.chunks(response),
     };
-    if (status === 206) {
+    const encoding = headers["content-encoding"] ?? "identity";
+    if (encoding === "identity" && status === 206) {
       const [, start, total] = headers["content-range"]?.match(/^bytes (\d+)-\d+\/(\d+)$/) ?? [];
       if (Number(start) === from) return { ...common, from, total: Number(total) };
     }
-    if (status === 200 && (headers["content-encoding"] ?? "identity") === "identity") {
+    if (encoding === "identity" && status === 200) {
       const length = headers["content-length"];
       return { ...common, from: 0, total: length === undefined ? null : Number(length) };
     }
     response.destroy();
     if (status >= 500 || TRANSIENT.has(status)) throw new Error(`${this.url.host} answered ${status}`);
     if (status === 416 && from === 0) throw this.refused("an empty file", "an archive");
-    const more = status === 206 ? ` with content-range ${headers["content-range"]}` : "";
-    throw this.refused(`${this.url.host} answered ${status}${more}`, "200, or 206 with the range and size asked for");
+    const got = [
+      `${this.url.host} answered ${status}`,
+      ...(status === 206 ? [`content-range ${headers["content-range"]}`] : []),
+      ...(encoding === "identity" ? [] : [`content-encoding ${encoding}`]),
+    ];
+    throw this.refused(got.join(", "), "200, or 206 with the range and size asked for, not encoded");
   }
 
   private async *chunks(response: IncomingMessage): AsyncGenerator<Uint8Array> {

@@ -14,8 +14,11 @@ export class S3Source implements Source {
 
   /** Throws UploadError without credentials, and for what is no address of an object. */
   constructor(private readonly url: string) {
-    const [, bucket, key] = url.match(/^s3:\/\/([^/]+)\/(.+)$/s) ?? [];
-    if (!bucket || !key) throw new UploadError("url", url, "s3://bucket/key");
+    const [, bucket, key] = url.match(/^s3:\/\/([A-Za-z0-9][\w.-]*)\/(.+)$/s) ?? [];
+    // A client may read a//b or a/./b as a/b, and so name an object of the store by another key.
+    const isPlain = key?.split("/").every((part) => !["", ".", ".."].includes(part));
+    if (!bucket || !key || !isPlain)
+      throw new UploadError("url", url, "s3://bucket/key, with no empty, . or .. in the key");
     if (!hasS3Credentials()) {
       throw new UploadError(
         "url",
