@@ -3,13 +3,12 @@
  * which may be a bucket: who needs the file fetches them one after another (dataset_cache.ts).
  */
 import { createHash } from "node:crypto";
-import { datasetId } from "../schema/dataset.ts";
 import { UserError } from "../util/errors.ts";
 import { newId } from "../util/id.ts";
 import type { Blobs } from "./blobs.ts";
+import { DatasetRecords } from "./dataset_records.ts";
 import { sha256 } from "./files.ts";
 import {
-  type Duplicate,
   folderOf,
   type ImportSource,
   MOST_PARTS,
@@ -29,6 +28,7 @@ export { MOST_PARTS, PART_BYTES, type Part, type StoredDataset, UploadError } fr
 const ABANDONED_MS = 48 * 3_600_000;
 
 export class Uploads {
+  private readonly records: DatasetRecords;
   private readonly usage: Usage;
 
   /** @param limit Bytes that all datasets may take together. */
@@ -36,6 +36,7 @@ export class Uploads {
     private readonly blobs: Blobs,
     limit = Number.POSITIVE_INFINITY,
   ) {
+    this.records = new DatasetRecords(blobs);
     this.usage = new Usage(limit, () => this.used());
   }
 
@@ -57,7 +58,7 @@ export class Uploads {
       parts: [],
       ...(source && { source: { ...source, total: null, etag: null } }),
     };
-    await this.write(record);
+    await this.records.write(record);
     return record;
   }
 
@@ -69,7 +70,7 @@ export class Uploads {
     const record = await this.get(id);
     if (!record?.source) return undefined;
     const described: StoredDataset = { ...record, source: { ...record.source, total, etag } };
-    await this.write(described);
+    await this.records.write(described);
     return described;
   }
 
@@ -78,7 +79,7 @@ export class Uploads {
     const record = await this.get(id);
     if (!record?.source) return;
     const source = { ...record.source, url: withoutQuery(record.source.url) };
-    await this.write({ ...record, status: "failed", source, error });
+    await this.records.write({ ...record, status: "failed", source, error });
     for (const key of await this.blobs.list(`${folderOf(id)}part-`)) await this.blobs.remove(key);
   }
 
@@ -161,7 +162,7 @@ export class Uploads {
     if (!(await this.get(id))) return undefined;
     if (same) {
       await this.remove(id);
-      if (record.source) await this.write({ id, sameAs: same.id });
+      if (record.source) await this.records.write({ id, sameAs: same.id });
       return same;
     }
     const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
@@ -174,24 +175,18 @@ export class Uploads {
       parts,
       ...(source && { source }),
     };
-    await this.write(ready);
+    await this.records.write(ready);
     return ready;
   }
 
-  /**
-   * Undefined where there is none. The id of an import whose file was there already gives the dataset that has it. An id
-   * becomes part of a key, so what is no id is not looked for.
-   */
-  async get(id: string): Promise<StoredDataset | undefined> {
-    const found = await this.read(id);
-    if (!found || !("sameAs" in found)) return found;
-    const same = await this.read(found.sameAs);
-    return same && "sameAs" in same ? undefined : same;
+  /** Undefined where there is none. The id of an import whose file was there already gives the dataset that has it. */
+  get(id: string): Promise<StoredDataset | undefined> {
+    return this.records.get(id);
   }
 
   /** Oldest first. */
   async all(): Promise<StoredDataset[]> {
-    return (await this.documents()).filter((found) => !("sameAs" in found)) as StoredDataset[];
+    return (await this.records.all()).filter((found): found is StoredDataset => !("sameAs" in found));
   }
 
   /** One part of a dataset. Throws UserError where it is not what was uploaded. */
@@ -221,19 +216,8 @@ export class Uploads {
     for (const key of await this.blobs.list(folderOf(id))) await this.blobs.remove(key);
   }
 
-  private async read(id: string): Promise<StoredDataset | Duplicate | undefined> {
-    if (!datasetId.test(id)) return undefined;
-    const bytes = await this.blobs.read(recordOf(id));
-    return bytes && (JSON.parse(new TextDecoder().decode(bytes)) as StoredDataset | Duplicate);
-  }
-
-  private async documents(): Promise<(StoredDataset | Duplicate)[]> {
-    const found = await Promise.all((await this.blobs.folders("uploads/")).map((id) => this.read(id)));
-    return found.filter((document) => document !== undefined);
-  }
-
   private async removeAbandoned(): Promise<void> {
-    const documents = await this.documents();
+    const documents = await this.records.all();
     const ids = new Set(documents.map(({ id }) => id));
     for (const found of documents) {
       const over =
@@ -242,10 +226,6 @@ export class Uploads {
           : ["uploading", "failed"].includes(found.status) && Date.now() - Date.parse(found.createdAt) > ABANDONED_MS;
       if (over) await this.remove(found.id);
     }
-  }
-
-  private write(record: StoredDataset | Duplicate): Promise<void> {
-    return this.blobs.write(recordOf(record.id), `${JSON.stringify(record)}\n`);
   }
 
   /** Bytes of all datasets, and of what is being uploaded. */
