@@ -1,5 +1,5 @@
 /** The process that computes one job. It never touches Redis, and ends when its worker does. */
-import { constants, setPriority } from "node:os";
+import { constants, getPriority, setPriority } from "node:os";
 import { join } from "node:path";
 import { chooseDevice } from "../src/backend/choose.ts";
 import { DeviceLostError, DeviceMemoryError } from "../src/backend/errors.ts";
@@ -134,7 +134,7 @@ async function sight({ dataset, where }: SightMessage): Promise<FromChild> {
 
 /** At a lower priority: a job that trains on the same cores has more of them. */
 async function inspect({ inspection, where }: InspectMessage): Promise<FromChild> {
-  setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+  setPriority(Math.max(getPriority(), constants.priority.PRIORITY_BELOW_NORMAL));
   const { id } = inspection;
   const context = dataContext(where, () => undefined);
   const found =
