@@ -1,5 +1,6 @@
 /** The page in a real browser, over real runs: what a person sees and does, by keyboard too, on a phone too. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { zipSync } from "fflate";
@@ -8,6 +9,7 @@ import sharp from "sharp";
 import type { Job } from "../../src/schema/job.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
+import { PART_BYTES } from "../../src/store/uploads.ts";
 import { openBrowser } from "../support/chromium.ts";
 import { inRanges, serveFiles } from "../support/files_server.ts";
 import { eventually, temporaryFolder } from "../support/helpers.ts";
@@ -216,7 +218,15 @@ test("images of one's own: chosen or dropped, uploaded, and what a worker found 
   await page.getByText("pets: 22 images, 2 classes, 2 test images").waitFor();
   expect(await page.locator("#field-dataset\\.id").inputValue()).not.toBe(id);
   // The service imports a URL itself.
+  const gate = Promise.withResolvers<void>();
   const server = serveFiles({
+    "/large.zip": [
+      zipSync({ "noise.bin": randomBytes(2 * PART_BYTES) }, { level: 0 }),
+      async (bytes, request) => {
+        if (!request.headers.get("range")?.startsWith("bytes=0-")) await gate.promise;
+        return inRanges(bytes, request);
+      },
+    ],
     "/birds.zip": [zipSync({ "a/1.png": await image(1), "b/1.png": await image(2) }), inRanges],
   });
   const url = page.getByLabel("A URL (https");
@@ -229,6 +239,14 @@ test("images of one's own: chosen or dropped, uploaded, and what a worker found 
   await url.fill("ftp://example.org/x.zip");
   await page.getByRole("button", { name: "Import" }).click();
   await page.getByText("url: an http or https URL without a user or password").waitFor();
+  await url.fill(`${server.url}/large.zip`);
+  await page.getByRole("button", { name: "Import" }).click();
+  await page.getByText("8.4 MB of 16.8 MB").waitFor();
+  await picture(page, "import");
+  expect(await serious(page)).toEqual([]);
+  await page.getByRole("button", { name: "Stop the import" }).click();
+  await page.getByText("the import of large.zip was stopped").waitFor();
+  gate.resolve();
   server.stop();
   await picture(page, "upload");
   expect(await serious(page)).toEqual([]);
