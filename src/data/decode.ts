@@ -4,7 +4,7 @@ import { FileError, messageOf } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
 import { labelsOfFiles } from "./labels.ts";
 import type { ImageFile } from "./listing/index.ts";
-import { opened } from "./pixels.ts";
+import { openedOpaque } from "./opaque.ts";
 import { type Decoded, type FiledImages, type HeldImages, sharedBytes } from "./types.ts";
 
 type Log = (message: string) => void;
@@ -16,11 +16,11 @@ interface Sizes {
 /** Streamed images keep their proportions up to this; what is longer loses its ends. */
 const LONGEST = 2;
 
-const holdOne = (bytes: Buffer, size: number): Promise<Buffer> =>
-  opened(bytes).resize(size, size, { fit: "cover" }).toColourspace("srgb").removeAlpha().raw().toBuffer();
+const holdOne = async (bytes: Buffer, size: number): Promise<Buffer> =>
+  (await openedOpaque(bytes)).resize(size, size, { fit: "cover" }).toColourspace("srgb").removeAlpha().raw().toBuffer();
 
 async function streamOne(bytes: Buffer, size: number): Promise<Decoded> {
-  const { data, info } = await opened(bytes)
+  const { data, info } = await (await openedOpaque(bytes))
     .resize(size, size, { fit: "outside", withoutEnlargement: true })
     .toColourspace("srgb")
     .removeAlpha()
