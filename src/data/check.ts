@@ -68,9 +68,10 @@ async function checkFiles(files: readonly ImageFile[]): Promise<PartReport> {
   const sizes: string[] = [];
   const classes: string[] = [];
   await inParallel(files.length, async (i) => {
-    const { name, read, className } = files[i] as ImageFile;
+    const file = files[i] as ImageFile;
+    const { name, className } = file;
     try {
-      const image = opened(await read())
+      const image = opened(await file.read())
         .toColourspace("srgb")
         .removeAlpha()
         .raw();

@@ -10,15 +10,15 @@ function real(path: string): string {
   return join(real(dirname(absolute)), basename(absolute));
 }
 
-/**
- * Throws FileError unless `path`, every symbolic link in it resolved, is one of `roots` or below one. What it says does not
- * tell whether there is anything outside of them.
- */
-export function expectWithin(path: string, roots: readonly string[] | undefined): void {
-  if (!roots) return;
+/** Whether `path`, every symbolic link in it resolved, is one of `roots` or below one. */
+export function isWithin(path: string, roots: readonly string[] | undefined): boolean {
+  if (!roots) return true;
   const found = real(path);
-  const inside = roots
-    .map(real)
-    .some((root) => found === root || found.startsWith(root.endsWith(sep) ? root : root + sep));
-  if (!inside) throw new FileError(path, `datasets may lie below ${roots.join(", ")} only (MOCOD_DATASET_ROOTS)`);
+  return roots.map(real).some((root) => found === root || found.startsWith(root.endsWith(sep) ? root : root + sep));
+}
+
+/** Throws FileError unless it is. What it says does not tell whether there is anything outside of them. */
+export function expectWithin(path: string, roots: readonly string[] | undefined): void {
+  if (!isWithin(path, roots))
+    throw new FileError(path, `datasets may lie below ${roots?.join(", ")} only (MOCOD_DATASET_ROOTS)`);
 }

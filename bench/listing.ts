@@ -1,0 +1,76 @@
+/**
+ * How long a million files take to be listed, and what memory: a folder of class folders, a tar of the same, each in a process of
+ * its own. `bun bench/listing.ts [files] [folder]`; the folder (a temporary one where none is given) keeps what is made in it, if it is given.
+ */
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { listParts } from "../src/data/image_files.ts";
+import { type DatasetSpec, datasetSpec, filesDefaults } from "../src/schema/dataset.ts";
+import { peakBytes } from "./peak_memory.ts";
+
+const CLASSES = 1000;
+const nameOf = (i: number) =>
+  `n${String(i % CLASSES).padStart(8, "0")}/ILSVRC2012_train_${String(i).padStart(8, "0")}.JPEG`;
+
+function makeFolder(path: string, count: number): void {
+  for (let c = 0; c < CLASSES; c++) mkdirSync(join(path, `n${String(c).padStart(8, "0")}`), { recursive: true });
+  for (let i = 0; i < count; i++) writeFileSync(join(path, nameOf(i)), "");
+}
+
+/** Files of one byte: a header and a block each. */
+function makeTar(path: string, count: number): void {
+  const out = openSync(path, "w");
+  const many = 1024;
+  for (let from = 0; from < count; from += many) {
+    const blocks = Buffer.alloc(2 * 512 * Math.min(many, count - from));
+    for (let k = 0; k < blocks.length / 1024; k++) {
+      const header = blocks.subarray(k * 1024, k * 1024 + 512);
+      header.write(nameOf(from + k), 0);
+      header.write("0000644\x000000000\x000000000\x0000000000001\x0000000000000\0        0", 100);
+      header.write("ustar\x0000", 257);
+      const sum = header.reduce((total, byte) => total + byte, 0);
+      header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
+    }
+    writeSync(out, blocks);
+  }
+  writeSync(out, Buffer.alloc(1024));
+  closeSync(out);
+}
+
+/** In a process of its own: twice, so that what a second listing gains is seen. */
+async function measure(kind: string, path: string): Promise<void> {
+  const spec = datasetSpec.parse({ kind, path, ...filesDefaults }) as Extract<DatasetSpec, { kind: "folder" }>;
+  const context = { cache: join(path, "..", "cache"), log: () => undefined };
+  const before = peakBytes();
+  const seconds = [];
+  let images = 0;
+  for (let turn = 0; turn < 2; turn++) {
+    const start = performance.now();
+    const { train, test } = await listParts(spec, context);
+    seconds.push((performance.now() - start) / 1000);
+    images = train.length + (test?.length ?? 0);
+  }
+  const megabytes = Math.round((peakBytes() - before) / 1e6);
+  console.log(
+    `${kind}: ${images} images in ${seconds.map((s) => s.toFixed(1)).join(" s, again in ")} s, at most ${megabytes} MB`,
+  );
+}
+
+const [first = "1000000", second, third] = process.argv.slice(2);
+if (first === "--measure") await measure(second as string, third as string);
+else {
+  const count = Number(first);
+  const root = second ?? mkdtempSync(join(tmpdir(), "mocod-listing-"));
+  const sources = [
+    ["folder", join(root, `files-${count}`), makeFolder],
+    ["archive", join(root, `files-${count}.tar`), makeTar],
+  ] as const;
+  for (const [kind, path, make] of sources) {
+    if (!existsSync(path)) make(path, count);
+    Bun.spawnSync([process.execPath, import.meta.path, "--measure", kind, path], {
+      stdio: ["ignore", "inherit", "inherit"],
+    });
+  }
+  if (second === undefined) rmSync(root, { recursive: true });
+}
