@@ -19,5 +19,13 @@ export const filesBeside = (groups: readonly Group[], is: (name: string) => bool
     entries.filter(({ name }) => is(name)).map((entry) => ({ name: entry.name.slice(cut), entry })),
   );
 
+export function firstImageOf(groups: readonly Group[]): string | undefined {
+  for (const { entries, cut } of groups) {
+    const found = entries.find(({ name }) => isImage(name));
+    if (found) return found.name.slice(cut);
+  }
+  return undefined;
+}
+
 export const imageNamesOf = (groups: readonly Group[]): string[] =>
   groups.flatMap(({ entries, cut }) => entries.filter(({ name }) => isImage(name)).map(({ name }) => name.slice(cut)));

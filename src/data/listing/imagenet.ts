@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isWithin } from "../roots.ts";
-import { type Group, imageNamesOf } from "./groups.ts";
+import { firstImageOf, type Group } from "./groups.ts";
 import { type ImageFile, Listed } from "./listed.ts";
 import { synsetsOfMat } from "./mat.ts";
 import { isImage } from "./names.ts";
@@ -89,7 +89,7 @@ export class ImageNet {
 
   /** @param trained - Classes of the training images: their order is what a list counts by, where no other one is there. */
   async labelsOf(groups: readonly Group[], trained: ReadonlySet<string | undefined> | undefined): Promise<Validation> {
-    const first = imageNamesOf(groups).slice(0, 1)[0];
+    const first = firstImageOf(groups);
     if (first === undefined || !VALIDATION.test(first)) return NONE;
     const solution = await this.solution();
     const labels = solution ?? (await this.counted(trained)) ?? (await this.devkit());

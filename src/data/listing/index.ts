@@ -10,7 +10,7 @@ import { ImageNet, kaggleRoot } from "./imagenet.ts";
 import { type ImageFile, Listed } from "./listed.ts";
 import {
   type ClassFolder,
-  classOf,
+  classReader,
   commonFolder,
   expandBraces,
   extensionOf,
@@ -66,8 +66,8 @@ export async function listImages(of: Reading, context: ListingContext): Promise<
   const test = other && (await testOf(of, other, own, context));
   const leftOut: Record<string, number> = {};
   const used = [own.used, imageNet.used, test?.used];
-  for (const entry of [main, ...(other ? [other] : [])].flatMap(({ entries }) => entries)) {
-    if (isImage(entry.name) || used.some((files) => files?.has(entry))) continue;
+  for (const entry of [main, other].flatMap((of) => of?.entries.filter(({ name }) => !isImage(name)) ?? [])) {
+    if (used.some((files) => files?.has(entry))) continue;
     const extension = extensionOf(entry.name);
     leftOut[extension] = (leftOut[extension] ?? 0) + 1;
   }
@@ -120,12 +120,21 @@ const classesIn = (images: readonly ImageFile[]) => new Set(images.map(({ classN
 /** The files of each part that the first folders name, by its name in small letters. */
 function parted({ entries, cut }: Group): Map<string, Group> {
   const parts = new Map<string, Entry[]>();
+  // Files of one folder mostly follow each other.
+  let [folder, part]: [string, Entry[] | undefined] = ["/", undefined];
   for (const entry of entries) {
-    const folder = firstFolder(entry.name, cut)?.toLowerCase();
-    if (folder === undefined || !(TRAIN.includes(folder) || TESTS.includes(folder))) continue;
-    const part = parts.get(folder);
-    if (part) part.push(entry);
-    else parts.set(folder, [entry]);
+    if (!entry.name.startsWith(folder, cut)) {
+      const first = firstFolder(entry.name, cut);
+      if (first === undefined) continue;
+      folder = `${first}/`;
+      const name = first.toLowerCase();
+      part = parts.get(name);
+      if (!part && (TRAIN.includes(name) || TESTS.includes(name))) {
+        part = [];
+        parts.set(name, part);
+      }
+    }
+    part?.push(entry);
   }
   const withImages = [...parts].filter(([, all]) => all.some(({ name }) => isImage(name)));
   return new Map(withImages.map(([part, all]) => [part, { entries: all, cut: cut + part.length + 1 }]));
@@ -201,22 +210,14 @@ async function imagesOf(
 ): Promise<Omit<Parts, "test">> {
   const beside = await labelsBeside(path, groups);
   const validation = await imageNet.labelsOf(groups, trained);
-  // One string for each class, not one for each image.
-  const classes = new Map<string, string>();
-  const shared = (name: string | undefined) => {
-    if (name === undefined) return undefined;
-    const known = classes.get(name);
-    if (known === undefined) classes.set(name, name);
-    return known ?? name;
-  };
   const images: Listed[] = [];
   for (const { entries, cut } of groups) {
+    const classIn = classReader(cut, classFolder);
     for (const entry of entries) {
       if (!isImage(entry.name)) continue;
       const name = entry.name.slice(cut);
       const label = beside.labels.size > 0 ? beside.labels.get(keyOf(name)) : undefined;
-      const className = label ?? validation.of(name) ?? classOf(entry.name, cut, classFolder);
-      images.push(new Listed(name, shared(className), entry));
+      images.push(new Listed(name, label ?? validation.of(name) ?? classIn(entry.name), entry));
     }
   }
   images.sort((a, b) => (a.name < b.name ? -1 : 1));

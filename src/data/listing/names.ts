@@ -29,11 +29,28 @@ export const TESTS: readonly string[] = ["test", "testing", "val", "valid", "val
 /** Which of a file's folders is its class: the first below the root, as torchvision's ImageFolder has it, or the one it lies in. */
 export type ClassFolder = "first" | "deepest";
 
-/** @param cut - Characters that the root takes. */
-export function classOf(name: string, cut: number, folder: ClassFolder): string | undefined {
+function classOf(name: string, cut: number, folder: ClassFolder): string | undefined {
   if (folder === "first") return firstFolder(name, cut);
   const end = name.lastIndexOf("/");
   return end < cut ? undefined : name.slice(Math.max(cut, name.lastIndexOf("/", end - 1) + 1), end);
+}
+
+/**
+ * The class of a file by its name. Files of one folder mostly follow each other, and share one string.
+ *
+ * @param cut - Characters that the root takes.
+ */
+export function classReader(cut: number, folder: ClassFolder): (name: string) => string | undefined {
+  let last: { readonly folder: string; readonly className: string | undefined } | undefined;
+  const classes = new Map<string, string>();
+  return (name) => {
+    if (last && name.startsWith(last.folder) && !name.includes("/", last.folder.length)) return last.className;
+    const found = classOf(name, cut, folder);
+    const className = found && (classes.get(found) ?? found);
+    if (className !== undefined) classes.set(className, className);
+    last = { folder: name.slice(0, name.lastIndexOf("/") + 1), className };
+    return className;
+  };
 }
 
 /** The folder that all names lie in, where each of them lies in another one below it; "" where there is none. */

@@ -4,7 +4,7 @@
  * not kept: nothing but the listing itself tells that a file was added to one of its folders or taken away.
  */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync, writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { TarIndex } from "./tar_index.ts";
@@ -12,6 +12,8 @@ import type { TarIndex } from "./tar_index.ts";
 /** Smaller ones are listed as fast as they are read. */
 const FEWEST = 10_000;
 const FORMAT = 1;
+/** Names that are written together. */
+const AT_ONCE = 10_000;
 
 interface Header {
   readonly format: number;
@@ -58,13 +60,17 @@ export async function saveIndex(file: string, cache: string, index: TarIndex): P
   if (names.length < FEWEST) return;
   const place = placeOf(file, cache);
   mkdirSync(join(cache, "listings"), { recursive: true });
-  const text = Buffer.from(`${names.join("\0")}\0`);
-  const header: Header = { format: FORMAT, count: names.length, names: text.length, notes };
+  const length = names.reduce((sum, name) => sum + Buffer.byteLength(name) + 1, 0);
+  const header: Header = { format: FORMAT, count: names.length, names: length, notes };
   const mine = `${place}.${process.pid}.part`;
-  const parts = [Buffer.from(`${JSON.stringify(header)}\n`), text, offsets, sizes];
-  writeFileSync(
-    mine,
-    Buffer.concat(parts.map((part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength))),
-  );
+  const out = openSync(mine, "w");
+  try {
+    writeSync(out, `${JSON.stringify(header)}\n`);
+    for (let i = 0; i < names.length; i += AT_ONCE) writeSync(out, `${names.slice(i, i + AT_ONCE).join("\0")}\0`);
+    writeSync(out, offsets);
+    writeSync(out, sizes);
+  } finally {
+    closeSync(out);
+  }
   renameSync(mine, place);
 }
