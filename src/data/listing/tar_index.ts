@@ -59,7 +59,7 @@ function paxRecords(data: Buffer): Map<string, string> {
     const space = data.indexOf(32, at);
     const length = Number(data.toString("latin1", at, Math.max(at, space)));
     if (!Number.isInteger(length) || length <= 0 || at + length > data.length)
-      throw new Error("a pax header is damaged");
+      throw new Error("has a damaged pax header");
     const record = data.toString("utf8", space + 1, at + length - 1);
     const equals = record.indexOf("=");
     records.set(record.slice(0, equals), record.slice(equals + 1));

@@ -1,0 +1,150 @@
+/** Archives that are made to harm, or are damaged as if they were: each is refused by name, in little time and memory. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { zipSync } from "fflate";
+import sharp from "sharp";
+import { checkDataset } from "../../src/data/check.ts";
+import { listParts } from "../../src/data/image_files.ts";
+import { loadDataset } from "../../src/data/index.ts";
+import { type DatasetSpec, datasetSpec, filesDefaults } from "../../src/schema/dataset.ts";
+import { temporaryFolder } from "../support/helpers.ts";
+import { paxRecord, tarOf } from "../support/tar_bytes.ts";
+import parquet from "./parquet.json";
+
+const folder = temporaryFolder();
+afterAll(() => folder[Symbol.dispose]());
+const context = { cache: join(folder.path, "cache"), log: () => undefined };
+const at = (name: string) => join(folder.path, name);
+let png: Buffer;
+beforeAll(async () => {
+  png = await sharp({ create: { width: 8, height: 8, channels: 3, background: "red" } })
+    .png()
+    .toBuffer();
+});
+
+let files = 0;
+function archive(bytes: Uint8Array) {
+  const path = at(`archive-${files++}`);
+  writeFileSync(path, bytes);
+  return datasetSpec.parse({ kind: "archive", path, size: 8, ...filesDefaults, maxSkipped: 1 }) as Extract<
+    DatasetSpec,
+    { kind: "archive" }
+  >;
+}
+
+/** Within two seconds and 300 MB. */
+async function refused(spec: DatasetSpec, message: string | RegExp): Promise<void> {
+  const [before, start] = [process.memoryUsage().rss, performance.now()];
+  await expect(loadDataset(spec, context)).rejects.toThrow(message);
+  expect(performance.now() - start).toBeLessThan(2000);
+  expect(process.memoryUsage().rss - before).toBeLessThan(300e6);
+}
+
+test("tar: names that lead out are refused, those from the root are below the archive, links are counted", async () => {
+  for (const name of ["../../etc/x.png", "a/../../x.png", ".."]) {
+    await refused(
+      archive(
+        tarOf([
+          { name: "a.png", data: png },
+          { name, data: png },
+        ]),
+      ),
+      `is not a readable tar: it has the name ${JSON.stringify(name)}, which leads out of it`,
+    );
+  }
+  const pax = { name: "x", type: "x", data: paxRecord("path", "../x.png") };
+  await refused(archive(tarOf([pax, { name: "a.png", data: png }])), 'it has the name "../x.png"');
+  const { train, notes } = await listParts(
+    archive(
+      tarOf([
+        { name: "/data/a/1.png", data: png },
+        { name: "./data/b/2.png", data: png },
+        { name: "data/b/3.png", type: "2", link: "/etc/passwd" },
+        { name: "data/b/4.png", type: "1", link: "../../../etc/passwd" },
+      ]),
+    ),
+    context,
+  );
+  expect(train.map(({ name }) => name)).toEqual(["a/1.png", "b/2.png"]);
+  expect(notes[0]).toBe("2 links are not followed");
+});
+
+test("tar: sparse files are refused, as GNU tar writes them in each of its formats", async () => {
+  mkdirSync(at("holes"));
+  writeFileSync(at("holes/a.png"), png);
+  truncateSync(at("holes/a.png"), 2 ** 30);
+  for (const format of ["gnu", "pax"]) {
+    const { exitCode } = Bun.spawnSync([
+      "tar",
+      `--format=${format}`,
+      "--sparse",
+      "-cf",
+      at(format),
+      "-C",
+      at("holes"),
+      "a.png",
+    ]);
+    expect(exitCode).toBe(0);
+    const spec = { ...archive(png), path: at(format) };
+    await refused(spec, /is not a readable tar: it has the sparse file .*a\.png: pack it without --sparse/);
+  }
+});
+
+test("tar: sizes that lie, and headers of gigabytes", async () => {
+  const file = (more: object) =>
+    archive(
+      tarOf([
+        { name: "a.png", data: png },
+        { name: "b.png", data: png, ...more },
+      ]),
+    );
+  await refused(file({ size: 2 ** 33 }), "in b.png");
+  await refused(file({ size: 2 ** 52 }), "in b.png");
+  await refused(file({ size: 2 ** 60 }), "no header at byte 1024");
+  for (const type of ["x", "L"]) {
+    await refused(
+      file({ type, size: 2 ** 32 }),
+      `it has a header of ${2 ** 32} bytes at byte 1024; 1048576 are allowed`,
+    );
+    await refused(file({ type, size: 2 ** 20 }), "it ends at byte");
+  }
+  const pax = (data: Buffer) =>
+    archive(
+      tarOf([
+        { name: "x", type: "x", data },
+        { name: "a.png", data: png },
+      ]),
+    );
+  await refused(pax(paxRecord("size", "99999999999")), "in a.png");
+  await refused(pax(paxRecord("size", "-5")), "it gives a.png the size -5");
+  await refused(pax(Buffer.from("999999 path=x\n")), "it has a damaged pax header");
+});
+
+test("a zip in a zip stays packed; a file of a zip that grows out of measure is counted as broken", async () => {
+  const bomb = zipSync({ "bomb.png": new Uint8Array(2 ** 26 + 1), "a.png": png }, { level: 1 });
+  const nested = archive(zipSync({ "inner.zip": bomb, "a.png": png }));
+  const parts = await listParts(nested, context);
+  expect([parts.train.length, parts.leftOut]).toEqual([1, { ".zip": 1 }]);
+  const before = process.memoryUsage().rss;
+  const report = await checkDataset(archive(bomb), context);
+  expect([report.train.images, report.train.broken]).toEqual([
+    1,
+    [expect.stringMatching(/^bomb\.png: unpacks to 67108865 bytes; 67108864 are allowed, 20 times its size$/)],
+  ]);
+  expect(process.memoryUsage().rss - before).toBeLessThan(100e6);
+});
+
+test("Parquet that is cut or lies is refused", async () => {
+  const whole = Buffer.from(parquet.hf, "base64");
+  for (const length of [4, 100, whole.length / 2, whole.length - 1])
+    await refused(archive(whole.subarray(0, length)), "cannot be unpacked");
+  const long = Buffer.from(whole);
+  long.writeUInt32LE(0x7fffffff, whole.length - 8);
+  await refused(archive(long), /cannot be unpacked: parquet metadata length \d+ exceeds/);
+});
+
+test("a tar.gz of nothing but zeros", async () => {
+  await refused(archive(gzipSync(Buffer.alloc(2 ** 20))), "holds no images");
+});
