@@ -88,14 +88,24 @@ async function checkFiles(files: readonly ImageFile[]): Promise<PartReport> {
   return { images: files.length - broken.length, ...sorted, broken, ...moments.result(3) };
 }
 
-function checkHeld(images: Images | undefined, names: readonly string[]): PartReport | null {
-  if (!images || !isHeld(images)) return null;
+async function checkImages(images: Images | undefined, names: readonly string[]): Promise<PartReport | null> {
+  if (!images) return null;
   const moments = new Moments();
-  moments.add(images.pixels, images.channels);
+  const sizes: string[] = [];
+  if (isHeld(images)) {
+    moments.add(images.pixels, images.channels);
+    for (let i = 0; i < images.count; i++) sizes.push(`${images.width}x${images.height}`);
+  } else {
+    for (let i = 0; i < images.count; i++) {
+      const { pixels, width, height } = await images.decode(i);
+      moments.add(pixels, images.channels);
+      sizes.push(`${width}x${height}`);
+    }
+  }
   const labels = Array.from(images.labels ?? [], (label) => names[label] as string);
-  const sizes = { [`${images.width}x${images.height}`]: images.count };
   const { count, channels } = images;
-  return { images: count, classes: counted(labels, "name"), sizes, broken: [], ...moments.result(channels) };
+  const classes = counted(labels, "name");
+  return { images: count, classes, sizes: counted(sizes, "count"), broken: [], ...moments.result(channels) };
 }
 
 /** Decodes every image, each at its own size. Throws FileError for a source that is not there or holds none. */
@@ -105,6 +115,6 @@ export async function checkDataset(spec: DatasetSpec, context: DataContext): Pro
     return { train: await checkFiles(train), test: test ? await checkFiles(test) : null, leftOut, notes };
   }
   const { train, test, classes } = await loadDataset(spec, context);
-  const parts = { train: checkHeld(train, classes) as PartReport, test: checkHeld(test, classes) };
+  const parts = { train: (await checkImages(train, classes)) as PartReport, test: await checkImages(test, classes) };
   return { ...parts, leftOut: {}, notes: [] };
 }

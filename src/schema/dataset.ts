@@ -80,10 +80,19 @@ const stored = z.strictObject({
 
 const array = z.strictObject({
   kind: z.literal("array"),
-  path: path.describe("a .npy, .npz or IDX file, gzipped or not, of 8-bit images: [N,H,W], [N,H,W,C] or [N,C,H,W]"),
-  labels: path.optional().describe("whole numbers [N]; unset: those that a .npz has beside its images"),
-  test: path.optional().describe("test images; unset: those that a .npz has, or a held-out part"),
+  path: path.describe(
+    "a .npy, .npz, HDF5 or IDX file, gzipped or not, of 8-bit images: [N,H,W], [N,H,W,C] or [N,C,H,W]",
+  ),
+  labels: path.optional().describe("whole numbers [N]; unset: those that the file has beside its images"),
+  test: path.optional().describe("test images; unset: those that the file has, or a held-out part"),
   testLabels: path.optional().describe("of `test`"),
+  arrays: z
+    .strictObject({
+      images: z.string().min(1).optional().describe("name of the images, as group/name in HDF5"),
+      labels: z.string().min(1).optional().describe("name of the labels, in `labels` where that is set"),
+    })
+    .optional()
+    .describe("names in a .npz or HDF5 file; unset: the first that is there of images, x, data and others"),
   images,
   holdout: reading.holdout,
 });

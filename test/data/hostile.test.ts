@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { zipSync } from "fflate";
 import sharp from "sharp";
+import { openArrays } from "../../src/data/arrays/read.ts";
 import { checkDataset } from "../../src/data/check.ts";
 import { listParts } from "../../src/data/image_files.ts";
 import { loadDataset } from "../../src/data/index.ts";
@@ -134,6 +135,26 @@ test("a zip in a zip stays packed; a file of a zip that grows out of measure is 
     [expect.stringMatching(/^bomb\.png: unpacks to 67108865 bytes; 67108864 are allowed, 20 times its size$/)],
   ]);
   expect(process.memoryUsage().rss - before).toBeLessThan(100e6);
+});
+
+test("a .npz or .npy.gz that grows out of measure, or whose sizes lie", async () => {
+  const zip = Buffer.from(zipSync({ "x.npy": new Uint8Array(1e6) }, { level: 9 }));
+  const directory = zip.lastIndexOf(Buffer.from("x.npy")) - 46;
+  expect(zip.readUInt32LE(directory)).toBe(0x02014b50);
+  const spec = datasetSpec.parse({ kind: "array", path: at("arrays") });
+  for (const [size, message] of [
+    [2 ** 31, "arrays: x unpacks to 2147483648 bytes; 1073741824 are allowed, 20 times its size"],
+    [2 ** 20, /arrays: x .*(too few|not enough) bytes/],
+    [1000, /arrays: x .*too many bytes/],
+  ] as const) {
+    zip.writeUInt32LE(size, directory + 24);
+    writeFileSync(at("arrays"), zip);
+    await refused(spec, message);
+  }
+  writeFileSync(at("grows"), gzipSync(new Uint8Array(2 ** 22)));
+  await expect(openArrays(at("grows"), { always: 2 ** 20 })).rejects.toThrow(
+    "grows: unpacks to more than 1048576 bytes, 20 times its size",
+  );
 });
 
 test("Parquet that is cut or lies is refused", async () => {

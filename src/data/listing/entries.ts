@@ -20,8 +20,8 @@ const marks: readonly (readonly [Archive | string, number, readonly number[]])[]
   ["an xz archive: unxz it", 0, [0xfd, 0x37, 0x7a, 0x58, 0x5a]],
   ["a 7-Zip archive: 7z x it", 0, [0x37, 0x7a, 0xbc, 0xaf]],
   ["a RAR archive: unrar it", 0, [0x52, 0x61, 0x72, 0x21]],
-  ["an HDF5 file", 0, [0x89, 0x48, 0x44, 0x46]],
-  ["a NumPy array", 0, [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]],
+  ['an HDF5 file: its kind is "array"', 0, [0x89, 0x48, 0x44, 0x46]],
+  ['a NumPy array: its kind is "array"', 0, [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]],
 ];
 
 /** The kind of archive that a file is. Throws FileError that names what it is instead, where that is known. */

@@ -1,0 +1,42 @@
+/** Arrays of more bytes than one buffer may have: each image is read from the file when it is needed. */
+import type { FiledImages } from "../types.ts";
+import type { Rows } from "./array_file.ts";
+import type { Layout } from "./layout.ts";
+
+/** A SharedArrayBuffer holds 2^32 bytes in JavaScriptCore. */
+export const MOST_HELD = 2 ** 32;
+
+export function streamedImages(rows: Rows, layout: Layout, labels: Int32Array | undefined): FiledImages {
+  const { count, height, width, channels } = layout;
+  return {
+    labels,
+    count,
+    channels,
+    slotBytes: height * width * channels,
+    decode: async (index) => {
+      const pixels = await rows.row(index);
+      layout.turn(pixels);
+      return { pixels, height, width };
+    },
+  };
+}
+
+/** Those of the images whose indices are given. */
+export function subsetOf(images: FiledImages, indices: readonly number[]): FiledImages {
+  const { labels } = images;
+  return {
+    ...images,
+    count: indices.length,
+    labels: labels && Int32Array.from(indices, (i) => labels[i] as number),
+    decode: (index) => images.decode(indices[index] as number),
+  };
+}
+
+/** Images that mean and deviation are taken over: a deviation is then within half a percent. */
+const SAMPLE = 10_000;
+
+/** The pixels of up to 10,000 images, evenly from all of them. */
+export async function* sampled(images: FiledImages): AsyncGenerator<Uint8Array> {
+  const step = Math.max(1, images.count / SAMPLE);
+  for (let at = 0; at < images.count; at += step) yield (await images.decode(Math.floor(at))).pixels;
+}
