@@ -11,6 +11,7 @@ import { datasetCache } from "../src/store/dataset_cache.ts";
 import { FencedError, StoreError } from "../src/store/errors.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
+import { openBucket } from "../src/store/s3_blobs.ts";
 import { Uploads } from "../src/store/uploads.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
@@ -51,7 +52,8 @@ function dataContext(
 ): DataContext {
   const cache = join(dataDir, "datasets");
   const options = { folder: join(cache, "stored"), limit: cacheLimit, log, alive };
-  return { cache, roots: datasetRoots, log, stored: datasetCache(new Uploads(openBlobs(storeUrl)), options), alive };
+  const stored = datasetCache(new Uploads(openBlobs(storeUrl)), options);
+  return { cache, roots: datasetRoots, log, stored, bucket: openBucket, alive };
 }
 
 async function run(start: StartMessage): Promise<Ending> {

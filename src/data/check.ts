@@ -1,6 +1,6 @@
 /** What is in a dataset, before anything is trained on it: counts, classes, sizes, broken files, mean and deviation. */
 import type { DatasetSpec } from "../schema/dataset.ts";
-import { messageOf } from "../util/errors.ts";
+import { messageOf, UnreachableError } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
 import { isFiles, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
@@ -80,6 +80,7 @@ async function checkFiles(files: readonly ImageFile[]): Promise<PartReport> {
       sizes.push(`${info.width}x${info.height}`);
       if (className !== undefined) classes.push(className);
     } catch (error) {
+      if (error instanceof UnreachableError) throw error;
       broken.push(`${name}: ${messageOf(error)}`);
     }
   });

@@ -49,14 +49,20 @@ const reading = {
       "share of each class that is held out as the test part, where there are classes and no test part (new jobs: 0.1); 0: none",
     ),
 };
-export const filesKinds: readonly string[] = ["folder", "archive", "tar", "stored"];
+export const filesKinds: readonly string[] = ["folder", "archive", "tar", "bucket", "stored"];
 export const filesDefaults = { splits: "auto", classFolder: "first", holdout: 0.1 } as const;
 
-const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
+const bucket = z
+  .string()
+  .regex(/^s3:\/\/[a-z0-9][a-z0-9.-]+[a-z0-9](\/.*)?$/, "must be s3://bucket or s3://bucket/prefix")
+  .refine((url) => !/\/\.\.?(\/|$)/.test(url), "must have no . or .. between slashes")
+  .describe("s3://bucket/prefix/, with credentials and endpoint of the worker's environment");
+
+const imageFiles = <K extends "folder" | "archive" | "tar" | "bucket">(kind: K) =>
   z.strictObject({
     kind: z.literal(kind),
-    path: archives[kind] ?? path,
-    test: path.optional(),
+    path: kind === "bucket" ? bucket : (archives[kind] ?? path),
+    test: (kind === "bucket" ? bucket : path).optional(),
     size: side.default(32),
     access,
     maxSkipped,
@@ -135,6 +141,7 @@ export const datasetSpec = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("cifar100"), path: path.optional(), images }),
   imageFiles("folder"),
   imageFiles("archive"),
+  imageFiles("bucket"),
   stored,
   table,
   array,

@@ -161,6 +161,9 @@ async function moments(images: Images): Promise<{ mean: number[]; std: number[] 
   const count = values / channels;
   const mean = Array.from(sum, (of) => of / count / 255);
   // Images of one grey have no deviation; they are not divided by it.
-  const std = Array.from(square, (of, c) => Math.sqrt(Math.max(0, of / count / 65_025 - (mean[c] as number) ** 2)) || 1);
+  const std = Array.from(
+    square,
+    (of, c) => Math.sqrt(Math.max(0, of / count / 65_025 - (mean[c] as number) ** 2)) || 1,
+  );
   return { mean, std };
 }

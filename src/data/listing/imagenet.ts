@@ -75,9 +75,12 @@ export class ImageNet {
       used.add(entry);
       add(kind[0], () => entry.read());
     }
+    // Of a bucket only what lies below its prefix is looked at.
     const above = path.replace(/\/+$/, "");
     const kaggle = `${above}/`.includes(`/${KAGGLE}`) ? [above.slice(0, `${above}/`.indexOf(`/${KAGGLE}`))] : [];
-    for (const folder of [dirname(above), ...kaggle].filter((folder) => isWithin(folder, roots))) {
+    for (const folder of path.startsWith("s3://")
+      ? []
+      : [dirname(above), ...kaggle].filter((folder) => isWithin(folder, roots))) {
       for (const [list, file] of kinds) {
         const found = FOLDERS.map((below) => join(folder, below, file)).find((place) => existsSync(place));
         if (found) add(list, () => readFile(found));

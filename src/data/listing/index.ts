@@ -3,7 +3,9 @@
  * WebDataset, or Tiny-ImageNet's list. What is left out is counted.
  */
 import { join } from "node:path";
-import { FileError } from "../../util/errors.ts";
+import { FileError, UserError } from "../../util/errors.ts";
+import type { Bucket } from "../types.ts";
+import { entriesOfBucket } from "./bucket.ts";
 import { openEntries } from "./entries.ts";
 import type { Group } from "./groups.ts";
 import { ImageNet, kaggleRoot } from "./imagenet.ts";
@@ -28,7 +30,7 @@ export type { ImageFile };
 
 /** How a source is read; what is unset is as before there was such a setting. */
 export interface Reading {
-  readonly kind: "folder" | "archive";
+  readonly kind: "folder" | "archive" | "bucket";
   /** An archive's may be a pattern of shards: `shard-{000..041}.tar`. */
   readonly path: string;
   readonly test?: string | undefined;
@@ -51,6 +53,7 @@ interface ListingContext {
   readonly cache: string;
   readonly log: (message: string) => void;
   readonly roots?: readonly string[] | undefined;
+  readonly bucket?: ((url: string) => Bucket) | undefined;
 }
 
 /**
@@ -86,11 +89,18 @@ export async function listImages(of: Reading, context: ListingContext): Promise<
   };
 }
 
+async function openBucket(url: string, { bucket }: ListingContext): Promise<Entries> {
+  if (!bucket) throw new UserError(`${url}: buckets cannot be read here`);
+  return { entries: await entriesOfBucket(url, bucket(url)), archive: false, notes: [] };
+}
+
 /** One source, or all shards of a pattern. */
-async function openAll({ kind }: Reading, path: string, { cache, log }: ListingContext): Promise<Entries> {
-  const opened = [];
+async function openAll({ kind }: Reading, path: string, context: ListingContext): Promise<Entries> {
+  const opened: Entries[] = [];
   for (const file of kind === "archive" ? expandBraces(path) : [path]) {
-    opened.push(await openEntries(kind, file, cache, log));
+    opened.push(
+      kind === "bucket" ? await openBucket(path, context) : await openEntries(kind, file, context.cache, context.log),
+    );
   }
   const kept = opened.flatMap(({ entries }) => entries).filter(({ name }) => !isRubbish(name));
   if (!kept.some(({ name }) => isImage(name))) {
