@@ -164,6 +164,27 @@ test("Parquet that is cut or lies is refused", async () => {
   const long = Buffer.from(whole);
   long.writeUInt32LE(0x7fffffff, whole.length - 8);
   await refused(archive(long), /cannot be unpacked: parquet metadata length \d+ exceeds/);
+  // The first page, a dictionary: its field 3 and the number of values, as they are and in as many bytes.
+  const page = whole.indexOf(Buffer.from([21, 128, 2, 76, 21, 4, 21, 0, 18, 0, 0]));
+  expect(page).toBeGreaterThan(0);
+  const claims = Buffer.from(whole);
+  claims[page + 5] = 127;
+  await refused(archive(claims), "group 0 has 2 rows and a page of -64 values");
+  claims[page + 5] = 126;
+  await refused(archive(claims), "group 0 has 2 rows and a page of 63 values");
+  // Anywhere four or five bytes of a large number: refused, or read for what it is.
+  for (let at = 0; at < whole.length; at += 13) {
+    for (const number of [
+      [255, 255, 255, 255, 15],
+      [255, 255, 255, 127],
+    ]) {
+      const lies = Buffer.from(whole);
+      lies.set(number.slice(0, whole.length - at), at);
+      const before = process.memoryUsage().rss;
+      await loadDataset(archive(lies), context).catch((error: Error) => expect(error.message).toContain("archive-"));
+      expect(process.memoryUsage().rss - before).toBeLessThan(500e6);
+    }
+  }
 });
 
 test("a tar.gz of nothing but zeros", async () => {
