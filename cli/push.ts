@@ -43,8 +43,9 @@ function packed(folder: string): { bytes: AsyncIterable<Uint8Array>; size: Promi
     const files = entries.filter(({ name }) => !isRubbish(name)).sort((a, b) => (a.name < b.name ? -1 : 1));
     if (files.length === 0) throw new UserError(`${folder}: holds no files`);
     size.resolve(files.reduce((sum, { name }) => sum + statSync(join(folder, name)).size + 1024, 0));
-    for (const { name, read } of files) {
-      const bytes = await read();
+    for (const file of files) {
+      const { name } = file;
+      const bytes = await file.read();
       await new Promise<void>((resolve, reject) =>
         pack.entry({ name, mtime: new Date(0), size: bytes.length }, bytes, (error) =>
           error ? reject(error) : resolve(),

@@ -17,6 +17,7 @@ import { checkStore } from "../src/store/check.ts";
 import { datasetCache } from "../src/store/dataset_cache.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
+import { openBucket } from "../src/store/s3_blobs.ts";
 import { Uploads } from "../src/store/uploads.ts";
 import { contactSheet } from "../src/train/views.ts";
 import { CacheFolder } from "../src/util/cache_folder.ts";
@@ -33,7 +34,7 @@ function contextOf(env: Env): DataContext {
   const { cacheLimit } = env;
   const files = new CacheFolder(cache, cacheLimit, log);
   const stored = datasetCache(new Uploads(openBlobs(env.storeUrl)), { cache: files, log });
-  return { cache, cacheLimit, log, stored };
+  return { cache, cacheLimit, log, stored, bucket: openBucket };
 }
 
 function parseJson(text: string, what: string): unknown {
@@ -159,6 +160,7 @@ export function listData(env: Env, options: { json?: boolean }): void {
   for (const [name, place, what] of rows)
     console.log(`${name.padEnd(14)} ${what.padEnd(32)} ${place ?? "is downloaded when it is used"}`);
   console.log('folder         any images, class = folder         {"kind":"folder","path":"…"}');
+  console.log('bucket         a prefix of a bucket               {"kind":"bucket","path":"s3://images/cells/"}');
   console.log('archive        tar, tar.gz, tar.zst, zip          {"kind":"archive","path":"shard-{000..041}.tar"}');
 }
 

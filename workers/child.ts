@@ -15,6 +15,7 @@ import { datasetCache } from "../src/store/dataset_cache.ts";
 import { FencedError, StoreError } from "../src/store/errors.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
 import { RunStore } from "../src/store/run_store.ts";
+import { openBucket } from "../src/store/s3_blobs.ts";
 import { Uploads } from "../src/store/uploads.ts";
 import { pretrain } from "../src/train/pretrain.ts";
 import type { Reporter, StopReason } from "../src/train/reporter.ts";
@@ -70,7 +71,7 @@ function dataContext(
     log,
     alive,
   });
-  return { cache, cacheLimit, roots: datasetRoots, log, stored, alive };
+  return { cache, cacheLimit, roots: datasetRoots, log, stored, bucket: openBucket, alive };
 }
 
 async function run(start: StartMessage): Promise<Ending> {

@@ -1,6 +1,6 @@
 /** What is in a dataset, before anything is trained on it: counts, classes, sizes, broken files, mean and deviation. */
 import type { DatasetReport, DatasetSpec, PartReport } from "../schema/dataset.ts";
-import { messageOf } from "../util/errors.ts";
+import { messageOf, UnreachableError } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
 import type { Depth } from "./deep/depth.ts";
 import { toLevels } from "./deep/levels.ts";
@@ -10,7 +10,7 @@ import type { ImageFile } from "./listing/index.ts";
 import { Moments } from "./moments.ts";
 import { opened } from "./pixels.ts";
 import { deepNumbers, readerFor } from "./reader.ts";
-import { type DataContext, type Images, isHeld, levelsIn } from "./types.ts";
+import { type DataContext, type Images, isHeld, levelsIn, levelsOf } from "./types.ts";
 
 /** Broken files of a part that are named. */
 const NAMED = 1000;
@@ -44,14 +44,16 @@ async function checkFiles(
   const sizes: string[] = [];
   const classes: string[] = [];
   await inParallel(files.length, async (i) => {
-    const { name, read, className } = files[i] as ImageFile;
+    const file = files[i] as ImageFile;
+    const { name, className } = file;
     alive?.();
     try {
-      const { values, width, height } = await pixelsOf(await read(), depth);
+      const { values, width, height } = await pixelsOf(await file.read(), depth);
       moments.add(values);
       sizes.push(`${width}x${height}`);
       if (className !== undefined) classes.push(className);
     } catch (error) {
+      if (error instanceof UnreachableError) throw error;
       broken.push(`${name}: ${messageOf(error)}`);
     }
   });
@@ -66,13 +68,23 @@ async function checkFiles(
   };
 }
 
-function checkHeld(images: Images | undefined, names: readonly string[]): PartReport | null {
-  if (!images || !isHeld(images)) return null;
-  const moments = new Moments(images.channels, images.valueBytes).add(levelsIn(images));
+async function checkImages(images: Images | undefined, names: readonly string[]): Promise<PartReport | null> {
+  if (!images) return null;
+  const moments = new Moments(images.channels, images.valueBytes);
+  const sizes: string[] = [];
+  if (isHeld(images)) {
+    moments.add(levelsIn(images));
+    for (let i = 0; i < images.count; i++) sizes.push(`${images.width}x${images.height}`);
+  } else {
+    for (let i = 0; i < images.count; i++) {
+      const image = await images.decode(i);
+      moments.add(levelsOf(image, images.valueBytes));
+      sizes.push(`${image.width}x${image.height}`);
+    }
+  }
   const labels = Array.from(images.labels ?? [], (label) => names[label] as string);
-  const sizes = { [`${images.width}x${images.height}`]: images.count };
   const rest = { brokenCount: 0, broken: [], ...moments.result() };
-  return { images: images.count, classes: counted(labels, "name"), sizes, ...rest };
+  return { images: images.count, classes: counted(labels, "name"), sizes: counted(sizes, "count"), ...rest };
 }
 
 /** Decodes every image, each at its own size. Throws FileError for a source that is not there or holds none. */
@@ -90,6 +102,6 @@ export async function checkDataset(spec: DatasetSpec, context: DataContext): Pro
     };
   }
   const { train, test, classes, notes = [] } = await loadDataset(spec, context);
-  const parts = { train: checkHeld(train, classes) as PartReport, test: checkHeld(test, classes) };
+  const parts = { train: (await checkImages(train, classes)) as PartReport, test: await checkImages(test, classes) };
   return { ...parts, leftOut: {}, notes };
 }

@@ -1,5 +1,5 @@
 /** Image files to pixels: all at once into memory, or each when it is asked for. */
-import { FileError, messageOf } from "../util/errors.ts";
+import { FileError, messageOf, UnreachableError } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
 import { labelsOfFiles } from "./labels.ts";
 import type { ImageFile } from "./listing/index.ts";
@@ -39,6 +39,7 @@ export async function holdImages(
       pixels.set(await reader.hold(await file.read(), size), i * bytes);
       readable[i] = 1;
     } catch (error) {
+      if (error instanceof UnreachableError) throw error;
       bad.push(`${file.name}: ${messageOf(error)}`);
     }
   });
@@ -83,6 +84,7 @@ export async function streamImages(
       try {
         return await reader.stream(await file.read(), size);
       } catch (error) {
+        if (error instanceof UnreachableError) throw error;
         bad.set(i, `${file.name}: ${messageOf(error)}`);
         const failed = tooMany(source, [...bad.values()], files.length, maxSkipped);
         if (failed || bad.size === files.length) {

@@ -9,13 +9,13 @@ import { listTable } from "./listing/table.ts";
 import { readerFor } from "./reader.ts";
 import { type DataContext, type Dataset, pixelBytes } from "./types.ts";
 
-export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" }>;
+export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" | "bucket" }>;
 
 type StoredSpec = Extract<DatasetSpec, { kind: "stored" }>;
 type TableSpec = Extract<DatasetSpec, { kind: "table" }>;
 
 export const isFiles = (spec: DatasetSpec): spec is ImageFilesSpec | StoredSpec | TableSpec =>
-  ["folder", "archive", "tar", "stored", "table"].includes(spec.kind);
+  ["folder", "archive", "tar", "bucket", "stored", "table"].includes(spec.kind);
 
 /** The same dataset as files of this machine. Throws UserError for an uploaded one that there is not. */
 export async function located(
@@ -30,7 +30,7 @@ export async function located(
 
 /** How the spec's source is to be read. `tar` is what archives were called when no others were read. */
 export const readingOf = ({ kind, path, test, splits, classFolder }: ImageFilesSpec): Reading => ({
-  kind: kind === "folder" ? "folder" : "archive",
+  kind: kind === "tar" ? "archive" : kind,
   path,
   test,
   splits,

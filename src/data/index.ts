@@ -19,6 +19,7 @@ const loaders = {
   folder: loadImageFiles,
   archive: loadImageFiles,
   tar: loadImageFiles,
+  bucket: loadImageFiles,
   table: loadImageFiles,
   array: loadArrays,
   stl10: loadStl10,

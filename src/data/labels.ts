@@ -4,8 +4,11 @@ import { FileError } from "../util/errors.ts";
 import type { ImageFile } from "./listing/index.ts";
 
 /** The classes of some images, sorted. */
-export const classesOf = (files: readonly ImageFile[]): string[] =>
-  [...new Set(files.map(({ className }) => className).filter((name) => name !== undefined))].sort();
+export function classesOf(files: readonly ImageFile[]): string[] {
+  const classes = new Set<string>();
+  for (const { className } of files) if (className !== undefined) classes.add(className);
+  return [...classes].sort();
+}
 
 /** i32[files], or undefined where one has no class. Throws FileError for a class that is not in `classes`. */
 export function labelsOfFiles(

@@ -1,6 +1,7 @@
 /** The pixels of an image file, through sharp; formats that its libvips is built without are read first. */
 import sharp, { type Sharp } from "sharp";
 import { decodeBmp } from "./bmp.ts";
+import { expectNoOtherFormat } from "./other_formats.ts";
 import { decodePnm } from "./pnm.ts";
 import type { RawImage } from "./types.ts";
 
@@ -15,6 +16,7 @@ function readerOf(bytes: Buffer): ((bytes: Buffer, mostPixels: number) => RawIma
 
 /** An image turned as its EXIF says people see it. Throws Error for what cannot be read; a damaged image fails when it is used. */
 export function opened(bytes: Buffer): Sharp {
+  expectNoOtherFormat(bytes);
   const read = readerOf(bytes);
   if (!read) return sharp(bytes, { failOn: "error" }).rotate();
   const { data, width, height, channels } = read(bytes, MOST_PIXELS);

@@ -5,7 +5,7 @@ import { readNumbers } from "./deep/numbers.ts";
 import { type Levels, resized } from "./deep/resize.ts";
 import type { NumberImage } from "./deep/types.ts";
 import type { ImageFile } from "./listing/index.ts";
-import { opened } from "./pixels.ts";
+import { openedOpaque } from "./opaque.ts";
 import type { Decoded, ValueBytes } from "./types.ts";
 
 export interface Reader {
@@ -35,9 +35,10 @@ const plain: Reader = {
   mean: [0.485, 0.456, 0.406],
   std: [0.229, 0.224, 0.225],
   notes: [],
-  hold: (bytes, size) => opened(bytes).resize(size, size, SQUARE).toColourspace("srgb").removeAlpha().raw().toBuffer(),
+  hold: async (bytes, size) =>
+    (await openedOpaque(bytes)).resize(size, size, SQUARE).toColourspace("srgb").removeAlpha().raw().toBuffer(),
   async stream(bytes, size) {
-    const { data, info } = await opened(bytes)
+    const { data, info } = await (await openedOpaque(bytes))
       .resize(size, size, SHRUNK)
       .toColourspace("srgb")
       .removeAlpha()

@@ -12,13 +12,18 @@ import type { DataContext } from "./types.ts";
 /** Bytes of a file of arrays that is read to tell what is in it. */
 const READ_AT_ONCE = 2 ** 29;
 
+/** Refuses at once what would fail when the job starts. */
+function refuse(error: FileError): never {
+  throw error;
+}
+
 /** Undefined for a dataset that is known by name and not given by a path. Throws FileError as loading it would. */
 export async function sightDataset(spec: DatasetSpec, context: DataContext): Promise<Sighting | undefined> {
   for (const path of pathsOf(spec)) expectWithin(path, context.roots);
   if (isFiles(spec)) {
     const files = await located(spec, context);
     const { train, test, classes, notes } = await listParts(files, context);
-    const channels = (await formatOf(files.path, train, spec))?.channels ?? 3;
+    const channels = (await formatOf(files.path, train, spec, refuse))?.channels ?? 3;
     const isLabelled = train.every(({ className }) => className !== undefined);
     return {
       train: train.length,

@@ -33,6 +33,8 @@ export async function datasetSize(spec: DatasetSpec, context: DataContext): Prom
   }
   if (spec.kind === "array" || spec.kind === "stl10" || spec.path !== undefined) {
     const { train, test } = await loadDataset(spec, context);
+    if (!isHeld(train))
+      return { images: train.count, channels: train.channels, bytes: train.slotBytes, streamed: true };
     const bytes = [train, test].reduce((sum, part) => sum + (part && isHeld(part) ? part.pixels.length : 0), 0);
     return { images: train.count, channels: train.channels, bytes, streamed: false };
   }

@@ -2,6 +2,7 @@
  * Where the pixels of a batch are. Held images are simply there; filed ones are decoded ahead into a ring of batches,
  * in the order of steps, off the threads that train (libvips has its own), in bounded memory.
  */
+import { limiter } from "../util/limiter.ts";
 import { type FiledImages, type Images, isHeld, pixelBytes, sharedBytes } from "./types.ts";
 
 /** Numbers of one place: byte offset, height, width. */
@@ -96,21 +97,4 @@ class FileSource implements Source {
     ready.catch(() => undefined); // whoever waits for it hears of it; until then it is not unhandled
     this.pending.set(step, { slot, places, ready });
   }
-}
-
-/** Runs at most `most` of the tasks given to it at a time, in the order given. */
-function limiter(most: number) {
-  let running = 0;
-  const waiting: (() => void)[] = [];
-  return async <T>(task: () => Promise<T>): Promise<T> => {
-    if (running === most) await new Promise<void>((resolve) => waiting.push(resolve));
-    else running++;
-    try {
-      return await task();
-    } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else running--;
-    }
-  };
 }

@@ -47,9 +47,13 @@ export type Images = HeldImages | FiledImages;
 export const pixelBytes = ({ channels, valueBytes = 1 }: { channels: number; valueBytes?: ValueBytes | undefined }) =>
   channels * valueBytes;
 
-/** The values of held images. */
-export const levelsIn = ({ pixels, valueBytes = 1 }: HeldImages): Uint8Array | Uint16Array =>
+/** The values of pixels. */
+export const levelsOf = (
+  { pixels }: { readonly pixels: Uint8Array },
+  valueBytes: ValueBytes = 1,
+): Uint8Array | Uint16Array =>
   valueBytes === 1 ? pixels : new Uint16Array(pixels.buffer, pixels.byteOffset, pixels.byteLength / 2);
+export const levelsIn = (images: HeldImages): Uint8Array | Uint16Array => levelsOf(images, images.valueBytes);
 
 export const isHeld = (images: Images): images is HeldImages => "pixels" in images;
 
@@ -68,6 +72,14 @@ export interface Dataset<I extends Images = Images> {
   readonly notes?: readonly string[];
 }
 
+/** Objects below a prefix. Whoever makes one repeats requests that fail, and throws UnreachableError after that. */
+export interface Bucket {
+  /** Keys from behind the prefix on. */
+  readonly list: () => Promise<string[]>;
+  /** Undefined where there is no such object. */
+  readonly read: (key: string) => Promise<Uint8Array | undefined>;
+}
+
 /** What a loader may use. */
 export interface DataContext {
   /** Folder for downloads. */
@@ -79,6 +91,8 @@ export interface DataContext {
   readonly roots?: readonly string[] | undefined;
   /** Finds the file of an uploaded dataset, and fetches it where it is not on this machine. Unset: there are none. */
   readonly stored?: ((id: string) => Promise<string>) | undefined;
+  /** Opens `s3://bucket/prefix`. Unset: buckets are not read. */
+  readonly bucket?: ((url: string) => Bucket) | undefined;
   /** Called now and then while work goes on: whoever waits for a step knows that nothing hangs. */
   readonly alive?: () => void;
 }

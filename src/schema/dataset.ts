@@ -66,7 +66,7 @@ const bands = z
 export type RangeSetting = NonNullable<z.infer<typeof range>>;
 export type BandsSetting = NonNullable<z.infer<typeof bands>>;
 
-const filesKinds: readonly unknown[] = ["folder", "archive", "tar", "stored"];
+const filesKinds: readonly unknown[] = ["folder", "archive", "tar", "bucket", "stored"];
 const filesDefaults = { splits: "auto", classFolder: "first", holdout: 0.1, range: "dtype" } as const;
 
 /** A new job's dataset with what is left open. `"ds_…"` is all that a stored one needs; what is no dataset stays as it is. */
@@ -79,11 +79,17 @@ export function withReading(given: unknown): unknown {
   return kind === "array" || kind === "table" ? { holdout, range, ...dataset } : dataset;
 }
 
-const imageFiles = <K extends "folder" | "archive" | "tar">(kind: K) =>
+const bucket = z
+  .string()
+  .regex(/^s3:\/\/[a-z0-9][a-z0-9.-]+[a-z0-9](\/.*)?$/, "must be s3://bucket or s3://bucket/prefix")
+  .refine((url) => !/\/\.\.?(\/|$)/.test(url), "must have no . or .. between slashes")
+  .describe("s3://bucket/prefix/, with credentials and endpoint of the worker's environment");
+
+const imageFiles = <K extends "folder" | "archive" | "tar" | "bucket">(kind: K) =>
   z.strictObject({
     kind: z.literal(kind),
-    path: archives[kind] ?? path,
-    test: path.optional(),
+    path: kind === "bucket" ? bucket : (archives[kind] ?? path),
+    test: (kind === "bucket" ? bucket : path).optional(),
     size: side.default(32),
     access,
     maxSkipped,
@@ -111,10 +117,17 @@ const stored = z.strictObject({
 
 const array = z.strictObject({
   kind: z.literal("array"),
-  path: path.describe("a .npy, .npz or IDX file, gzipped or not, of images [N,H,W], [N,H,W,C] or [N,C,H,W]"),
-  labels: path.optional().describe("whole numbers [N]; unset: those that a .npz has beside its images"),
-  test: path.optional().describe("test images; unset: those that a .npz has, or a held-out part"),
+  path: path.describe("a .npy, .npz, HDF5 or IDX file, gzipped or not, of images [N,H,W], [N,H,W,C] or [N,C,H,W]"),
+  labels: path.optional().describe("whole numbers [N]; unset: those that the file has beside its images"),
+  test: path.optional().describe("test images; unset: those that the file has, or a held-out part"),
   testLabels: path.optional().describe("of `test`"),
+  arrays: z
+    .strictObject({
+      images: z.string().min(1).optional().describe("name of the images, as group/name in HDF5"),
+      labels: z.string().min(1).optional().describe("name of the labels, in `labels` where that is set"),
+    })
+    .optional()
+    .describe("names in a .npz or HDF5 file; unset: the first that is there of images, x, data and others"),
   images,
   range,
   bands,
@@ -161,6 +174,7 @@ export const datasetSpec = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("cifar100"), path: path.optional(), images }),
   imageFiles("folder"),
   imageFiles("archive"),
+  imageFiles("bucket"),
   stored,
   table,
   array,

@@ -1,5 +1,7 @@
+import { UnreachableError } from "../util/errors.ts";
+
 /** The store was unreachable or full: a transient error that the job has not caused. */
-export class StoreError extends Error {
+export class StoreError extends UnreachableError {
   override name = "StoreError";
 }
 

@@ -184,3 +184,9 @@ async function within<T>(ms: number, work: Promise<T>): Promise<T> {
     clearTimeout(timer);
   }
 }
+
+/** Objects below `s3://bucket/prefix` as a dataset is read from them, with the credentials that a store there would have. */
+export function openBucket(url: string, timing?: S3Timing) {
+  const blobs = new S3Blobs(url, timing);
+  return { list: () => blobs.list(""), read: (key: string) => blobs.read(key) };
+}

@@ -6,8 +6,8 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, write
 import { join } from "node:path";
 import { isAlive } from "./machine.ts";
 
-/** What is evicted: copies of stored datasets, and what archives are unpacked to. Downloads by name stay. */
-const KINDS = { stored: ".dataset", unpacked: ".tar" } as const;
+/** What is evicted: copies of stored datasets, what archives are unpacked to, indices of tars. Downloads by name stay. */
+const KINDS = { stored: ".dataset", unpacked: ".tar", listings: ".index" } as const;
 export type CacheKind = keyof typeof KINDS;
 
 /** `<file>.<pid>.part`: what a process writes. One that is to be continued has no pid. */
@@ -38,6 +38,11 @@ export class CacheFolder {
     private readonly limit: number,
     private readonly log: (message: string) => void,
   ) {}
+
+  /** Whether there is a file for `key`. */
+  has(kind: CacheKind, key: string): boolean {
+    return existsSync(join(this.root, kind, key + KINDS[kind]));
+  }
 
   /**
    * Names the file of the cache for `key`, whether it is there or not. It is in use by this process until that ends, so that what
@@ -83,7 +88,10 @@ export class CacheFolder {
       .flatMap((name) => {
         // Another process may have evicted it since.
         const found = statSync(join(folder, name), { throwIfNoEntry: false });
-        return found ? [{ folder, name, size: found.size, atimeMs: found.atimeMs }] : [];
+        if (!found) return [];
+        // A sparse file takes what is written of it.
+        const size = Math.min(found.size, 512 * found.blocks);
+        return [{ folder, name, size, atimeMs: found.atimeMs }];
       });
   }
 

@@ -91,9 +91,10 @@ export function readEnv(source: Record<string, string | undefined> = process.env
     redisUrl: env.REDIS_URL,
     dataDir,
     storeUrl: env.MOCOD_STORE ?? pathToFileURL(dataDir).href,
-    datasetRoots: env.MOCOD_DATASET_ROOTS?.split(delimiter)
+    // The colon of s3:// is none between two roots.
+    datasetRoots: env.MOCOD_DATASET_ROOTS?.split(delimiter === ":" ? /:(?!\/\/)/ : delimiter)
       .filter(Boolean)
-      .map((root) => resolve(root)),
+      .map((root) => (root.startsWith("s3://") ? root : resolve(root))),
     stallMinutes: env.MOCOD_STALL_MINUTES,
     requestsPerSecond: env.MOCOD_RATE_LIMIT,
     apiKey: env.MOCOD_API_KEY,

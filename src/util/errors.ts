@@ -15,6 +15,11 @@ export class FileError extends UserError {
   }
 }
 
+/** What something lies on could not be reached: it passes, and is no fault of the file that was being read. */
+export class UnreachableError extends Error {
+  override name = "UnreachableError";
+}
+
 /** Throws unless the shape `got` equals `expected`; a -1 in `expected` allows any size. */
 export function expectShape(what: string, got: readonly number[], expected: readonly number[]): void {
   const fits = got.length === expected.length && expected.every((side, i) => side === -1 || side === got[i]);

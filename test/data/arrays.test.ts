@@ -129,7 +129,7 @@ test("arrays that are no images are refused, with what they are", async () => {
   writeFileSync(at("cut"), Buffer.from(numpy.grey, "base64").subarray(0, 200));
   await refused({ path: at("cut") }, "cut: has 72 bytes of data; its shape needs 120");
   writeFileSync(at("text"), "no array");
-  await refused({ path: at("text") }, "text: is neither a .npy, .npz nor IDX file");
+  await refused({ path: at("text") }, "text: is neither a .npy, .npz, HDF5 nor IDX file");
   await expect(
     sightDataset(specOf({ kind: "array", path: at("text") }), { ...context, roots: ["/data"] }),
   ).rejects.toThrow("MOCOD_DATASET_ROOTS");

@@ -15,6 +15,7 @@ import { datasetSpec, withReading } from "../../src/schema/dataset.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { CacheFolder } from "../../src/util/cache_folder.ts";
 import { held, temporaryFolder } from "../support/helpers.ts";
+import { bmp, words } from "../support/image_bytes.ts";
 import parquet from "./parquet.json";
 
 const picture = (red: number) =>
@@ -150,13 +151,7 @@ test("archives that want to harm: names that lead out, files and tars that grow 
     expect.stringContaining("a.png: unpacks to 2147483648 bytes"),
   ]);
   // 50,000 x 50,000 pixels, said by a header.
-  const huge = Buffer.alloc(100);
-  huge.write("BM");
-  huge.writeUInt32LE(54, 10);
-  huge.writeUInt32LE(40, 14);
-  huge.writeInt32LE(50_000, 18);
-  huge.writeInt32LE(50_000, 22);
-  huge.writeUInt16LE(24, 28);
+  const huge = bmp({ width: 50_000, height: 50_000, bits: 24, rows: Array(46).fill(0) });
   expect(() => opened(huge)).toThrow("image exceeds pixel limit");
   expect(() => opened(Buffer.from("P6 50000 50000 255\n"))).toThrow("image exceeds pixel limit");
 });
@@ -319,33 +314,18 @@ test("BMP, PPM and PGM are what Pillow wrote, of any depth, from the bottom or t
   flipped.writeInt32LE(-2, 22);
   expect(await pixels(flipped)).toEqual([...rgb.slice(9), ...rgb.slice(0, 9)]);
   // A palette of four bits: colours 1 2 1 above, 0 1 2 below.
-  const palette = Buffer.alloc(14 + 40 + 12 + 8);
-  palette.write("BM");
-  palette.writeUInt32LE(66, 10);
-  palette.writeUInt32LE(40, 14);
-  palette.writeInt32LE(3, 18);
-  palette.writeInt32LE(2, 22);
-  palette.writeUInt16LE(4, 28);
-  palette.writeUInt32LE(3, 46);
-  palette.set([1, 2, 3, 0, 30, 20, 10, 0, 9, 9, 9, 0], 54);
-  palette.set([0x01, 0x20, 0, 0, 0x12, 0x10, 0, 0], 66);
+  const table = [...[1, 2, 3, 0], ...[30, 20, 10, 0], ...[9, 9, 9, 0]];
+  const rows = [...[0x01, 0x20, 0, 0], ...[0x12, 0x10, 0, 0]];
+  const palette = bmp({ width: 3, height: 2, bits: 4, colours: 3, table, rows });
   expect(await pixels(palette)).toEqual([10, 20, 30, 9, 9, 9, 10, 20, 30, 3, 2, 1, 10, 20, 30, 9, 9, 9]);
   palette.set([0x05], 66);
   expect(() => opened(palette)).toThrow("a pixel has colour 5 of 3");
   // 16 bits: five of each channel, or by masks.
-  const deep = Buffer.alloc(14 + 52 + 4);
-  deep.write("BM");
-  deep.writeUInt32LE(66, 10);
-  deep.writeUInt32LE(40, 14);
-  deep.writeInt32LE(1, 18);
-  deep.writeInt32LE(1, 22);
-  deep.writeUInt16LE(16, 28);
-  deep.writeUInt16LE((31 << 10) | (1 << 5) | 16, 66);
-  expect(await pixels(deep)).toEqual([255, 8, 132]);
-  deep.writeUInt32LE(3, 30);
-  for (const [i, mask] of [0xf800, 0x07e0, 0x001f].entries()) deep.writeUInt32LE(mask, 54 + 4 * i);
-  deep.writeUInt16LE((31 << 11) | (63 << 5) | 1, 66);
-  expect(await pixels(deep)).toEqual([255, 255, 8]);
+  const deep = { width: 1, height: 1, bits: 16 };
+  const two = (pixel: number) => [pixel & 255, pixel >> 8, 0, 0];
+  expect(await pixels(bmp({ ...deep, rows: two((31 << 10) | (1 << 5) | 16) }))).toEqual([255, 8, 132]);
+  const masked = { ...deep, compression: 3, table: words(0xf800, 0x07e0, 0x001f) };
+  expect(await pixels(bmp({ ...masked, rows: two((31 << 11) | (63 << 5) | 1) }))).toEqual([255, 255, 8]);
   expect(await pixels(Buffer.from("P3 # text\n2 1 # size\n15\n15 0 0  0 5 15\n"))).toEqual([255, 0, 0, 0, 85, 255]);
   for (const cut of [of("bmp24").subarray(0, 70), of("ppm").subarray(0, 20), Buffer.from("P2 2 1 9 1")]) {
     expect(() => opened(cut)).toThrow(/ends early|missing/);

@@ -10,6 +10,9 @@ export interface NumberArray {
   readonly values: NumberValues;
 }
 
+/** Whether a type is one of bytes, as NumPy spells it. */
+export const isBytes = (type: string): boolean => type === "|u1" || type === "|b1";
+
 const MAGIC = Buffer.from("\x93NUMPY", "latin1");
 
 export const isNpy = (bytes: Buffer): boolean => bytes.subarray(0, 6).equals(MAGIC);
@@ -66,8 +69,7 @@ export function decodeNpy(bytes: Buffer): NumberArray {
   if (data.length !== count * size)
     throw new Error(`has ${data.length} bytes of data; its shape needs ${count * size}`);
   // A copy of bytes would double the memory of a large file for nothing.
-  if (type === "|u1" || type === "|b1")
-    return { shape, type, values: new Uint8Array(data.buffer, data.byteOffset, count) };
+  if (isBytes(type)) return { shape, type, values: new Uint8Array(data.buffer, data.byteOffset, count) };
   const values = valuesOf(type, data);
   if (!values) throw new Error(`has numbers of type ${type}; allowed: whole numbers of up to 64 bits, floats, bool`);
   return { shape, type, values };

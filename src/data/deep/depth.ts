@@ -3,7 +3,7 @@
  * 0 and 1. Decided by a few of its files, evenly spread over the list, so that every run on the same files decides the same.
  */
 import type { BandsSetting, RangeSetting } from "../../schema/dataset.ts";
-import { FileError, messageOf } from "../../util/errors.ts";
+import { FileError, messageOf, UnreachableError } from "../../util/errors.ts";
 import { inParallel } from "../../util/parallel.ts";
 import type { ImageFile } from "../listing/index.ts";
 import { Moments } from "../moments.ts";
@@ -42,41 +42,47 @@ const spread = <T>(items: readonly T[], count: number): T[] =>
   });
 
 /**
- * What `work` makes of each file, in order, without those that cannot be read: decoding all of them counts and names these.
- *
- * @throws FileError where none can be read.
+ * What `work` makes of each file, in order, without those that cannot be read: decoding all of them counts and names these. `none` says
+ * why, where there is no other.
  */
 async function ofEach<T>(
   source: string,
   files: readonly ImageFile[],
   work: (bytes: Buffer) => Promise<T>,
-): Promise<T[]> {
-  const found = new Array<T | undefined>(files.length);
+): Promise<{ found: T[]; none: FileError | undefined }> {
+  const all = new Array<T | undefined>(files.length);
   const bad: string[] = [];
   await inParallel(files.length, async (i) => {
-    const { name, read } = files[i] as ImageFile;
+    const file = files[i] as ImageFile;
     try {
-      found[i] = await work(await read());
+      all[i] = await work(await file.read());
     } catch (error) {
-      bad[i] = `${name}: ${messageOf(error)}`;
+      if (error instanceof UnreachableError) throw error;
+      bad[i] = `${file.name}: ${messageOf(error)}`;
     }
   });
-  if (bad.length > 0 && found.every((value) => value === undefined)) {
-    throw new FileError(source, `has no image that can be read (first: ${bad.find(Boolean)})`);
-  }
-  return found.filter((value) => value !== undefined);
+  const found = all.filter((value) => value !== undefined);
+  const why = `has no image that can be read (first: ${bad.find(Boolean)})`;
+  return { found, none: found.length === 0 ? new FileError(source, why) : undefined };
 }
 
-/** Channels and depth alone, from the headers of a few files; undefined: 8 bits of RGB. Throws FileError as `depthOf` does. */
+/**
+ * Channels and depth alone, from the headers of a few files; undefined: 8 bits of RGB.
+ *
+ * @param none - What to do where none of them can be read; unset: nothing.
+ * @throws FileError as `depthOf` does.
+ */
 export async function formatOf(
   source: string,
   files: readonly ImageFile[],
   { range, bands }: DepthSettings,
+  none: (error: FileError) => void = () => undefined,
 ): Promise<Pick<Depth, "channels" | "valueBytes"> | undefined> {
   if (range === undefined && bands === undefined) return undefined;
   const shapes = await ofEach(source, spread(files, HEADERS), (bytes) => shapeOf(bytes, bands !== undefined));
-  const deep = shapes.some((shape) => shape.deep) || (range !== undefined && range !== "dtype");
-  const channels = bands?.length ?? commonChannels(source, shapes);
+  if (shapes.none) none(shapes.none);
+  const deep = shapes.found.some((shape) => shape.deep) || (range !== undefined && range !== "dtype");
+  const channels = bands?.length ?? commonChannels(source, shapes.found);
   if (!deep && !bands && channels === 3) return undefined;
   return { channels, valueBytes: deep ? 2 : 1 };
 }
@@ -96,7 +102,7 @@ function commonChannels(source: string, shapes: readonly NumberShape[]): number 
 /**
  * Undefined where the images are held as 8 bits of RGB.
  *
- * @throws FileError for images of different numbers of channels without `bands`.
+ * @throws FileError for images of different numbers of channels without `bands`; where `range` or `bands` cannot be applied to any.
  */
 export async function depthOf(
   source: string,
@@ -109,9 +115,10 @@ export async function depthOf(
   const { range = "dtype" } = settings;
   const bands = settings.bands?.map((band) => band - 1);
   const most = mostOf(bands);
-  const sample = await ofEach(source, spread(files, SAMPLE), async (bytes) =>
+  const { found: sample, none } = await ofEach(source, spread(files, SAMPLE), async (bytes) =>
     thinned(chosen(await readNumbers(bytes, most), channels, bands), PIXELS),
   );
+  if (none) throw none;
   const ranges = rangesOf(source, range, sample);
   const moments = new Moments(channels, valueBytes);
   for (const image of sample) moments.add(toLevels(image, ranges, valueBytes));

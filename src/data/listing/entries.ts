@@ -28,5 +28,5 @@ export async function openEntries(
   const kind = archiveKind(path);
   if (kind === "zip") return { entries: await entriesOfZip(path), archive: true, notes: [] };
   const tar = kind === "tar" ? path : await unpacked(path, kind, cache, log);
-  return { entries: entriesOfTar(tar), archive: true, notes: [] };
+  return { ...(await entriesOfTar(tar, cache)), archive: true };
 }

@@ -4,32 +4,34 @@
  */
 import { join } from "node:path";
 import { CacheFolder } from "../../util/cache_folder.ts";
-import { FileError } from "../../util/errors.ts";
+import { FileError, UserError } from "../../util/errors.ts";
+import type { Bucket } from "../types.ts";
+import { entriesOfBucket } from "./bucket.ts";
 import { openEntries } from "./entries.ts";
+import type { Group } from "./groups.ts";
+import { ImageNet, kaggleRoot } from "./imagenet.ts";
+import { type ImageFile, Listed } from "./listed.ts";
 import {
   type ClassFolder,
-  classOf,
+  classReader,
   commonFolder,
   expandBraces,
   extensionOf,
+  firstFolder,
   isImage,
   isRubbish,
   keyOf,
-  partOf,
   TESTS,
   TRAIN,
 } from "./names.ts";
 import { labelsBeside } from "./sidecars.ts";
 import type { Entries, Entry } from "./types.ts";
 
-export interface ImageFile extends Entry {
-  /** Undefined where nothing says it. */
-  readonly className: string | undefined;
-}
+export type { ImageFile };
 
 /** How a source is read; what is unset is as before there was such a setting. */
 export interface Reading {
-  readonly kind: "folder" | "archive";
+  readonly kind: "folder" | "archive" | "bucket";
   /** An archive's may be a pattern of shards: `shard-{000..041}.tar`. */
   readonly path: string;
   readonly test?: string | undefined;
@@ -52,6 +54,8 @@ interface ListingContext {
   readonly cache: string;
   readonly cacheLimit?: number | undefined;
   readonly log: (message: string) => void;
+  readonly roots?: readonly string[] | undefined;
+  readonly bucket?: ((url: string) => Bucket) | undefined;
 }
 
 /**
@@ -61,40 +65,46 @@ interface ListingContext {
  */
 export async function listImages(of: Reading, context: ListingContext): Promise<Listing> {
   const main = await openAll(of, of.path, context);
-  const own = await partsOf(of, main);
+  const imageNet = await ImageNet.beside(of.path, main.entries, context.roots);
+  const own = await partsOf(of, main, imageNet);
   const other = of.test ? await openAll(of, of.test, context) : undefined;
-  const test = other && (await imagesOf(of.test as string, strip(other), of.classFolder));
+  const test = other && (await testOf(of, other, own, context));
   const leftOut: Record<string, number> = {};
-  const used = [own.used, test?.used];
-  for (const { name, read } of [...main.entries, ...(other?.entries ?? [])]) {
-    if (isImage(name) || used.some((files) => files?.has(read))) continue;
-    const extension = extensionOf(name);
+  const used = [own.used, imageNet.used, test?.used];
+  for (const entry of [main, other].flatMap((of) => of?.entries.filter(({ name }) => !isImage(name)) ?? [])) {
+    if (used.some((files) => files?.has(entry))) continue;
+    const extension = extensionOf(entry.name);
     leftOut[extension] = (leftOut[extension] ?? 0) + 1;
   }
   const left = Object.entries(leftOut).sort(([, a], [, b]) => b - a);
   return {
-    train: own.train,
-    test: test?.train ?? own.test,
+    train: imageNet.named(own.train),
+    test: imageNet.named(test?.train ?? own.test),
     leftOut: Object.fromEntries(left),
     notes: [
       ...main.notes,
       ...(other?.notes ?? []),
       ...own.notes,
+      ...(test?.notes ?? []),
       ...(left.length > 0 ? [`left out: ${left.map(([extension, count]) => `${count} ${extension}`).join(", ")}`] : []),
     ],
   };
+}
+
+async function openBucket(url: string, { bucket }: ListingContext): Promise<Entries> {
+  if (!bucket) throw new UserError(`${url}: buckets cannot be read here`);
+  return { entries: await entriesOfBucket(url, bucket(url)), archive: false, notes: [] };
 }
 
 /** One source, or all shards of a pattern. */
 async function openAll({ kind }: Reading, path: string, context: ListingContext): Promise<Entries> {
   const { cache, cacheLimit = Number.POSITIVE_INFINITY, log } = context;
   const files = new CacheFolder(cache, cacheLimit, log);
-  const opened = [];
+  const opened: Entries[] = [];
   for (const file of kind === "archive" ? expandBraces(path) : [path]) {
-    opened.push(await openEntries(kind, file, files, log));
+    opened.push(kind === "bucket" ? await openBucket(path, context) : await openEntries(kind, file, files, log));
   }
-  const all = opened.flatMap(({ entries }) => entries);
-  const kept = all.filter(({ name }) => !isRubbish(name));
+  const kept = opened.flatMap(({ entries }) => entries).filter(({ name }) => !isRubbish(name));
   if (!kept.some(({ name }) => isImage(name))) {
     const found = [...new Set(kept.map(({ name }) => extensionOf(name)))].slice(0, 8).join(", ");
     throw new FileError(
@@ -105,46 +115,70 @@ async function openAll({ kind }: Reading, path: string, context: ListingContext)
   return { entries: kept, archive: opened.some(({ archive }) => archive), notes: opened.flatMap(({ notes }) => notes) };
 }
 
-/** The files without the one folder that an archive often has around everything. */
-function strip({ entries, archive }: Entries): readonly Entry[] {
-  const folder = archive ? commonFolder(entries.map(({ name }) => name)) : "";
-  return folder === "" ? entries : entries.map((entry) => ({ ...entry, name: entry.name.slice(folder.length) }));
+/** The files from the root of the images on: Kaggle's ImageNet lies deep, and an archive often has one folder around everything. */
+function rooted({ entries, archive }: Entries): Group {
+  const deep = kaggleRoot(entries);
+  if (deep) return { entries: entries.filter(({ name }) => name.startsWith(deep)), cut: deep.length };
+  return { entries, cut: archive ? commonFolder(entries).length : 0 };
 }
 
 interface Parts extends Pick<Listing, "train" | "test" | "notes"> {
-  /** Files that are no images, and not left out either, by what reads them: their names differ from part to part. */
-  readonly used: ReadonlySet<Entry["read"]>;
+  /** Files that are no images, and not left out either. */
+  readonly used: ReadonlySet<Entry>;
 }
 
-async function partsOf({ path, splits = "merge", classFolder }: Reading, opened: Entries): Promise<Parts> {
-  const files = strip(opened);
-  const images = files.filter(({ name }) => isImage(name));
-  const below = (part: string, all: readonly Entry[] = files) =>
-    all
-      .filter(({ name }) => partOf(name) === part)
-      .map((entry) => ({ ...entry, name: entry.name.slice(part.length + 1) }));
-  const train = TRAIN.find((part) => below(part, images).length > 0);
-  if (!train) return { ...(await imagesOf(path, files, classFolder)), test: undefined };
-  const beside = TESTS.filter((part) => below(part, images).length > 0);
-  if (splits === "merge") {
-    const merged = files.map((entry) => {
-      const part = partOf(entry.name);
-      return part === train || beside.includes(part as string)
-        ? { ...entry, name: entry.name.slice((part as string).length + 1) }
-        : entry;
-    });
-    // Before there were parts their names were folders like others.
-    return { ...(await imagesOf(path, classFolder === undefined ? files : merged, classFolder)), test: undefined };
+const classesIn = (images: readonly ImageFile[]) => new Set(images.map(({ className }) => className));
+
+/** The files of each part that the first folders name, by its name in small letters. */
+function parted({ entries, cut }: Group): Map<string, Group> {
+  const parts = new Map<string, Entry[]>();
+  // Files of one folder mostly follow each other.
+  let [folder, part]: [string, Entry[] | undefined] = ["/", undefined];
+  for (const entry of entries) {
+    if (!entry.name.startsWith(folder, cut)) {
+      const first = firstFolder(entry.name, cut);
+      if (first === undefined) continue;
+      folder = `${first}/`;
+      const name = first.toLowerCase();
+      part = parts.get(name);
+      if (!part && (TRAIN.includes(name) || TESTS.includes(name))) {
+        part = [];
+        parts.set(name, part);
+      }
+    }
+    part?.push(entry);
   }
-  const trained = await imagesOf(join(path, train), below(train), classFolder);
-  const tests = await Promise.all(
-    beside.map(async (part) => ({ part, ...(await imagesOf(join(path, part), below(part), classFolder)) })),
-  );
-  const known = new Set(trained.train.map(({ className }) => className));
+  const withImages = [...parts].filter(([, all]) => all.some(({ name }) => isImage(name)));
+  return new Map(withImages.map(([part, all]) => [part, { entries: all, cut: cut + part.length + 1 }]));
+}
+
+async function partsOf(
+  { path, splits = "merge", classFolder }: Reading,
+  opened: Entries,
+  imageNet: ImageNet,
+): Promise<Parts> {
+  const files = rooted(opened);
+  const parts = parted(files);
+  const train = TRAIN.find((part) => parts.has(part));
+  if (!train) return { ...(await imagesOf(path, [files], classFolder, imageNet)), test: undefined };
+  const beside = TESTS.filter((part) => parts.has(part));
+  const groupOf = (part: string) => parts.get(part) as Group;
+  if (splits === "merge") {
+    // Before there were parts their names were folders like others.
+    const groups = classFolder === undefined ? [files] : mergedOf(files, [train, ...beside]);
+    return { ...(await imagesOf(path, groups, classFolder, imageNet)), test: undefined };
+  }
+  const trained = await imagesOf(join(path, train), [groupOf(train)], classFolder, imageNet);
+  const known = classesIn(trained.train);
+  const tests = [];
+  for (const part of beside) {
+    tests.push({ part, ...(await imagesOf(join(path, part), [groupOf(part)], classFolder, imageNet, known)) });
+  }
   const isLabelled = ({ train: all }: Pick<Listing, "train">) =>
     all.every(({ className }) => className !== undefined && known.has(className));
   const test = tests.find(isLabelled) ?? tests[0];
-  const others = images.length - trained.train.length - (test?.train.length ?? 0);
+  const images = opened.entries.filter(({ name }) => isImage(name)).length;
+  const others = images - trained.train.length - (test?.train.length ?? 0);
   return {
     train: trained.train,
     test: test?.train,
@@ -158,21 +192,46 @@ async function partsOf({ path, splits = "merge", classFolder }: Reading, opened:
   };
 }
 
+/** The files in their order, those of the parts without the folders that name them. */
+function mergedOf({ entries, cut }: Group, parts: readonly string[]): Group[] {
+  const groups: { entries: Entry[]; cut: number }[] = [];
+  for (const entry of entries) {
+    const part = firstFolder(entry.name, cut)?.toLowerCase();
+    const own = part !== undefined && parts.includes(part) ? cut + part.length + 1 : cut;
+    const last = groups.at(-1);
+    if (last?.cut === own) last.entries.push(entry);
+    else groups.push({ entries: [entry], cut: own });
+  }
+  return groups;
+}
+
+/** The test images of a path of their own. */
+async function testOf({ test, classFolder }: Reading, opened: Entries, own: Parts, { roots }: ListingContext) {
+  const imageNet = await ImageNet.beside(test as string, opened.entries, roots);
+  const found = await imagesOf(test as string, [rooted(opened)], classFolder, imageNet, classesIn(own.train));
+  return { ...found, used: new Set([...found.used, ...imageNet.used]) };
+}
+
 /** All images of one part, in order. */
 async function imagesOf(
   path: string,
-  files: readonly Entry[],
+  groups: readonly Group[],
   classFolder: ClassFolder = "deepest",
+  imageNet: ImageNet,
+  trained?: ReadonlySet<string | undefined>,
 ): Promise<Omit<Parts, "test">> {
-  const beside = await labelsBeside(path, files);
-  const images = files
-    .filter(({ name }) => isImage(name))
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map(
-      (entry): ImageFile => ({
-        ...entry,
-        className: beside.labels.get(keyOf(entry.name)) ?? classOf(entry.name, classFolder),
-      }),
-    );
-  return { train: images, used: beside.used, notes: beside.notes };
+  const beside = await labelsBeside(path, groups);
+  const validation = await imageNet.labelsOf(groups, trained);
+  const images: Listed[] = [];
+  for (const { entries, cut } of groups) {
+    const classIn = classReader(cut, classFolder);
+    for (const entry of entries) {
+      if (!isImage(entry.name)) continue;
+      const name = entry.name.slice(cut);
+      const label = beside.labels.size > 0 ? beside.labels.get(keyOf(name)) : undefined;
+      images.push(new Listed(name, label ?? validation.of(name) ?? classIn(entry.name), entry));
+    }
+  }
+  images.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return { train: images, used: beside.used, notes: [...beside.notes, ...validation.notes] };
 }

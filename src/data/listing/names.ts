@@ -5,15 +5,10 @@ const IMAGES = /\.(jpe?g|jpe|jfif|png|webp|gif|tiff?|avif|bmp|dib|ppm|pgm|pnm)$/
 
 export const isImage = (name: string): boolean => IMAGES.test(name);
 
+const RUBBISH = /(^|\/)(\.|(__MACOSX|thumbs\.db|ehthumbs\.db|desktop\.ini|@eaDir|\$RECYCLE\.BIN)(\/|$))/i;
+
 /** What systems leave beside people's files: macOS's archives and previews, Windows's thumbnails, a NAS's indices. */
-export function isRubbish(name: string): boolean {
-  return name
-    .split("/")
-    .some(
-      (part) =>
-        part.startsWith(".") || /^(__MACOSX|thumbs\.db|ehthumbs\.db|desktop\.ini|@eaDir|\$RECYCLE\.BIN)$/i.test(part),
-    );
-}
+export const isRubbish = (name: string): boolean => RUBBISH.test(name);
 
 /** `.txt`, in small letters; "no extension" where there is none. */
 export const extensionOf = (name: string): string => /\.[^./]+$/.exec(name)?.[0].toLowerCase() ?? "no extension";
@@ -21,11 +16,11 @@ export const extensionOf = (name: string): string => /\.[^./]+$/.exec(name)?.[0]
 /** A key of WebDataset: the name up to the first dot behind the last slash. */
 export const keyOf = (name: string): string => /^(?:.*\/)?[^./]*/.exec(name)?.[0] ?? name;
 
-/** A folder below the root that names a part, in small letters. */
-export const partOf = (name: string): string | undefined => {
-  const slash = name.indexOf("/");
-  return slash < 0 ? undefined : name.slice(0, slash).toLowerCase();
-};
+/** The first folder of a name, behind its first `cut` characters. Undefined for a file that is in none. */
+export function firstFolder(name: string, cut: number): string | undefined {
+  const slash = name.indexOf("/", cut);
+  return slash < 0 ? undefined : name.slice(cut, slash);
+}
 
 export const TRAIN: readonly string[] = ["train", "training"];
 /** The first of them that has classes is the test part; where none has, the first. */
@@ -34,17 +29,36 @@ export const TESTS: readonly string[] = ["test", "testing", "val", "valid", "val
 /** Which of a file's folders is its class: the first below the root, as torchvision's ImageFolder has it, or the one it lies in. */
 export type ClassFolder = "first" | "deepest";
 
-export function classOf(name: string, folder: ClassFolder): string | undefined {
-  const folders = name.split("/").slice(0, -1);
-  return folders.at(folder === "first" ? 0 : -1);
+function classOf(name: string, cut: number, folder: ClassFolder): string | undefined {
+  if (folder === "first") return firstFolder(name, cut);
+  const end = name.lastIndexOf("/");
+  return end < cut ? undefined : name.slice(Math.max(cut, name.lastIndexOf("/", end - 1) + 1), end);
+}
+
+/**
+ * The class of a file by its name. Files of one folder mostly follow each other, and share one string.
+ *
+ * @param cut - Characters that the root takes.
+ */
+export function classReader(cut: number, folder: ClassFolder): (name: string) => string | undefined {
+  let last: { readonly folder: string; readonly className: string | undefined } | undefined;
+  const classes = new Map<string, string>();
+  return (name) => {
+    if (last && name.startsWith(last.folder) && !name.includes("/", last.folder.length)) return last.className;
+    const found = classOf(name, cut, folder);
+    const className = found && (classes.get(found) ?? found);
+    if (className !== undefined) classes.set(className, className);
+    last = { folder: name.slice(0, name.lastIndexOf("/") + 1), className };
+    return className;
+  };
 }
 
 /** The folder that all names lie in, where each of them lies in another one below it; "" where there is none. */
-export function commonFolder(names: readonly string[]): string {
-  const first = names[0]?.split("/")[0];
+export function commonFolder(entries: readonly { readonly name: string }[]): string {
+  const first = entries[0] && firstFolder(entries[0].name, 0);
   if (first === undefined) return "";
   const prefix = `${first}/`;
-  return names.every((name) => name.startsWith(prefix) && name.split("/").length > 2) ? prefix : "";
+  return entries.every(({ name }) => name.startsWith(prefix) && name.includes("/", prefix.length)) ? prefix : "";
 }
 
 /** `shard-{000..041}.tar` as 42 names; a name without such a range is itself. Throws RangeError for more than 100,000. */

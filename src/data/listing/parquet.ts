@@ -13,6 +13,7 @@ import {
 } from "hyparquet";
 import tar from "tar-stream";
 import { isImage } from "./names.ts";
+import { expectPages } from "./parquet_pages.ts";
 
 /** Names of columns, the first one that is there. */
 const IMAGES = ["image", "img", "images", "picture", "photo", "jpg", "png", "bytes"];
@@ -20,7 +21,7 @@ const LABELS = ["label", "labels", "class", "fine_label", "target", "cls", "cate
 
 /** Snappy is hyparquet's own. */
 const compressors: Compressors = {
-  GZIP: (input) => gunzipSync(input),
+  GZIP: (input, length) => gunzipSync(input, { maxOutputLength: length }),
   ZSTD: (input) => Bun.zstdDecompressSync(input),
 };
 
@@ -64,6 +65,7 @@ async function fill(pack: tar.Pack, path: string): Promise<void> {
   if (!image) throw new Error(`it has the columns ${columns.join(", ")}; none of them is called ${IMAGES.join(", ")}`);
   const classes = label === undefined ? undefined : classNames(metadata, label);
   const read = { file, metadata, columns: label === undefined ? [image] : [image, label], utf8: false, compressors };
+  await expectPages(file, metadata, read.columns);
   let row = 0;
   for (const { num_rows } of metadata.row_groups) {
     const rows = await parquetReadObjects({ ...read, rowStart: row, rowEnd: row + Number(num_rows) });

@@ -1,18 +1,20 @@
 /** Classes that are not folders but files: WebDataset's `.cls` and `.json` beside an image, Tiny-ImageNet's `val_annotations.txt`. */
 import { FileError } from "../../util/errors.ts";
 import { inParallel } from "../../util/parallel.ts";
-import { isImage, keyOf } from "./names.ts";
+import { type Beside, filesBeside, type Group, imageNamesOf } from "./groups.ts";
+import { keyOf } from "./names.ts";
 import type { Entry } from "./types.ts";
 
 /** Fields of a `.json` that say the class, the first one that is there. */
 const FIELDS = ["cls", "label", "class", "class_name"] as const;
+const SIDECAR = /\.(cls|json)$/;
 const LIST = /(^|\/)val_annotations\.txt$/;
 
-export interface Beside {
+export interface Labels {
   /** Class by the key of an image, which is its name up to the first dot. */
   readonly labels: ReadonlyMap<string, string>;
-  /** The files that say them, by what reads them. */
-  readonly used: ReadonlySet<Entry["read"]>;
+  /** The files that say them. */
+  readonly used: ReadonlySet<Entry>;
   readonly notes: readonly string[];
 }
 
@@ -28,24 +30,26 @@ function ofJson(path: string, name: string, text: string): string | undefined {
 }
 
 /** Throws FileError for a `.json` that is none. */
-export async function labelsBeside(path: string, files: readonly Entry[]): Promise<Beside> {
+export async function labelsBeside(path: string, groups: readonly Group[]): Promise<Labels> {
   const labels = new Map<string, string>();
-  const used = new Set<Entry["read"]>();
-  const images = new Set(files.filter(({ name }) => isImage(name)).map(({ name }) => keyOf(name)));
-  const sidecars = files.filter(({ name }) => /\.(cls|json)$/.test(name) && images.has(keyOf(name)));
+  const used = new Set<Entry>();
+  const found = filesBeside(groups, (name) => SIDECAR.test(name));
+  const list = filesBeside(groups, (name) => LIST.test(name))[0];
+  if (found.length === 0 && !list) return { labels, used, notes: [] };
+  const images = new Set(imageNamesOf(groups).map(keyOf));
+  const sidecars = found.filter(({ name }) => images.has(keyOf(name)));
   await inParallel(sidecars.length, async (i) => {
-    const { name, read } = sidecars[i] as Entry;
-    const text = (await read()).toString("utf8").trim();
+    const { name, entry } = sidecars[i] as Beside;
+    const text = (await entry.read()).toString("utf8").trim();
     const label = name.endsWith(".cls") ? text : ofJson(path, name, text);
-    used.add(read);
+    used.add(entry);
     // What `.cls` says goes before what `.json` says.
     if (label !== undefined && (name.endsWith(".cls") || !labels.has(keyOf(name)))) labels.set(keyOf(name), label);
   });
-  const list = files.find(({ name }) => LIST.test(name));
   if (list) {
-    used.add(list.read);
+    used.add(list.entry);
     const folder = list.name.replace(LIST, "$1");
-    for (const line of (await list.read()).toString("utf8").split("\n")) {
+    for (const line of (await list.entry.read()).toString("utf8").split("\n")) {
       const [image, label] = line.split("\t");
       if (!image || !label) continue;
       // The images lie beside the list or, as Tiny-ImageNet has them, in `images/`.

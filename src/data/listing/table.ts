@@ -4,7 +4,8 @@ import { readFile } from "node:fs/promises";
 import { dirname, join, normalize, sep } from "node:path";
 import { parse } from "csv-parse/sync";
 import { FileError, messageOf } from "../../util/errors.ts";
-import type { ImageFile, Listing } from "./index.ts";
+import type { Listing } from "./index.ts";
+import type { ImageFile } from "./listed.ts";
 import { TESTS, TRAIN } from "./names.ts";
 
 export interface Table {

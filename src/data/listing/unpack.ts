@@ -1,21 +1,16 @@
 /**
  * Files of which no part can be read alone, unpacked once into a tar of the cache: compressed tars, and Parquet's row groups.
  */
-import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream, existsSync, renameSync, rmSync, statSync } from "node:fs";
-import { resolve } from "node:path";
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import type { CacheFolder } from "../../util/cache_folder.ts";
 import { FileError, messageOf } from "../../util/errors.ts";
+import { GROWTH, mostUnpacked } from "./growth.ts";
 import { tarOfParquet } from "./parquet.ts";
+import { keyOfFile } from "./saved_index.ts";
 
-/**
- * What a file may unpack to: images are compressed already, and what grows more is no collection of them but made to fill
- * the disk.
- */
-const GROWTH = 20;
 /** Bytes that any may unpack to. */
 const ALWAYS_ALLOWED = 2 ** 30;
 
@@ -39,18 +34,14 @@ export async function unpacked(
   log: (message: string) => void,
   allowed = ALWAYS_ALLOWED,
 ): Promise<string> {
-  const { size, mtimeMs } = statSync(file);
-  const key = createHash("sha256")
-    .update(JSON.stringify([resolve(file), size, mtimeMs]))
-    .digest("hex")
-    .slice(0, 32);
-  const to = cache.file("unpacked", key);
+  const { size } = statSync(file);
+  const to = cache.file("unpacked", keyOfFile(file));
   if (existsSync(to)) {
     cache.used(to);
     return to;
   }
   log(`${file}: unpacking ${(size / 1e6).toFixed(0)} MB`);
-  const most = Math.max(allowed, GROWTH * size);
+  const most = mostUnpacked(size, allowed);
   let bytes = 0;
   const limited = new Transform({
     transform(part: Buffer, _encoding, done) {
