@@ -130,6 +130,7 @@ export const plan = {
   why: "WASM: no GPU was found",
   threads: 8,
   images: 58_000,
+  disk: 0,
   passes: 1,
   tapes: null,
   memory: {

@@ -194,6 +194,7 @@ export const plan = z
       gpu: z.number().describe("on the GPU"),
       total: z.number(),
     }),
+    disk: z.number().describe("bytes that decoded images may take on the worker's disk; 0 where none are kept"),
     passes: z.int().describe("passes of a batch through the encoders"),
     time: z.object({
       step: z.number(),

@@ -103,6 +103,7 @@ export async function planRun(env: Env, file: string, options: { json?: boolean 
       `device  ${planned.why}${planned.device === "wasm" ? `; ${planned.threads} threads` : ""}`,
       `memory  ${gigabytes(memory.total)}: ${parts.join(", ")}; ${gigabytes(process.availableMemory())} are free`,
       ...(planned.tapes ? [`        forward passes are ${planned.tapes}: ${tapeMeaning[planned.tapes]}`] : []),
+      ...(planned.disk > 0 ? [`        at most ${gigabytes(planned.disk)} on disk, of decoded images`] : []),
       ...(memory.gpu > 0 ? [`        ${gigabytes(memory.gpu)} on the GPU, the batch in ${planned.passes} passes`] : []),
       `time    ${duration(time.total)}: ${time.step.toPrecision(3)} s a step (${(batchSize / time.step).toPrecision(3)} images/s), ` +
         `${duration(time.epoch)} an epoch, ${duration(time.watch)} a kNN vote; without waiting for images to be decoded`,

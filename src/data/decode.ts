@@ -1,6 +1,7 @@
 /** Image files to pixels: all at once into memory, or each when it is asked for. */
 import { FileError, messageOf, UnreachableError } from "../util/errors.ts";
 import { inParallel } from "../util/parallel.ts";
+import type { DecodedCache, Slots } from "./decoded_cache.ts";
 import { labelsOfFiles } from "./labels.ts";
 import type { ImageFile } from "./listing/index.ts";
 import { LONGEST, type Reader } from "./reader.ts";
@@ -68,6 +69,21 @@ export async function holdImages(
  * Decodes nothing yet. An image that turns out to be unreadable is replaced by the next one of the source, each time
  * in the same way, so that a resumed run sees the same; more than `maxSkipped` of them fail the job.
  */
+/** Opens what keeps the decoded images of one part; unset: nothing does. */
+export type Keep = (slots: Omit<Slots, "room">) => DecodedCache;
+
+/** The pixels of a file: those that are kept, or decoded and then kept. */
+async function streamed(file: ImageFile, i: number, size: number, reader: Reader, kept: DecodedCache | undefined) {
+  const version = await (kept && file.version());
+  if (!kept || version === undefined) return reader.stream(await file.read(), size);
+  const known = `${file.name} ${version}`;
+  const found = await kept.get(i, known);
+  if (found) return found;
+  const decoded = await reader.stream(await file.read(), size);
+  await kept.put(i, known, decoded);
+  return decoded;
+}
+
 export async function streamImages(
   source: string,
   files: readonly ImageFile[],
@@ -75,14 +91,18 @@ export async function streamImages(
   classes: readonly string[],
   reader: Reader,
   log: Log,
+  keep?: Keep,
 ): Promise<{ images: FiledImages; skipped: number }> {
+  const slotBytes = LONGEST * size * size * pixelBytes(reader);
+  const kept = keep?.({ count: files.length, slotBytes, pixelBytes: pixelBytes(reader) });
+  log(`${source}: ${files.length} images, streamed${kept ? ", and kept decoded" : ""}`);
   const bad = new Map<number, string>();
   const decode = async (index: number): Promise<Decoded> => {
     for (let i = index; ; i = (i + 1) % files.length) {
       if (bad.has(i)) continue;
       const file = files[i] as ImageFile;
       try {
-        return await reader.stream(await file.read(), size);
+        return await streamed(file, i, size, reader, kept);
       } catch (error) {
         if (error instanceof UnreachableError) throw error;
         bad.set(i, `${file.name}: ${messageOf(error)}`);
@@ -94,13 +114,12 @@ export async function streamImages(
       }
     }
   };
-  log(`${source}: ${files.length} images, streamed`);
   const images: FiledImages = {
     labels: labelsOfFiles(source, files, classes),
     count: files.length,
     channels: reader.channels,
     valueBytes: reader.valueBytes,
-    slotBytes: LONGEST * size * size * pixelBytes(reader),
+    slotBytes,
     decode,
   };
   return { images, skipped: 0 };

@@ -1,63 +1,67 @@
 /**
- * Decoded images on disk, so that the second epoch of streamed images is not decoded anew: a file of slots, one for each image, and an
- * index beside it. Processes share them without a lock: what is written for an image is the same whoever writes it, an index entry
- * is written after its pixels, and holds a hash of them that is checked when they are read.
+ * Decoded images on disk, so that the second epoch of streamed images is not decoded anew: a sparse file with an entry for each image,
+ * then a slot for each. Processes share it without a lock: what is written for an image is the same whoever writes it, an entry is
+ * written after its pixels, and holds a hash of them that is checked when they are read.
  */
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, openSync, read as readWithCallback, write as writeWithCallback } from "node:fs";
+import { promisify } from "node:util";
 import type { Decoded } from "./types.ts";
 
-/** Of an index entry: u32 height, u32 width, u64 hash of what the image was made from, u64 hash of its pixels. */
+/** Of an entry: u32 height, u32 width, u64 hash of what the image was made from, u64 hash of its pixels. */
 const ENTRY = 24;
+/** Slots begin at a page of the disk. */
+const PAGE = 4096;
+
+const [read, write] = [promisify(readWithCallback), promisify(writeWithCallback)];
+/** A dataset has no end of its own: its file is closed with it. */
+const handles = new FinalizationRegistry<number>((handle) => closeSync(handle));
 
 const hashOf = (of: Uint8Array | string): bigint => Bun.hash.xxHash64(of);
 
+export interface Slots {
+  readonly count: number;
+  /** Of the largest image. */
+  readonly slotBytes: number;
+  readonly pixelBytes: number;
+  /** Bytes that this process may add; what has no room is decoded each time. */
+  readonly room: number;
+}
+
 export class DecodedCache {
-  /** Bytes of slots that this process has written. */
   private written = 0;
   private full = false;
 
   private constructor(
-    private readonly pixels: FileHandle,
-    private readonly index: FileHandle,
-    private readonly slotBytes: number,
-    private readonly pixelBytes: number,
-    private readonly room: number,
+    private readonly handle: number,
+    private readonly slots: Slots,
     private readonly log: (message: string) => void,
-  ) {}
-
-  /**
-   * @param file - Of the pixels; the index is beside it. Made where it is not there: a sparse file that grows as it is used.
-   * @param room - Bytes that this process may add; what has no room is decoded each time.
-   */
-  static async open(
-    file: string,
-    { slotBytes, pixelBytes, room }: { slotBytes: number; pixelBytes: number; room: number },
-    log: (message: string) => void,
-  ): Promise<DecodedCache> {
-    const [pixels, index] = await Promise.all([open(file, "a+"), open(`${file}.index`, "a+")]);
-    await Promise.all([pixels.close(), index.close()]); // they exist now; appending ignores positions
-    const handles = await Promise.all([open(file, "r+"), open(`${file}.index`, "r+")]);
-    return new DecodedCache(...handles, slotBytes, pixelBytes, room, log);
+  ) {
+    handles.register(this, handle);
   }
 
-  /** Image `i` as it was put, if it was made from what `stamp` says and is whole. */
-  async get(i: number, stamp: string): Promise<Decoded | undefined> {
+  /** Made where it is not there; it takes the disk's room as it is used. */
+  static open(path: string, slots: Slots, log: (message: string) => void): DecodedCache {
+    closeSync(openSync(path, "a")); // a handle for appending ignores positions
+    return new DecodedCache(openSync(path, "r+"), slots, log);
+  }
+
+  /** Image `i` as it was put, if it was made from `version` and is whole. */
+  async get(i: number, version: string): Promise<Decoded | undefined> {
+    const { pixelBytes, slotBytes } = this.slots;
     const entry = Buffer.alloc(ENTRY);
-    const { bytesRead } = await this.index.read(entry, 0, ENTRY, i * ENTRY);
+    await read(this.handle, entry, 0, ENTRY, i * ENTRY);
     const [height, width] = [entry.readUInt32LE(0), entry.readUInt32LE(4)];
-    if (bytesRead < ENTRY || height === 0 || entry.readBigUInt64LE(8) !== hashOf(stamp)) return undefined;
-    const length = height * width * this.pixelBytes;
-    if (length > this.slotBytes) return undefined;
+    const length = height * width * pixelBytes;
+    if (length === 0 || length > slotBytes || entry.readBigUInt64LE(8) !== hashOf(version)) return undefined;
     const pixels = Buffer.allocUnsafe(length);
-    const read = await this.pixels.read(pixels, 0, length, i * this.slotBytes);
-    return read.bytesRead === length && hashOf(pixels) === entry.readBigUInt64LE(16)
-      ? { pixels, height, width }
-      : undefined;
+    const { bytesRead } = await read(this.handle, pixels, 0, length, this.slotAt(i));
+    const isWhole = bytesRead === length && hashOf(pixels) === entry.readBigUInt64LE(16);
+    return isWhole ? { pixels, height, width } : undefined;
   }
 
-  async put(i: number, stamp: string, { pixels, height, width }: Decoded): Promise<void> {
+  async put(i: number, version: string, { pixels, height, width }: Decoded): Promise<void> {
     if (this.full) return;
-    if (this.written + pixels.length > this.room) {
+    if (this.written + pixels.length > this.slots.room) {
       this.stop("has no more room (MOCOD_CACHE_LIMIT)");
       return;
     }
@@ -65,19 +69,20 @@ export class DecodedCache {
     const entry = Buffer.alloc(ENTRY);
     entry.writeUInt32LE(height, 0);
     entry.writeUInt32LE(width, 4);
-    entry.writeBigUInt64LE(hashOf(stamp), 8);
+    entry.writeBigUInt64LE(hashOf(version), 8);
     entry.writeBigUInt64LE(hashOf(pixels), 16);
     try {
-      await this.pixels.write(pixels, 0, pixels.length, i * this.slotBytes);
-      await this.index.write(entry, 0, ENTRY, i * ENTRY);
+      await write(this.handle, pixels, 0, pixels.length, this.slotAt(i));
+      await write(this.handle, entry, 0, ENTRY, i * ENTRY);
     } catch (error) {
-      // A run goes on without its cache.
+      // A full disk ends no run: the images are still there to be decoded.
       this.stop(`cannot be written: ${(error as Error).message}`);
     }
   }
 
-  async close(): Promise<void> {
-    await Promise.all([this.pixels.close(), this.index.close()]);
+  private slotAt(i: number): number {
+    const { count, slotBytes } = this.slots;
+    return Math.ceil((count * ENTRY) / PAGE) * PAGE + i * slotBytes;
   }
 
   private stop(why: string): void {

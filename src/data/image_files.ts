@@ -1,12 +1,15 @@
 /** Any collection of images as a dataset: a folder, an archive, shards of archives. */
+import { createHash } from "node:crypto";
 import type { DatasetSpec } from "../schema/dataset.ts";
+import { CacheFolder } from "../util/cache_folder.ts";
 import { FileError, UserError } from "../util/errors.ts";
-import { holdImages, streamImages } from "./decode.ts";
+import { holdImages, type Keep, streamImages } from "./decode.ts";
+import { DecodedCache } from "./decoded_cache.ts";
 import { heldOut, heldOutNote } from "./hold_out.ts";
 import { classesOf } from "./labels.ts";
 import { type ImageFile, type Listing, listImages, type Reading } from "./listing/index.ts";
 import { listTable } from "./listing/table.ts";
-import { readerFor } from "./reader.ts";
+import { type Reader, readerFor } from "./reader.ts";
 import { type DataContext, type Dataset, pixelBytes } from "./types.ts";
 
 export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" | "bucket" }>;
@@ -75,6 +78,32 @@ export async function listParts(spec: ImageFilesSpec | TableSpec, context: DataC
   return { ...listing, train: part(false), test: part(true), classes, notes: [...listing.notes, note] };
 }
 
+/** Of another format than this, what is kept counts for nothing. */
+const FORMAT = 1;
+
+/** What keeps the decoded images of one part of a collection, where the spec says so: a file for each way to read them. */
+function keeperOf(
+  { cache, path, size }: ImageFilesSpec | TableSpec,
+  files: readonly ImageFile[],
+  { identity }: Reader,
+  { cache: folder, cacheLimit = Number.POSITIVE_INFINITY, log }: DataContext,
+): Keep | undefined {
+  if (cache !== "disk") return undefined;
+  return (slots) => {
+    const names = createHash("sha256");
+    for (const { name } of files) names.update(name).update("\0");
+    const key = createHash("sha256")
+      .update(JSON.stringify([FORMAT, path, size, identity, slots, names.digest("hex")]))
+      .digest("hex")
+      .slice(0, 32);
+    const kept = new CacheFolder(folder, cacheLimit, log);
+    const file = kept.file("decoded", key);
+    const opened = DecodedCache.open(file, { ...slots, room: kept.roomFor(file) }, log);
+    kept.used(file);
+    return opened;
+  };
+}
+
 /**
  * Held images are brought to size x size when the dataset is opened; streamed ones keep their proportions, with a
  * shorter side of at most `size`, and are decoded for every step anew.
@@ -88,11 +117,13 @@ export async function loadImageFiles(spec: ImageFilesSpec | TableSpec, context: 
   const notes = [...parts.notes, ...reader.notes];
   for (const note of notes) log(`${spec.path}: ${note}`);
   const count = parts.train.length + (parts.test?.length ?? 0);
-  const open = isStreamed(spec, count, pixelBytes(reader)) ? streamImages : holdImages;
-  const train = await open(spec.path, parts.train, spec, parts.classes, reader, log);
-  const test =
-    parts.test &&
-    (await open(("test" in spec && spec.test) || spec.path, parts.test, spec, parts.classes, reader, log));
+  const isFiled = isStreamed(spec, count, pixelBytes(reader));
+  const open = (source: string, files: readonly ImageFile[]) =>
+    isFiled
+      ? streamImages(source, files, spec, parts.classes, reader, log, keeperOf(spec, files, reader, context))
+      : holdImages(source, files, spec, parts.classes, reader, log);
+  const train = await open(spec.path, parts.train);
+  const test = parts.test && (await open(("test" in spec && spec.test) || spec.path, parts.test));
   if (train.images.count === 0) throw new FileError(spec.path, "leaves no images to train on");
   return {
     name: spec.path,

@@ -9,6 +9,8 @@ import { openedOpaque } from "./opaque.ts";
 import type { Decoded, ValueBytes } from "./types.ts";
 
 export interface Reader {
+  /** What the pixels depend on besides the file and their size. */
+  readonly identity: string;
   readonly channels: number;
   readonly valueBytes: ValueBytes;
   /** Per channel, in [0, 1]. */
@@ -30,6 +32,7 @@ const SQUARE = { fit: "cover" } as const;
 
 /** ImageNet's mean and deviation, as the methods' own code has them. */
 const plain: Reader = {
+  identity: "rgb",
   channels: 3,
   valueBytes: 1,
   mean: [0.485, 0.456, 0.406],
@@ -64,6 +67,7 @@ function deep(depth: Depth): Reader {
   const { ranges, valueBytes } = depth;
   return {
     ...depth,
+    identity: JSON.stringify([depth.channels, valueBytes, depth.bands, ranges]),
     notes: [depth.note],
     async hold(bytes, size) {
       return bytesOf((await resized(await deepNumbers(bytes, depth), ranges, valueBytes, size, SQUARE)).values);

@@ -12,6 +12,8 @@ export interface DatasetSize {
   /** Resident bytes of all held images; of streamed ones, bytes of the largest decoded image. */
   bytes: number;
   streamed: boolean;
+  /** Bytes that decoded images may take on disk. */
+  disk: number;
 }
 
 /** Training and test images of the published datasets. */
@@ -29,15 +31,22 @@ export async function datasetSize(spec: DatasetSpec, context: DataContext): Prom
     const [images, test] = [parts.train.length, parts.test?.length ?? 0];
     const pixels = spec.size ** 2 * pixelBytes(format);
     const streamed = isStreamed(spec, images + test, pixelBytes(format));
-    return { images, channels: format.channels, bytes: streamed ? 2 * pixels : (images + test) * pixels, streamed };
+    const disk = streamed && spec.cache === "disk" ? (images + test) * 2 * pixels : 0;
+    return {
+      images,
+      channels: format.channels,
+      disk,
+      bytes: streamed ? 2 * pixels : (images + test) * pixels,
+      streamed,
+    };
   }
   if (spec.kind === "array" || spec.kind === "stl10" || spec.path !== undefined) {
     const { train, test } = await loadDataset(spec, context);
     if (!isHeld(train))
-      return { images: train.count, channels: train.channels, bytes: train.slotBytes, streamed: true };
+      return { images: train.count, channels: train.channels, bytes: train.slotBytes, streamed: true, disk: 0 };
     const bytes = [train, test].reduce((sum, part) => sum + (part && isHeld(part) ? part.pixels.length : 0), 0);
-    return { images: train.count, channels: train.channels, bytes, streamed: false };
+    return { images: train.count, channels: train.channels, bytes, streamed: false, disk: 0 };
   }
   const { images, test, side, channels } = PUBLISHED[spec.kind];
-  return { images, channels, bytes: (images + test) * side * side * channels, streamed: false };
+  return { images, channels, bytes: (images + test) * side * side * channels, streamed: false, disk: 0 };
 }

@@ -74,8 +74,8 @@ export interface Dataset<I extends Images = Images> {
 
 /** Objects below a prefix. Whoever makes one repeats requests that fail, and throws UnreachableError after that. */
 export interface Bucket {
-  /** Keys from behind the prefix on. */
-  readonly list: () => Promise<string[]>;
+  /** Keys from behind the prefix on, each with its ETag, which is another one when the object is. */
+  readonly list: () => Promise<ReadonlyMap<string, string>>;
   /** Undefined where there is no such object. */
   readonly read: (key: string) => Promise<Uint8Array | undefined>;
 }

@@ -66,6 +66,7 @@ export async function plan(spec: PretrainSpec, computing: Computing, context: Da
     tapes: methodOf(spec).couples === "batch" ? tapes : null,
     images,
     passes,
+    disk: size.disk,
     memory: { ...bytes, images: held, total: memory.total + held },
     time: {
       step,

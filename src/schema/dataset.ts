@@ -21,6 +21,13 @@ const access = z
   .default("auto")
   .describe("held: decoded once into memory; streamed: decoded for every step anew; auto: held up to 2 GB");
 
+const cache = z
+  .enum(["none", "disk"])
+  .optional()
+  .describe(
+    "disk: streamed images are decoded once, and kept as pixels in the worker's cache (MOCOD_CACHE_LIMIT); unset: none",
+  );
+
 const archive = path.describe(
   "a tar, tar.gz, tar.zst or zip on the worker's machine, or shards of them by a pattern: shard-{000..041}.tar",
 );
@@ -92,6 +99,7 @@ const imageFiles = <K extends "folder" | "archive" | "tar" | "bucket">(kind: K) 
     test: (kind === "bucket" ? bucket : path).optional(),
     size: side.default(32),
     access,
+    cache,
     maxSkipped,
     images,
     range,
@@ -108,6 +116,7 @@ const stored = z.strictObject({
     .describe("of an archive that was uploaded: POST /v1/datasets"),
   size: side.default(32),
   access,
+  cache,
   maxSkipped,
   images,
   range,
@@ -148,6 +157,7 @@ const table = z.strictObject({
     .default({ file: "file", label: "label", part: "part" }),
   size: side.default(32),
   access,
+  cache,
   maxSkipped,
   images,
   range,

@@ -29,6 +29,8 @@ export interface Plan {
     gpu: number;
     total: number;
   };
+  /** Bytes that decoded images may take on the worker's disk; 0 where none are kept. */
+  disk: number;
   /** In which a batch goes through the encoders, as there is room for it on a GPU. */
   passes: number;
   /** Seconds. */

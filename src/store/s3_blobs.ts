@@ -112,11 +112,23 @@ export class S3Blobs implements Blobs {
   }
 
   async sizes(prefix: string): Promise<Map<string, number>> {
+    return this.listed(prefix, ({ size }) => Number(size));
+  }
+
+  /** ETags by key. */
+  async tags(): Promise<Map<string, string>> {
+    return this.listed("", ({ eTag }) => String(eTag));
+  }
+
+  private async listed<T>(
+    prefix: string,
+    of: (object: { size?: number; eTag?: string }) => T,
+  ): Promise<Map<string, T>> {
     const pages = await this.pages({ prefix: this.prefix + prefix });
     const found = pages.flatMap(({ contents }) => contents ?? []);
     return new Map(
       found
-        .map(({ key, size }) => [key.slice(this.prefix.length), Number(size)] as const)
+        .map((object) => [object.key.slice(this.prefix.length), of(object)] as const)
         .sort(([a], [b]) => (a < b ? -1 : 1)),
     );
   }
@@ -188,5 +200,5 @@ async function within<T>(ms: number, work: Promise<T>): Promise<T> {
 /** Objects below `s3://bucket/prefix` as a dataset is read from them, with the credentials that a store there would have. */
 export function openBucket(url: string, timing?: S3Timing) {
   const blobs = new S3Blobs(url, timing);
-  return { list: () => blobs.list(""), read: (key: string) => blobs.read(key) };
+  return { list: () => blobs.tags(), read: (key: string) => blobs.read(key) };
 }

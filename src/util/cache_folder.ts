@@ -6,8 +6,8 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, write
 import { join } from "node:path";
 import { isAlive } from "./machine.ts";
 
-/** What is evicted: copies of stored datasets, what archives are unpacked to, indices of tars. Downloads by name stay. */
-const KINDS = { stored: ".dataset", unpacked: ".tar", listings: ".index" } as const;
+/** What is evicted: copies of stored datasets, what archives are unpacked to, indices of tars, decoded images. Downloads by name stay. */
+const KINDS = { stored: ".dataset", unpacked: ".tar", listings: ".index", decoded: ".pixels" } as const;
 export type CacheKind = keyof typeof KINDS;
 
 /** `<file>.<pid>.part`: what a process writes. One that is to be continued has no pid. */
@@ -38,6 +38,12 @@ export class CacheFolder {
     private readonly limit: number,
     private readonly log: (message: string) => void,
   ) {}
+
+  /** Bytes that may be added to a file of the cache if all others are evicted. */
+  roomFor(file: string): number {
+    const found = statSync(file, { throwIfNoEntry: false });
+    return this.limit - (found ? Math.min(found.size, 512 * found.blocks) : 0);
+  }
 
   /** Whether there is a file for `key`. */
   has(kind: CacheKind, key: string): boolean {

@@ -59,7 +59,7 @@ test(".npy: grey images, labels in a file of their own, classes by number, a sha
   );
   expect(split.sort()).toEqual(images.sort());
   expect(parted.notes).toEqual(["no test part: 2 of 6 images, 25% of each class, are held out as one"]);
-  expect(await datasetSize(spec, context)).toEqual({ images: 4, channels: 1, bytes: 120, streamed: false });
+  expect(await datasetSize(spec, context)).toEqual({ images: 4, channels: 1, bytes: 120, streamed: false, disk: 0 });
   expect(await sightDataset(spec, context)).toMatchObject({ train: 4, test: 2, classes: 2 });
 });
 

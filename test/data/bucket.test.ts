@@ -89,7 +89,7 @@ test("requests that fail are repeated; what is not there is named", async () => 
 function counting(count: number, read: (key: string) => Promise<Uint8Array | undefined>) {
   const seen = { now: 0, most: 0 };
   const bucket: Bucket = {
-    list: async () => Array.from({ length: count }, (_, i) => `${String(i).padStart(3, "0")}.png`),
+    list: async () => new Map(Array.from({ length: count }, (_, i) => [`${String(i).padStart(3, "0")}.png`, "v1"])),
     read: async (key) => {
       seen.most = Math.max(seen.most, ++seen.now);
       try {

@@ -1,11 +1,12 @@
 /** Datasets that do not fit into memory: the same images in the same order, decoded ahead, in bounded memory. */
 import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { checkDataset } from "../../src/data/check.ts";
 import { loadImageFiles } from "../../src/data/image_files.ts";
 import { indexTar } from "../../src/data/listing/tar_index.ts";
+import { datasetSize } from "../../src/data/size.ts";
 import { openSource, PLACE } from "../../src/data/source.ts";
 import { type FiledImages, isHeld } from "../../src/data/types.ts";
 import { parseSpec } from "../../src/schema/job.ts";
@@ -61,6 +62,46 @@ async function train(spec: object, threads: number) {
   const metrics = readFileSync(join(folder.path, "runs/run_x/metrics.jsonl"), "utf8");
   return { result, metrics };
 }
+
+test("decoded images are kept on disk: a second job reads those, of files that are as they were, and trains the same", async () => {
+  using folder = temporaryFolder();
+  using cache = temporaryFolder();
+  await writeNoise(folder.path, 56, (i) => [16 + (i % 3) * 8, 20]);
+  const open = async (more: object, limit?: number) => {
+    const said: string[] = [];
+    const own = { cache: cache.path, cacheLimit: limit, log: (m: string) => void said.push(m) };
+    const { train } = await loadImageFiles(
+      parseSpec("pretrain", { dataset: files(folder.path, { holdout: 0, ...more }) }).dataset as never,
+      own,
+    );
+    const all = await Promise.all(Array.from({ length: train.count }, (_, i) => (train as FiledImages).decode(i)));
+    return {
+      said,
+      all: all.map(({ pixels, height, width }) => `${height} ${width} ${Bun.hash(pixels)}`),
+    };
+  };
+  const first = join(folder.path, "even/000.png");
+  utimesSync(first, 1, 1);
+  const plain = await open({});
+  expect((await open({ cache: "disk" })).all).toEqual(plain.all);
+  const other = readFileSync(join(folder.path, "even/006.png"));
+  // Bytes that only who reads the file can know: of another image, in the time and size of the old one.
+  const { size } = statSync(first);
+  const forged = Buffer.concat([other, Buffer.alloc(Math.max(0, size - other.length))]).subarray(0, size);
+  writeFileSync(first, forged);
+  utimesSync(first, 1, 1);
+  expect((await open({ cache: "disk" })).all).toEqual(plain.all);
+  // Another size of the views, or another time of the file: it is decoded.
+  writeFileSync(first, other);
+  utimesSync(first, 2, 2);
+  const changed = await open({ cache: "disk" });
+  expect([changed.all[0] === plain.all[0], changed.all.slice(1)]).toEqual([false, plain.all.slice(1)]);
+  const little = await open({ cache: "disk", size: 8 }, 1000);
+  expect(little.said.filter((line) => line.includes("MOCOD_CACHE_LIMIT")).length).toBe(1);
+  const dataset = { ...files(folder.path), cache: "disk" };
+  const spec = parseSpec("pretrain", { dataset, augmentation: { size: 16 } }).dataset;
+  expect(await datasetSize(spec, context)).toMatchObject({ streamed: true, disk: 56 * 2 * 16 * 16 * 3 });
+});
 
 test("streamed and held images of one size train to the same metrics; any number of threads to the same bytes", async () => {
   using folder = temporaryFolder();

@@ -1,11 +1,14 @@
 /** The files below a folder. */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Entries, Entry, linksNote, type Source } from "./types.ts";
+import { type Entries, Entry, linksNote, type Source, versionOf } from "./types.ts";
 
 /** Links are not followed: one to a parent has no end, and one to elsewhere leaves the roots that datasets may lie in. */
 export async function entriesOfFolder(folder: string): Promise<Omit<Entries, "archive">> {
-  const source: Source = { read: (name) => readFile(join(folder, name)) };
+  const source: Source = {
+    read: (name) => readFile(join(folder, name)),
+    version: (name) => versionOf(join(folder, name)),
+  };
   const entries: Entry[] = [];
   let links = 0;
   const below = [""];

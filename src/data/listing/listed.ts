@@ -4,6 +4,8 @@ export interface ImageFile {
   /** Undefined where nothing says it. */
   readonly className: string | undefined;
   read(): Promise<Buffer>;
+  /** What changes when its bytes do; undefined: nothing tells. */
+  version(): Promise<string | undefined>;
 }
 
 /** One that is read as another one is. */
@@ -11,10 +13,14 @@ export class Listed implements ImageFile {
   constructor(
     readonly name: string,
     readonly className: string | undefined,
-    private readonly from: { read(): Promise<Buffer> },
+    private readonly from: Pick<ImageFile, "read" | "version">,
   ) {}
 
   read(): Promise<Buffer> {
     return this.from.read();
+  }
+
+  version(): Promise<string | undefined> {
+    return this.from.version();
   }
 }

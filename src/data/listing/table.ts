@@ -7,6 +7,7 @@ import { FileError, messageOf } from "../../util/errors.ts";
 import type { Listing } from "./index.ts";
 import type { ImageFile } from "./listed.ts";
 import { TESTS, TRAIN } from "./names.ts";
+import { versionOf } from "./types.ts";
 
 export interface Table {
   readonly path: string;
@@ -62,6 +63,7 @@ export function listTable({ path, root = dirname(path), columns }: Table): Listi
     parts[TRAIN.includes(part) ? "train" : "test"].push({
       name,
       read: () => readFile(join(root, name)),
+      version: () => versionOf(join(root, name)),
       className: label === undefined || label === null || label === "" ? undefined : String(label),
     });
   }

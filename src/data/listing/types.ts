@@ -1,7 +1,11 @@
+import { stat } from "node:fs/promises";
+
 /** What files are read from, one for all of them: a closure for each of a million files takes 200 MB. */
 export interface Source {
   /** @param at - The entry's own number, whatever the source means by it. */
   read(name: string, at: number): Promise<Buffer>;
+  /** What changes when the file's bytes do: a size and a time, or a checksum. Unset: nothing tells. */
+  version?(name: string, at: number): Promise<string>;
 }
 
 /** A file of a folder or an archive. */
@@ -16,6 +20,11 @@ export class Entry {
   read(): Promise<Buffer> {
     return this.source.read(this.name, this.at);
   }
+
+  /** See `Source.version`. */
+  async version(): Promise<string | undefined> {
+    return this.source.version?.(this.name, this.at);
+  }
 }
 
 export interface Entries {
@@ -24,6 +33,12 @@ export interface Entries {
   readonly archive: boolean;
   /** What a person should hear about them. */
   readonly notes: readonly string[];
+}
+
+/** The version of a file of this machine. */
+export async function versionOf(file: string): Promise<string> {
+  const { size, mtimeMs } = await stat(file);
+  return `${size} ${mtimeMs}`;
 }
 
 export const linksNote = (links: number, kind: string): string[] =>

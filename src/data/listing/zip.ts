@@ -34,6 +34,10 @@ export async function entriesOfZip(file: string, always = IMAGE): Promise<Entry[
   });
   const found: ZipEntry[] = [];
   const source: Source = {
+    async version(_name, at) {
+      const { crc32, uncompressedSize } = found[at] as ZipEntry;
+      return `${uncompressedSize} ${crc32}`;
+    },
     async read(_name, at) {
       const entry = found[at] as ZipEntry;
       if (entry.isEncrypted()) throw new Error("is encrypted");
