@@ -1,6 +1,7 @@
 /** Downloads of files of a run: whole, in ranges (RFC 9110), or not at all where the client has them. */
 import type { Context } from "hono";
-import type { Manifest, RunStore } from "../src/store/run_store.ts";
+import type { Manifest } from "../src/store/manifest.ts";
+import type { RunStore } from "../src/store/run_store.ts";
 import { problem } from "./problem.ts";
 
 /** Finds the recorded SHA-256 of a file; undefined where there is none. */

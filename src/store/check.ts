@@ -2,7 +2,8 @@
 import { messageOf } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { sha256 } from "./files.ts";
-import { type Manifest, RUNS, RunStore, START_FILE, type Start } from "./run_store.ts";
+import type { Manifest } from "./manifest.ts";
+import { RUNS, RunStore, START_FILE, type Start } from "./run_store.ts";
 
 export interface StoreReport {
   runs: number;

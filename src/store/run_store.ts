@@ -14,11 +14,13 @@ import { FileError, messageOf } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { StoreError } from "./errors.ts";
 import { sha256 } from "./files.ts";
+import { damagedFile, type Manifest, sumsOf } from "./manifest.ts";
 import { type CheckpointChoice, type CheckpointRecord, chosen, expendable, type Retention } from "./retention.ts";
 
 export type { CheckpointRecord } from "./retention.ts";
 
 export const RUNS = "runs/";
+const CHECKPOINTS = "checkpoints/";
 const decoder = new TextDecoder();
 
 /** Checks, right before a write, that this worker may publish. Rejects with FencedError where another has the run. */
@@ -28,10 +30,6 @@ export type Permit = () => Promise<void>;
 export const START_FILE = "start.safetensors";
 export interface Start extends ForkSource {
   readonly sha256: string;
-}
-
-export interface Manifest {
-  readonly files: Record<string, { sha256: string; bytes: number }>;
 }
 
 export class RunStore {
@@ -102,6 +100,11 @@ export class RunStore {
     await this.permit();
     await this.blobs.write(this.prefix + name, bytes);
     return name;
+  }
+
+  /** Deletes a file; no error where there is none. */
+  async removeFile(name: string): Promise<void> {
+    await this.blobs.remove(this.prefix + name);
   }
 
   /** Appends the line of an epoch. Replaces lines of this step and later, which a killed attempt wrote. */
@@ -201,27 +204,39 @@ export class RunStore {
   }
 
   /**
-   * Writes the result, then the manifest with the checksums of all final files.
+   * Writes the result, then the manifest with the checksums of all final files, then deletes the temporary ones. A process
+   * that dies between these steps leaves either everything that a resume needs, or a result that `finished` finds.
    *
+   * @param temporary - Prefixes of the files that are not outputs.
    * @throws StoreError where a checkpoint was damaged since it was written; a retry resumes from the previous one.
    * @throws FencedError where another worker has the run.
    */
-  async finish(result: unknown): Promise<void> {
-    for (const record of await this.checkpoints()) {
+  async finish(result: unknown, temporary: readonly string[] = []): Promise<void> {
+    const isFinal = (name: string) => !temporary.some((prefix) => name.startsWith(prefix));
+    for (const record of isFinal(CHECKPOINTS) ? await this.checkpoints() : []) {
       if (await this.readCheckpoint(record)) continue;
       throw new StoreError(`${this.path}/checkpoints/${record.file}: was damaged after it had been written`);
     }
     await this.permit();
     await this.writeJson("result.json", result);
-    const files: Manifest["files"] = {};
-    for (const key of await this.blobs.list(this.prefix)) {
-      const name = key.slice(this.prefix.length);
-      if (WITHOUT_SUM.has(name)) continue;
-      const bytes = (await this.blobs.read(key)) as Uint8Array;
-      files[name] = { sha256: sha256(bytes), bytes: bytes.length };
-    }
+    const files = await sumsOf(this, isFinal);
     await this.permit();
     await this.writeJson("manifest.json", { files } satisfies Manifest);
+    for (const name of await this.names()) if (!isFinal(name)) await this.removeFile(name);
+  }
+
+  /** Reads the result of a run whose files are all there, whether or not its job says that it has succeeded. */
+  async finished(log: (message: string) => void): Promise<{ result: unknown } | undefined> {
+    try {
+      const manifest = await this.readJson<Manifest>("manifest.json");
+      const damaged = manifest && (await damagedFile(this, manifest));
+      if (damaged !== undefined) log(`${this.path}/${damaged}: wrong checksum, computing it again`);
+      return manifest && damaged === undefined ? { result: await this.readJson("result.json") } : undefined;
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      log(`${error.message}, computing it again`);
+      return undefined;
+    }
   }
 
   /** Lists all files, relative to the run. */
@@ -237,6 +252,3 @@ export class RunStore {
     await this.blobs.remove(`${this.prefix}job.json`);
   }
 }
-
-/** Files without a checksum: they change after the end of a run as well. */
-const WITHOUT_SUM = new Set(["job.json", "history.jsonl", "manifest.json"]);
