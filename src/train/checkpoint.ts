@@ -91,8 +91,8 @@ export function readLayout(tensors: Tensors, file: string, prefix: string, layou
 /** A ring's rows: [C, K] in a file. */
 const ringShape = ({ rows, dim }: { rows: number; dim: number }): Oriented => ({ shape: [rows, dim], axes: "linear" });
 
-/** `into`: see `encodeSafetensors`. */
-export function encodeCheckpoint(saved: Saved, position: Position, into?: Uint8Array): Uint8Array {
+/** Everything of a model that training changes. */
+export function stateTensors(saved: Saved, position: Position): ToStore {
   const { spec, state } = saved;
   const tensors: ToStore = new Map();
   for (const [prefix, layout, values] of groups(saved)) addLayout(tensors, prefix, layout, values, position.step);
@@ -107,23 +107,21 @@ export function encodeCheckpoint(saved: Saved, position: Position, into?: Uint8A
   for (const [name, own] of Object.entries(statesOf(spec))) {
     tensors.set(own.name, { shape: [...own.shape], data: floatsOf(state, blockNames.own(name)) });
   }
-  const metadata = { format: FORMAT, spec: JSON.stringify(spec), position: JSON.stringify(position) };
-  return encodeSafetensors(tensors, metadata, into);
+  return tensors;
+}
+
+/** `into`: see `encodeSafetensors`. */
+export function encodeCheckpoint(saved: Saved, position: Position, into?: Uint8Array): Uint8Array {
+  const metadata = { format: FORMAT, spec: JSON.stringify(saved.spec), position: JSON.stringify(position) };
+  return encodeSafetensors(stateTensors(saved, position), metadata, into);
 }
 
 /**
- * Fills the state and returns where the run stands.
- * @throws FileError when a tensor is missing or misshapen, and where the file is of another method.
+ * Fills the state.
+ * @throws FileError when a tensor is missing or misshapen.
  */
-export function restoreCheckpoint(bytes: Uint8Array, file: string, saved: Saved): Position {
+export function restoreState(tensors: Tensors, file: string, saved: Saved): void {
   const { spec, state } = saved;
-  const { tensors, metadata } = decodeSafetensors(bytes, file);
-  const migrate = migrations[metadata.format ?? ""];
-  if (!migrate) {
-    const known = Object.keys(migrations).join(" or ");
-    throw new FileError(file, `format ${known} expected, got ${metadata.format ?? "none"}: written by another version`);
-  }
-  expectMethod(metadata.spec, spec, file);
   for (const [prefix, layout, values] of groups(saved)) readLayout(tensors, file, prefix, layout, values);
   for (const [ring, of] of Object.entries(ringsOf(spec))) {
     floatsOf(state, blockNames.ring(ring)).set(readTensor(tensors, file, of.names.rows, ringShape(of)));
@@ -136,6 +134,21 @@ export function restoreCheckpoint(bytes: Uint8Array, file: string, saved: Saved)
   for (const [name, own] of Object.entries(statesOf(spec))) {
     floatsOf(state, blockNames.own(name)).set(readTensor(tensors, file, own.name, { shape: own.shape, axes: "plain" }));
   }
+}
+
+/**
+ * Fills the state and returns where the run stands.
+ * @throws FileError when a tensor is missing or misshapen, and where the file is of another method.
+ */
+export function restoreCheckpoint(bytes: Uint8Array, file: string, saved: Saved): Position {
+  const { tensors, metadata } = decodeSafetensors(bytes, file);
+  const migrate = migrations[metadata.format ?? ""];
+  if (!migrate) {
+    const known = Object.keys(migrations).join(" or ");
+    throw new FileError(file, `format ${known} expected, got ${metadata.format ?? "none"}: written by another version`);
+  }
+  expectMethod(metadata.spec, saved.spec, file);
+  restoreState(tensors, file, saved);
   return migrate(JSON.parse(metadata.position ?? "{}") as never);
 }
 

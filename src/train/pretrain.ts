@@ -23,7 +23,7 @@ import { type Trainer, trainStep } from "./step.ts";
  * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is
  * kept, a copy of less than a hundredth of the step's own time.
  */
-const LONG_STEP_MS = 4000;
+export const LONG_STEP_MS = 4000;
 
 export interface PretrainResult {
   epochs: number;

@@ -106,7 +106,7 @@ export interface Embedding {
 
 const WHOLE: Look = { kind: "centre", share: 1 };
 /** Images of one task: many, so that threads rarely meet; few where they are decoded for it, to bound the memory. */
-const groupSize = (images: Images) => (isHeld(images) ? 8192 : 256);
+export const groupSize = (images: Images) => (isHeld(images) ? 8192 : 256);
 
 /** Dimension of the features of `embedding`. */
 export function dimensionOf(
@@ -118,17 +118,29 @@ export function dimensionOf(
   return what === "projection" ? dim : size * size * channels;
 }
 
+/** How an embedding continues, and what it calls between groups of images. */
+export interface EmbedOptions {
+  /** f32[N, F] of which the first `rows` are known; a whole number of groups. */
+  readonly begun?: { features: Float32Array; rows: number };
+  /** Images of a group; unset: see `groupSize`. */
+  readonly group?: number | undefined;
+  /** Awaited after every group with the rows that are known; may throw to stop. */
+  readonly turn?: (rows: number) => Promise<void>;
+  /** Calls `turn` at once when it resolves: the group in hand is given up where `turn` throws. */
+  readonly stopping?: Promise<unknown> | undefined;
+}
+
 /** Features of the query encoder, as it is now, for some images. f32[N, F] */
 export async function embed(
   session: Session,
   images: Images,
   indices: Int32Array,
   embedding: Embedding,
+  { begun, group: size = groupSize(images), turn = async () => undefined, stopping }: EmbedOptions = {},
 ): Promise<Float32Array> {
   const { engine, spec, alive } = session;
   const { what, blocks = 1, look = WHOLE, size: side = spec.augmentation.size } = embedding;
   const dim = dimensionOf(session, embedding);
-  const size = groupSize(images);
   const group = (step: number) => {
     const part = indices.subarray(step * size, (step + 1) * size);
     return part.length > 0 ? part : undefined;
@@ -139,8 +151,10 @@ export async function embed(
     length: number,
     width: number,
   ) => new make(new SharedArrayBuffer(length * width));
-  const all = new Float32Array(indices.length * dim);
-  for (let step = 0; ; step++) {
+  const all = begun?.features ?? new Float32Array(indices.length * dim);
+  const known = begun?.rows ?? 0;
+  if (known === indices.length) return all;
+  for (let step = known / size; ; step++) {
     const part = group(step);
     if (!part) return all;
     const places = shared(Float64Array, part.length * PLACE, 8);
@@ -149,9 +163,16 @@ export async function embed(
     wanted.set(part);
     const out = shared(Float32Array, part.length * dim, 4);
     const { pixels } = source;
-    await engine.embed({ kind: "embed", what, blocks, size: side, look, pixels, places, indices: wanted, out });
+    const work = engine.embed({ kind: "embed", what, blocks, size: side, look, pixels, places, indices: wanted, out });
+    // A GPU's group is short, and its device must not be closed in the middle of one.
+    if (stopping && engine.device === "wasm") {
+      const stopped = await Promise.race([work.then(() => false), stopping.then(() => true)]);
+      if (stopped) await turn(step * size);
+    }
+    await work;
     all.set(out, step * size * dim);
     alive();
+    await turn(Math.min((step + 1) * size, indices.length));
   }
 }
 
