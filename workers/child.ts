@@ -7,6 +7,7 @@ import { checkDataset } from "../src/data/check.ts";
 import { sightDataset } from "../src/data/sighting.ts";
 import type { DataContext } from "../src/data/types.ts";
 import { evaluate } from "../src/judge/index.ts";
+import { TEMPORARY } from "../src/judge/journal.ts";
 import { plan } from "../src/plan/plan.ts";
 import { keptName } from "../src/queue/inspections.ts";
 import { storedSpec } from "../src/schema/dataset.ts";
@@ -97,7 +98,7 @@ async function run(start: StartMessage): Promise<Ending> {
       })
     : await pretrain(start.spec as JobSpecs["pretrain"], own, { threads, device }, report);
   if ("stopped" in outcome) return { kind: "stopped", why: outcome.stopped };
-  await own.finish(outcome.result);
+  await own.finish(outcome.result, start.source ? TEMPORARY : []);
   return { kind: "done", result: outcome.result };
 }
 

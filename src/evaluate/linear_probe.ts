@@ -1,5 +1,6 @@
 /** Multinomial logistic regression on frozen features, by SGD as main_lincls.py has it. */
 import * as tf from "@tensorflow/tfjs-core";
+import { UserError } from "../util/errors.ts";
 import { Stream } from "../util/random.ts";
 
 export interface FitSettings {
@@ -17,6 +18,9 @@ export function probeRate({ lr, epochs, schedule }: FitSettings, epoch: number):
   if (schedule === "cosine") return lr * 0.5 * (1 + Math.cos((Math.PI * epoch) / epochs));
   return lr * 0.1 ** [0.6, 0.8].filter((share) => epoch >= Math.round(share * epochs)).length;
 }
+
+/** Everything that training changes, by name. */
+export type ClassifierState = Readonly<Record<"weights" | "bias" | "weightsVelocity" | "biasVelocity", Float32Array>>;
 
 /** Weights f32[F, classes] and bias; one lifetime, ended by `dispose`. Weights start at N(0, 0.01), bias at 0. */
 export class LinearClassifier {
@@ -72,6 +76,24 @@ export class LinearClassifier {
     return { weights: this.weights.dataSync() as Float32Array, bias: this.bias.dataSync() as Float32Array };
   }
 
+  state(): ClassifierState {
+    const [weightsVelocity, biasVelocity] = this.velocity.map((v) => v.dataSync() as Float32Array) as [
+      Float32Array,
+      Float32Array,
+    ];
+    return { ...this.parameters(), weightsVelocity, biasVelocity };
+  }
+
+  restore({ weights, bias, weightsVelocity, biasVelocity }: ClassifierState): void {
+    const { dim, classes } = this;
+    tf.tidy(() => {
+      this.weights.assign(tf.tensor2d(weights, [dim, classes]));
+      this.bias.assign(tf.tensor1d(bias));
+      this.velocity[0].assign(tf.tensor2d(weightsVelocity, [dim, classes]));
+      this.velocity[1].assign(tf.tensor1d(biasVelocity));
+    });
+  }
+
   dispose(): void {
     tf.dispose([this.weights, this.bias, ...this.velocity]);
   }
@@ -81,9 +103,17 @@ export class LinearClassifier {
   }
 }
 
+/** How a fit continues, and what it calls between its epochs. */
+export interface FitOptions {
+  /** A classifier after so many epochs. */
+  readonly begun?: { epoch: number; state: ClassifierState } | undefined;
+  /** Awaited before every epoch and after the last, with the epochs that are done; may throw to stop. */
+  readonly turn?: (epoch: number, classifier: LinearClassifier) => void | Promise<void>;
+}
+
 /**
  * Trains a classifier; `featuresOf` gives the features f32[N, F] of all images in an epoch. Throws where the weights
- * leave the finite numbers, naming the rate (moco#74, #90). `pause` is awaited between epochs and may throw to stop.
+ * leave the finite numbers, naming the rate (moco#74, #90).
  */
 export async function fitLinear(
   featuresOf: (epoch: number) => Float32Array | Promise<Float32Array>,
@@ -91,29 +121,46 @@ export async function fitLinear(
   dim: number,
   classes: number,
   settings: FitSettings,
-  pause: () => void = () => undefined,
+  { begun, turn = () => undefined }: FitOptions = {},
 ): Promise<LinearClassifier> {
   const classifier = new LinearClassifier(dim, classes, settings.seed);
-  for (let epoch = 0; epoch < settings.epochs; epoch++) {
-    pause();
-    const x = await featuresOf(epoch);
-    const lr = probeRate(settings, epoch);
-    const order = new Stream(settings.seed, "probe", 1, epoch).permutation(labels.length);
-    for (let start = 0; start < labels.length; start += settings.batchSize) {
-      const part = order.subarray(start, start + settings.batchSize);
-      const rows = new Float32Array(part.length * dim);
-      part.forEach((index, i) => {
-        rows.set(x.subarray(index * dim, (index + 1) * dim), i * dim);
-      });
-      const target = part.map((index) => labels[index] as number);
-      classifier.step(rows, target, { ...settings, lr });
+  try {
+    if (begun) classifier.restore(begun.state);
+    for (let epoch = begun?.epoch ?? 0; epoch < settings.epochs; epoch++) {
+      await turn(epoch, classifier);
+      const x = await featuresOf(epoch);
+      fitEpoch(classifier, x, labels, dim, settings, epoch);
     }
-  }
-  if (!classifier.parameters().bias.every(Number.isFinite)) {
+    await turn(settings.epochs, classifier);
+    if (classifier.parameters().bias.every(Number.isFinite)) return classifier;
+    throw new UserError(
+      `the probe's weights are not finite with lr ${settings.lr}: lower spec.lr, or use protocol "fast"`,
+    );
+  } catch (error) {
     classifier.dispose();
-    throw new Error(`the probe's weights are not finite with lr ${settings.lr}: lower spec.lr, or use protocol "fast"`);
+    throw error;
   }
-  return classifier;
+}
+
+function fitEpoch(
+  classifier: LinearClassifier,
+  x: Float32Array,
+  labels: Int32Array,
+  dim: number,
+  settings: FitSettings,
+  epoch: number,
+): void {
+  const lr = probeRate(settings, epoch);
+  const order = new Stream(settings.seed, "probe", 1, epoch).permutation(labels.length);
+  for (let start = 0; start < labels.length; start += settings.batchSize) {
+    const part = order.subarray(start, start + settings.batchSize);
+    const rows = new Float32Array(part.length * dim);
+    part.forEach((index, i) => {
+      rows.set(x.subarray(index * dim, (index + 1) * dim), i * dim);
+    });
+    const target = part.map((index) => labels[index] as number);
+    classifier.step(rows, target, { ...settings, lr });
+  }
 }
 
 /** The map that gives each feature of `train` mean 0 and deviation 1: without it the best rate depends on the encoder. */

@@ -4,7 +4,7 @@ import type { EmbedSpec } from "../schema/evaluation.ts";
 import { encodeNpy } from "../store/npy.ts";
 import { encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
 import type { Outcome } from "../train/reporter.ts";
-import { dimensionOf, type Embedding, embed } from "../train/session.ts";
+import { dimensionOf, type Embedding } from "../train/session.ts";
 import { FileError } from "../util/errors.ts";
 import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
 
@@ -25,9 +25,10 @@ export function embedImages(spec: EmbedSpec, context: EvaluationContext): Promis
     const look: Look = { kind: "centre", share: spec.centreCrop };
     const embedding: Embedding = { what: spec.features, blocks: spec.blocks, look };
     const everything = Int32Array.from({ length: images.count }, (_, i) => i);
+    evaluation.begin(images.count);
     return evaluation.onFrozen(async () => {
       const dimension = dimensionOf(session, embedding);
-      const features = await embed(session, images, everything, embedding);
+      const features = await evaluation.features("trained/features", images, everything, embedding);
       const tensors = new Map<string, StoredTensor>([
         ["features", { shape: [images.count, dimension], data: features }],
       ]);

@@ -17,15 +17,17 @@ import {
   datasetUsed,
   dimensionOf,
   type Embedding,
-  labelled,
+  embed,
+  groupSize,
   labelsOf,
   openSession,
   type Session,
 } from "../train/session.ts";
 import { FileError } from "../util/errors.ts";
+import { EVERYTHING, Journal, type Resumed, type Snapshot } from "./journal.ts";
 
-/** Ends an evaluation between two of its parts; it starts anew when run again. */
-export class Stopped extends Error {
+/** Ends an evaluation where it was asked to stop. */
+class Stopped extends Error {
   override name = "Stopped";
   constructor(readonly why: StopReason) {
     super(`stopped: ${why}`);
@@ -41,6 +43,8 @@ export interface EvaluationContext {
   readonly own: RunStore;
   readonly computing: Computing;
   readonly report: Reporter;
+  /** Images that are embedded between two looks at whether to stop; unset: by how they are held. */
+  readonly group?: number;
 }
 
 interface Common {
@@ -75,14 +79,23 @@ export async function checkpointOf(
   throw new FileError(source.path, `holds no good checkpoint ${wanted}; it has ${there.join(", ") || "none"}`);
 }
 
+/** Rows of labelled images. */
+export interface LabelledRows extends Labelled {
+  readonly dim: number;
+}
+
 export class Evaluation {
   private readonly startedAt = performance.now();
   private step = 0;
+  /** Images that were embedded, trained on or fitted on so far, and in all; see `begin`. */
+  private readonly tally = { images: 0, of: 0, begun: 0 };
+  private epochs: { epoch: number; epochs: number; loss: number | null } = { epoch: 0, epochs: 0, loss: null };
 
   private constructor(
     readonly session: Session,
     private readonly context: EvaluationContext,
     private readonly common: Common,
+    private readonly journal: Journal,
   ) {}
 
   /** Runs `work` over an open evaluation, and closes it whatever happens. */
@@ -91,10 +104,14 @@ export class Evaluation {
     context: EvaluationContext,
     work: (evaluation: Evaluation) => Promise<T>,
   ): Promise<Outcome<T>> {
-    const { pretrained, computing, report } = context;
+    const { pretrained, computing, report, own } = context;
     const session = await openSession(pretrained, { ...computing, context: report, dataset: common.dataset });
     try {
-      return { result: await work(new Evaluation(session, context, common)) };
+      const journal = await Journal.open(own, pretrained.checkpoint.everyMinutes, report.log);
+      const evaluation = new Evaluation(session, context, common, journal);
+      journal.identify(EVERYTHING, sha256(Buffer.from(JSON.stringify([common, datasetUsed(session.dataset)]))));
+      journal.identify("untrained", evaluation.fingerprint());
+      return { result: await work(evaluation) };
     } catch (error) {
       if (error instanceof Stopped) return { stopped: error.why };
       throw error;
@@ -103,12 +120,28 @@ export class Evaluation {
     }
   }
 
-  /** Throws Stopped where someone asked for it. */
+  /** Throws where someone asked to stop, for work that cannot be interrupted to write a checkpoint. */
   readonly pause = (): void => {
-    this.context.report.alive?.();
-    const why = this.context.report.stopRequested();
+    const { report } = this.context;
+    report.alive?.();
+    const why = report.stopRequested();
     if (why) throw new Stopped(why);
   };
+
+  /** A point at which the evaluation can be resumed: writes a checkpoint where one is due, or before it stops. */
+  readonly turn = async (): Promise<void> => {
+    const { report } = this.context;
+    report.alive?.();
+    this.tell();
+    const why = report.stopRequested();
+    if (why || this.journal.due) await this.journal.save(this.tally.images, true);
+    if (why) throw new Stopped(why);
+  };
+
+  /** Writes a checkpoint of the fit that has come to its end, due or not. */
+  async keep(): Promise<void> {
+    await this.journal.save(this.tally.images, false);
+  }
 
   get dataset(): Dataset {
     return this.session.dataset;
@@ -154,6 +187,8 @@ export class Evaluation {
   async onFrozen<T>(judge: () => Promise<T>): Promise<T & Provenance> {
     await this.restore();
     const backbone = this.fingerprint();
+    // The pretrain job may have gone on since the checkpoint of this one.
+    this.journal.identify("trained", backbone);
     const judged = await judge();
     if (this.fingerprint() !== backbone) throw new Error("the backbone changed while it was judged");
     return { ...judged, ...this.provenance(backbone) };
@@ -165,10 +200,106 @@ export class Evaluation {
     return { step: this.step, backbone, device, threads, seconds, dataset: datasetUsed(this.dataset) };
   }
 
-  async labelled(images: Images, indices: Int32Array, embedding: Embedding): Promise<Labelled & { dim: number }> {
-    this.pause();
+  /**
+   * States how much there is to do, before anything else.
+   *
+   * @param images - Images to be embedded or trained on; a fit on features that are kept counts each of its images once.
+   */
+  begin(images: number): void {
+    this.tally.of = images;
+    const found = this.journal.describe();
+    if (found) this.context.report.log(`resuming after ${this.journal.images} of ${images} images: ${found}`);
+  }
+
+  /** Counts images that were dealt with. */
+  advance(images: number): void {
+    this.tally.images += images;
+  }
+
+  /** Notes where a fit is, for whoever follows the job. */
+  fitting(epoch: number, epochs: number, loss: number | null = null): void {
+    this.epochs = { epoch, epochs, loss };
+  }
+
+  /** What `work` yields, a JSON value, or has yielded in an earlier life. Its name begins with the encoder that it is of. */
+  async part<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const known = this.journal.part(name);
+    if (known) {
+      this.skip(known.images);
+      return known.value as T;
+    }
+    const before = this.tally.images;
+    await this.turn();
+    const value = await work();
+    const { images } = this.tally;
+    await this.journal.finishPart(name, { value, images: images - before }, images);
+    this.tell();
+    return value;
+  }
+
+  /** Features f32[N, F] of some images, which are computed on where an earlier life has stored some of them. */
+  async features(name: string, images: Images, indices: Int32Array, embedding: Embedding, of = this.session) {
+    const { group = groupSize(images), report } = this.context;
+    const dim = dimensionOf(of, embedding);
+    const begun = await this.journal.pieces.track(name, indices.length, dim, group);
+    this.skip(begun.rows);
+    let known = begun.rows;
+    await this.turn();
+    return embed(of, images, indices, embedding, {
+      begun,
+      group,
+      stopping: report.stopping,
+      turn: async (rows) => {
+        this.journal.pieces.reach(name, rows);
+        this.advance(rows - known);
+        known = rows;
+        await this.turn();
+      },
+    });
+  }
+
+  async labelled(name: string, images: Images, indices: Int32Array, embedding: Embedding): Promise<LabelledRows> {
+    const labels = labelsOf(this.dataset, images, indices);
     const dim = dimensionOf(this.session, embedding);
-    return { ...(await labelled(this.session, images, indices, embedding)), dim };
+    return { features: await this.features(name, images, indices, embedding), labels, dim };
+  }
+
+  /** The state that an earlier life has left of a fit. */
+  resumed<P extends object>(name: string): Resumed<P> | undefined {
+    return this.journal.resumed<P>(name);
+  }
+
+  /** From now on checkpoints hold the state of this fit, until `drop`. */
+  hold(name: string, snapshot: () => Promise<Snapshot>): void {
+    this.journal.hold(name, snapshot);
+  }
+
+  /** Forgets features and states that nothing needs any more. */
+  drop(name: string): void {
+    this.journal.drop(name);
+  }
+
+  /** Counts images that an earlier life has dealt with. */
+  skip(images: number): void {
+    this.tally.images += images;
+    this.tally.begun += images;
+  }
+
+  private tell(): void {
+    const { images, of, begun } = this.tally;
+    const seconds = (performance.now() - this.startedAt) / 1000;
+    const pace = images > begun ? (images - begun) / seconds : null;
+    this.context.report.progress({
+      ...this.epochs,
+      step: images,
+      steps: of,
+      imagesPerSecond: pace,
+      eta: pace && (of - images) / pace,
+      knn: null,
+      dataWait: 0,
+      checkpointSeconds: this.journal.seconds,
+      verdict: null,
+    });
   }
 
   /** The baseline of raw pixels: the views themselves, of at most 32 pixels a side. */
@@ -177,31 +308,4 @@ export class Evaluation {
     const side = isHeld(train) ? Math.min(train.height, train.width) : 32;
     return { what: "pixels", size: Math.min(32, side) };
   }
-}
-
-/** How one of several settings did on the validation split; null where there was nothing to choose. */
-export interface Validated {
-  readonly validation: number | null;
-}
-
-/** The setting that did best, the first one among equals. */
-export const bestOf = <T extends Validated>(tried: readonly T[]): T =>
-  tried.reduce((a, b) => ((b.validation ?? 0) > (a.validation ?? 0) ? b : a));
-
-/** Every pair of a rate and a weight decay. */
-export const gridOf = (spec: { lr: readonly number[]; weightDecay: readonly number[] }) =>
-  spec.lr.flatMap((lr) => spec.weightDecay.map((weightDecay) => ({ lr, weightDecay })));
-
-/** How many of `count` to fit on where a `share` is kept to choose by, which is at least one. */
-export const fitCount = (count: number, share: number): number => count - Math.max(1, Math.round(share * count));
-
-/** Parts training rows into those to fit on and those to choose on: the last `share` of an order that is random. */
-export function carve(rows: Labelled, dim: number, share: number): { fit: Labelled; choose: Labelled } {
-  const count = rows.labels.length;
-  const cut = fitCount(count, share);
-  const part = (from: number, to: number): Labelled => ({
-    features: rows.features.subarray(from * dim, to * dim),
-    labels: rows.labels.subarray(from, to),
-  });
-  return { fit: part(0, cut), choose: part(cut, count) };
 }

@@ -19,6 +19,7 @@ export interface ExportJobResult {
 export async function exportEncoder(spec: ExportSpec, context: EvaluationContext): Promise<Outcome<ExportJobResult>> {
   const { source, own, pretrained } = context;
   const { format } = spec;
+  await own.tidy(-1);
   const { record, bytes } = await checkpointOf(spec.checkpoint, context);
   const made = exportCheckpoint(bytes, record.file, pretrained, format, spec.encoder);
   const file = await own.writeFile(exportedName(source.id, format), made);

@@ -1,21 +1,22 @@
 /** The fine-tuning job: every weight goes on training, with a new classifier on top and few or many labels. */
 
-import { type StepMetrics, startPosition } from "../engine/metrics.ts";
+import type { Images } from "../data/types.ts";
 import { type Model, trainedParams, trainedStats } from "../engine/state.ts";
-import { fitLinear, standardiser } from "../evaluate/linear_probe.ts";
+import { standardiser } from "../evaluate/linear_probe.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import type { Layout } from "../nn/layout.ts";
 import { type FineTuneSpec, protocols } from "../schema/evaluation.ts";
 import type { SupervisedSpec } from "../schema/methods/supervised.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { encodeSafetensors, type ToStore } from "../store/safetensors.ts";
-import { openBatches } from "../train/batches.ts";
 import { addLayout } from "../train/checkpoint.ts";
-import { DivergedError, type Outcome } from "../train/reporter.ts";
-import { embed, labelsOf, type Session, sessionOver } from "../train/session.ts";
-import { type Trainer, trainStep } from "../train/step.ts";
+import type { Outcome } from "../train/reporter.ts";
+import { labelsOf, type Session, sessionOver } from "../train/session.ts";
 import { Stream } from "../util/random.ts";
-import { bestOf, Evaluation, type EvaluationContext, fitCount, gridOf, type Provenance } from "./evaluation.ts";
+import { bestOf, fitCount, gridOf } from "./choice.ts";
+import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import { fitted } from "./fit.ts";
+import { tune } from "./tune.ts";
 
 interface Setting {
   lr: number;
@@ -104,30 +105,6 @@ function copyBackbone(from: Layout, source: Float32Array, to: Layout, target: Fl
   }
 }
 
-/** Trains on `indices`; the model is left as it is then. Returns the mean loss of the last epoch. */
-async function train({ model, engine, dataset }: Session, indices: Int32Array, pause: () => void): Promise<number> {
-  const { spec } = model;
-  const batches = openBatches(dataset.train, indices, spec);
-  const trainer: Trainer = { model, engine, batches, labels: dataset.train.labels };
-  const losses: number[] = [];
-  const absorb = (known: readonly StepMetrics[]) => {
-    for (const { loss } of known as readonly { loss: number }[]) {
-      losses.push(loss);
-      if (!Number.isFinite(loss)) {
-        throw new DivergedError(`the loss is ${loss} at step ${losses.length}: submit it again with a lower spec.lr`);
-      }
-    }
-  };
-  engine.load();
-  const position = startPosition(spec, []);
-  while (position.step < batches.stepsPerEpoch * spec.epochs) {
-    pause();
-    absorb(await trainStep(trainer, position));
-    if (position.step % batches.stepsPerEpoch === 0) absorb(await engine.settle());
-  }
-  return losses.slice(-batches.stepsPerEpoch).reduce((sum, loss) => sum + loss, 0) / batches.stepsPerEpoch;
-}
-
 export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promise<Outcome<FineTuneJobResult>> {
   return Evaluation.run(spec, context, async (evaluation) => {
     const { session, dataset, classes } = evaluation;
@@ -137,11 +114,17 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
     const settings = gridOf(spec);
     const cut = fitCount(subset.length, spec.validation);
 
+    const batchOf = (images: number) => Math.min(spec.batchSize, images);
+
     /** A classifier from the encoder as it is now, trained on some images, then handed to `use`. */
-    const trained = async <T>(indices: Int32Array, s: Setting, use: (tuned: Session, loss: number) => Promise<T>) => {
-      const batchSize = Math.min(spec.batchSize, indices.length);
+    const trained = async <T>(
+      name: string,
+      indices: Int32Array,
+      s: Setting,
+      use: (tuned: Session, loss: number) => Promise<T>,
+    ) => {
       const tuned = await sessionOver(
-        classifierSpec(context.pretrained, spec, classes, batchSize, s),
+        classifierSpec(context.pretrained, spec, classes, batchOf(indices.length), s),
         dataset,
         undefined,
         { ...context.computing, context: context.report },
@@ -150,55 +133,76 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
         const [from, to]: [Model, Model] = [session.model, tuned.model];
         copyBackbone(from.trained.params, trainedParams(from), to.trained.params, trainedParams(to));
         copyBackbone(from.trained.stats, trainedStats(from), to.trained.stats, trainedStats(to));
-        const loss = await train(tuned, indices, evaluation.pause);
+        const loss = await tune(evaluation, { name, session: tuned, indices, report: context.report });
         return await use(tuned, loss);
       } finally {
+        evaluation.drop(name);
         tuned.engine.close();
       }
     };
 
-    const judge = async (keep: (tuned: Session) => Promise<unknown>): Promise<FineTuned> => {
+    const judge = async (name: string, keep: (tuned: Session) => Promise<unknown>): Promise<FineTuned> => {
       const tried: Setting[] = [];
-      for (const s of settings) {
+      const logitsOf = (tuned: Session, which: string, images: Images, indices: Int32Array) =>
+        evaluation.features(`${name}/${which}`, images, indices, { what: "projection" }, tuned);
+      for (const [i, s] of settings.entries()) {
         const setting = { ...s, validation: null };
         if (settings.length === 1) {
           tried.push(setting);
           continue;
         }
         const choose = subset.slice(cut);
-        const validation = await trained(subset.slice(0, cut), setting, async (tuned) => {
-          const logits = await embed(tuned, dataset.train, choose, { what: "projection" });
-          return scoreOf(logits, labelsOf(dataset, dataset.train, choose), classes).top1;
-        });
+        const which = `validation-${i}`;
+        const validation = await evaluation.part(`${name}/${which}`, () =>
+          trained(`${name}/${which}`, subset.slice(0, cut), setting, async (tuned) => {
+            const logits = await logitsOf(tuned, `${which}/logits`, dataset.train, choose);
+            return scoreOf(logits, labelsOf(dataset, dataset.train, choose), classes).top1;
+          }),
+        );
         tried.push({ ...s, validation });
       }
       const chosen = bestOf(tried);
-      return trained(subset, chosen, async (tuned, loss) => {
+      return trained(`${name}/fit`, subset, chosen, async (tuned, loss) => {
         await keep(tuned);
-        const logits = await embed(tuned, test, everything, { what: "projection" });
+        const logits = await logitsOf(tuned, "fit/logits", test, everything);
         return { ...scoreOf(logits, labelsOf(dataset, test, everything), classes), chosen, tried, loss };
       });
     };
 
     const pixels = async (): Promise<Score> => {
       const embedding = evaluation.pixelEmbedding();
-      const rows = await evaluation.labelled(dataset.train, subset, embedding);
+      const rows = await evaluation.labelled("pixels/bank", dataset.train, subset, embedding);
       const standard = standardiser(rows.features, rows.dim);
-      const x = standard(rows.features);
       const { lr, weightDecay, ...fast } = protocols.fast;
-      const settings = { ...fast, lr: lr[1], weightDecay, momentum: spec.momentum, seed: spec.seed };
-      const classifier = await fitLinear(() => x, rows.labels, rows.dim, classes, settings, evaluation.pause);
-      const queries = await evaluation.labelled(test, everything, embedding);
-      const scored = scoreOf(classifier.logits(standard(queries.features)), queries.labels, classes);
-      classifier.dispose();
-      return scored;
+      const fit = {
+        name: "pixels/fit",
+        rows: { ...rows, features: standard(rows.features) },
+        classes,
+        settings: { ...fast, lr: lr[1], weightDecay, momentum: spec.momentum, seed: spec.seed },
+      };
+      return fitted(evaluation, fit, async (classifier) => {
+        const queries = await evaluation.labelled("pixels/queries", test, everything, embedding);
+        return scoreOf(classifier.logits(standard(queries.features)), queries.labels, classes);
+      });
     };
 
-    const baselines = spec.baselines ? { untrained: await judge(async () => undefined), pixels: await pixels() } : null;
+    const tunedImages = (images: number) => spec.epochs * batchOf(images) * Math.floor(images / batchOf(images));
+    const perEncoder =
+      (settings.length > 1 ? settings.length * (tunedImages(cut) + subset.length - cut) : 0) +
+      tunedImages(subset.length) +
+      test.count;
+    evaluation.begin(spec.baselines ? 2 * perEncoder + 2 * subset.length + test.count : perEncoder);
+    const baselines = spec.baselines
+      ? {
+          untrained: await evaluation.part("untrained", () => judge("untrained", async () => undefined)),
+          pixels: await evaluation.part("pixels", pixels),
+        }
+      : null;
     const file = "model.safetensors";
     // Fine-tuning works on a copy: the pretrained backbone stays as it is, which `onFrozen` proves.
+    // Not a part: one that was done would leave the file as an earlier life wrote it, whatever became of it since.
     const judged = await evaluation.onFrozen(() =>
-      judge(async ({ model }) => {
+      judge("trained", async ({ model }) => {
         const tensors: ToStore = new Map();
         addLayout(tensors, "", model.trained.params, trainedParams(model), 0);
         addLayout(tensors, "", model.trained.stats, trainedStats(model), 0);

@@ -20,10 +20,13 @@ const runs: Runs = {
   export: exportEncoder,
 };
 
-export function evaluate<T extends EvaluationType>(
+/** Runs a job to its end, or to where it is stopped; a later call resumes it. */
+export async function evaluate<T extends EvaluationType>(
   type: T,
   spec: JobSpecs[T],
   context: EvaluationContext,
 ): Promise<Outcome<unknown>> {
-  return runs[type](spec, context);
+  // A process may die between the end of its work and the moment when the job says so.
+  const finished = await context.own.finished(context.report.log);
+  return finished ?? runs[type](spec, context);
 }

@@ -3,7 +3,7 @@ import type { Look } from "../data/view.ts";
 import { neighboursOf, principalPlane, umapPlane } from "../evaluate/map.ts";
 import type { ImageMap, MapSpec } from "../schema/evaluation.ts";
 import type { Outcome } from "../train/reporter.ts";
-import { dimensionOf, type Embedding, embed } from "../train/session.ts";
+import { dimensionOf, type Embedding } from "../train/session.ts";
 import { contactSheet, spriteSheet, THUMBNAIL } from "../train/views.ts";
 import { FileError } from "../util/errors.ts";
 import { Stream } from "../util/random.ts";
@@ -37,10 +37,10 @@ export function mapImages(spec: MapSpec, context: EvaluationContext): Promise<Ou
       blocks: spec.blocks,
       look: { kind: "centre", share: 1 } satisfies Look,
     };
+    evaluation.begin(count);
     return evaluation.onFrozen(async () => {
       const dim = dimensionOf(session, embedding);
-      const features = await embed(session, images, indices, embedding);
-      evaluation.pause();
+      const features = await evaluation.features("trained/features", images, indices, embedding);
       const plane = principalPlane(features, dim);
       evaluation.pause();
       const umap = await umapPlane(features, dim, new Stream(spec.seed, "map", 1), evaluation.pause);

@@ -2,12 +2,14 @@
 import type { Images } from "../data/types.ts";
 import type { Look } from "../data/view.ts";
 import { knn, type Labelled } from "../evaluate/knn.ts";
-import { type FitSettings, fitLinear, standardiser } from "../evaluate/linear_probe.ts";
+import { standardiser } from "../evaluate/linear_probe.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import { type ProbeSpec, protocols } from "../schema/evaluation.ts";
 import type { Outcome } from "../train/reporter.ts";
-import { type Embedding, embed } from "../train/session.ts";
-import { bestOf, carve, Evaluation, type EvaluationContext, gridOf, type Provenance } from "./evaluation.ts";
+import type { Embedding } from "../train/session.ts";
+import { bestOf, carve, fitCount, gridOf } from "./choice.ts";
+import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import { fitted } from "./fit.ts";
 
 /** Of several settings, how each did on the validation split. */
 interface Choice {
@@ -49,65 +51,97 @@ function pixelRecipe(spec: ProbeSpec): Recipe {
   return { ...spec, ...fast, protocol: "fast", lr: [...lr], weightDecay: [weightDecay] };
 }
 
+/** Images that are embedded or fitted on: see `Evaluation.begin`. */
+function imagesOf(spec: ProbeSpec, train: number, test: number): number {
+  const judged = (recipe: Recipe) => {
+    const settings = gridOf(recipe).length;
+    const passes = recipe.protocol === "fast" ? 1 : recipe.epochs;
+    const chosen = settings > 1 ? settings * passes * fitCount(train, spec.validation) : 0;
+    return train + test + chosen + passes * train;
+  };
+  return spec.baselines ? 2 * judged(spec) + judged(pixelRecipe(spec)) : judged(spec);
+}
+
 /** Trains on the training images that were not held out; the test images are looked at once, at the end. */
 export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outcome<ProbeJobResult>> {
   return Evaluation.run(spec, context, async (evaluation) => {
     const { session, dataset, classes } = evaluation;
     const { train: indices, test, everything } = evaluation.labelledParts();
 
-    const judge = async (embedding: Embedding, recipe: Recipe = spec): Promise<Probed> => {
+    const judge = async (name: string, embedding: Embedding, recipe: Recipe): Promise<Probed> => {
       const settings = gridOf(recipe);
+      const fast = recipe.protocol === "fast";
       const look: Look = { kind: "centre", share: spec.centreCrop };
-      const features = (images: Images, which: Int32Array) =>
-        evaluation.labelled(images, which, { ...embedding, look });
-      const bank = await features(dataset.train, indices);
+      const features = (which: string, images: Images, of: Int32Array) =>
+        evaluation.labelled(`${name}/${which}`, images, of, { ...embedding, look });
+      const bank = await features("bank", dataset.train, indices);
       const { dim } = bank;
       const size = embedding.size ?? session.spec.augmentation.size;
-      /** Trains on the first `count` rows; the answer scores other features, once. */
-      const fit = async (count: number, s: Choice): Promise<(rows: Float32Array) => Float32Array> => {
+      /** Trains on the first `count` rows, and hands a function that scores other features to `use`. */
+      const fit = <T>(
+        which: string,
+        count: number,
+        s: Choice,
+        use: (logits: (rows: Float32Array) => Float32Array) => Promise<T>,
+      ): Promise<T> => {
         const rows = bank.features.subarray(0, count * dim);
-        const standard = recipe.protocol === "fast" ? standardiser(rows, dim) : (x: Float32Array) => x;
-        const plain = standard(rows);
-        const epochFeatures = (epoch: number) =>
-          recipe.protocol === "fast"
-            ? plain
-            : embed(session, dataset.train, indices.subarray(0, count), {
-                ...embedding,
-                look: cropAndFlip(size, spec.seed, epoch),
-              });
-        const fitted: FitSettings = { ...recipe, ...s };
-        const labels = bank.labels.subarray(0, count);
-        const classifier = await fitLinear(epochFeatures, labels, dim, classes, fitted, evaluation.pause);
-        return (x) => {
-          const logits = classifier.logits(standard(x));
-          classifier.dispose();
-          return logits;
-        };
+        const standard = fast ? standardiser(rows, dim) : (x: Float32Array) => x;
+        const cropped = (of: string, epoch: number) =>
+          evaluation.features(of, dataset.train, indices.subarray(0, count), {
+            ...embedding,
+            look: cropAndFlip(size, spec.seed, epoch),
+          });
+        return fitted(
+          evaluation,
+          {
+            name: `${name}/${which}`,
+            rows: { features: standard(rows), labels: bank.labels.subarray(0, count), dim },
+            classes,
+            settings: { ...recipe, ...s },
+            featuresOf: fast ? undefined : cropped,
+          },
+          (classifier) => use((x) => classifier.logits(standard(x))),
+        );
       };
       const tried: Choice[] = [];
       if (settings.length > 1) {
         const { fit: fitRows, choose } = carve(bank, dim, spec.validation);
-        for (const s of settings) {
-          const logits = (await fit(fitRows.labels.length, { ...s, validation: null }))(choose.features);
-          tried.push({ ...s, validation: scoreOf(logits, choose.labels, classes).top1 });
+        for (const [i, s] of settings.entries()) {
+          const which = `validation-${i}`;
+          const validation = await evaluation.part(`${name}/${which}`, () =>
+            fit(
+              which,
+              fitRows.labels.length,
+              { ...s, validation: null },
+              async (logits) => scoreOf(logits(choose.features), choose.labels, classes).top1,
+            ),
+          );
+          tried.push({ ...s, validation });
         }
       } else tried.push({ ...(settings[0] as (typeof settings)[number]), validation: null });
       const chosen = bestOf(tried);
-      const classifier = await fit(bank.labels.length, chosen);
-      const queries: Labelled = await features(test, everything);
-      return {
-        ...scoreOf(classifier(queries.features), queries.labels, classes),
-        knn: knn(bank, queries, dim, classes, spec.knn),
-        chosen,
-        tried,
-      };
+      return fit("fit", bank.labels.length, chosen, async (logits) => {
+        const queries: Labelled = await features("queries", test, everything);
+        return {
+          ...scoreOf(logits(queries.features), queries.labels, classes),
+          knn: knn(bank, queries, dim, classes, spec.knn),
+          chosen,
+          tried,
+        };
+      });
     };
 
+    evaluation.begin(imagesOf(spec, indices.length, everything.length));
+    const part = (name: string, embedding: Embedding, recipe: Recipe) =>
+      evaluation.part(name, () => judge(name, embedding, recipe));
     const backbone: Embedding = { what: "backbone", blocks: spec.blocks };
     const baselines = spec.baselines
-      ? { untrained: await judge(backbone), pixels: await judge(evaluation.pixelEmbedding(), pixelRecipe(spec)) }
+      ? {
+          untrained: await part("untrained", backbone, spec),
+          pixels: await part("pixels", evaluation.pixelEmbedding(), pixelRecipe(spec)),
+        }
       : null;
-    const judged = await evaluation.onFrozen(() => judge(backbone));
+    const judged = await evaluation.onFrozen(() => part("trained", backbone, spec));
     return {
       ...judged,
       protocol: spec.protocol,
