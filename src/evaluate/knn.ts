@@ -61,10 +61,58 @@ export interface Vote {
   temperature: number;
 }
 
+/** The votes f64[rows, classes] of some queries, for each setting. */
+export interface Votes {
+  readonly from: number;
+  readonly rows: number;
+  readonly votes: readonly Float64Array[];
+}
+
 /**
  * Weighted kNN (Wu et al. 2018, as in MoCo's CIFAR demo): cosine similarity, the k nearest of the bank vote with
- * exp(similarity / temperature). Returns the votes f64[N, classes] for each of `settings`, of one search.
+ * exp(similarity / temperature). Yields the votes of 256 queries at a time for each of `settings`, of one search.
+ *
+ * @param from - The query to begin with, a multiple of 256.
  */
+export function* knnSearch(
+  bank: Labelled,
+  queries: Float32Array,
+  dim: number,
+  classes: number,
+  settings: readonly Vote[],
+  from = 0,
+): Generator<Votes> {
+  const size = bank.labels.length;
+  const most = Math.min(size, Math.max(...settings.map(({ k }) => k)));
+  const count = queries.length / dim;
+  const bankTensor = tf.tensor2d(unitRows(bank.features, dim), [size, dim]);
+  try {
+    for (let start = from; start < count; start += CHUNK) {
+      const rows = Math.min(CHUNK, count - start);
+      const part = tf.tensor2d(unitRows(queries.subarray(start * dim, (start + rows) * dim), dim), [rows, dim]);
+      const product = tf.matMul(part, bankTensor, false, true); // [rows, size]
+      const similarities = product.dataSync() as Float32Array;
+      tf.dispose([part, product]);
+      const votes = settings.map(() => new Float64Array(rows * classes));
+      for (let r = 0; r < rows; r++) {
+        const row = similarities.subarray(r * size, (r + 1) * size);
+        const nearest = topK(row, most);
+        settings.forEach(({ k, temperature }, s) => {
+          const of = (votes[s] as Float64Array).subarray(r * classes, (r + 1) * classes);
+          for (const i of nearest.subarray(0, k)) {
+            const label = bank.labels[i] as number;
+            of[label] = (of[label] as number) + Math.exp((row[i] as number) / temperature);
+          }
+        });
+      }
+      yield { from: start, rows, votes };
+    }
+  } finally {
+    bankTensor.dispose();
+  }
+}
+
+/** The votes f64[N, classes] of all queries, for each of `settings`. */
 export function knnVotes(
   bank: Labelled,
   queries: Float32Array,
@@ -72,41 +120,29 @@ export function knnVotes(
   classes: number,
   settings: readonly Vote[],
 ): Float64Array[] {
-  const size = bank.labels.length;
-  const most = Math.min(size, Math.max(...settings.map(({ k }) => k)));
-  const count = queries.length / dim;
-  const votes = settings.map(() => new Float64Array(count * classes));
-  const queryUnit = unitRows(queries, dim);
-  const bankTensor = tf.tensor2d(unitRows(bank.features, dim), [size, dim]);
-  for (let start = 0; start < count; start += CHUNK) {
-    const rows = Math.min(CHUNK, count - start);
-    const part = tf.tensor2d(queryUnit.subarray(start * dim, (start + rows) * dim), [rows, dim]);
-    const product = tf.matMul(part, bankTensor, false, true); // [rows, size]
-    const similarities = product.dataSync() as Float32Array;
-    tf.dispose([part, product]);
-    for (let r = 0; r < rows; r++) {
-      const row = similarities.subarray(r * size, (r + 1) * size);
-      const nearest = topK(row, most);
-      settings.forEach(({ k, temperature }, s) => {
-        const of = (votes[s] as Float64Array).subarray((start + r) * classes, (start + r + 1) * classes);
-        for (const i of nearest.subarray(0, k)) {
-          const label = bank.labels[i] as number;
-          of[label] = (of[label] as number) + Math.exp((row[i] as number) / temperature);
-        }
-      });
-    }
+  const all = settings.map(() => new Float64Array((queries.length / dim) * classes));
+  for (const { from, votes } of knnSearch(bank, queries, dim, classes, settings)) {
+    votes.forEach((some, s) => {
+      all[s]?.set(some, from * classes);
+    });
   }
-  bankTensor.dispose();
-  return votes;
+  return all;
+}
+
+/** How many of some queries the vote is right about. */
+export function rightVotes({ from, rows, votes }: Votes, labels: Int32Array, classes: number): number {
+  const [of] = votes as [Float64Array];
+  return labels.subarray(from, from + rows).filter((label, i) => {
+    const row = of.subarray(i * classes, (i + 1) * classes);
+    return row.indexOf(Math.max(...row)) === label;
+  }).length;
 }
 
 /** Top-1 of the vote, in [0, 1]. */
 export function knn(bank: Labelled, queries: Labelled, dim: number, classes: number, vote: Vote): number {
-  const [votes] = knnVotes(bank, queries.features, dim, classes, [vote]) as [Float64Array];
   let right = 0;
-  queries.labels.forEach((label, i) => {
-    const row = votes.subarray(i * classes, (i + 1) * classes);
-    if (row.indexOf(Math.max(...row)) === label) right++;
-  });
+  for (const some of knnSearch(bank, queries.features, dim, classes, [vote])) {
+    right += rightVotes(some, queries.labels, classes);
+  }
   return right / queries.labels.length;
 }

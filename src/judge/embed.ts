@@ -6,7 +6,8 @@ import { encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
 import type { Outcome } from "../train/reporter.ts";
 import { dimensionOf, type Embedding } from "../train/session.ts";
 import { FileError } from "../util/errors.ts";
-import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import type { EvaluationContext } from "./context.ts";
+import { Evaluation, type Provenance } from "./evaluation.ts";
 
 export interface EmbedJobResult extends Provenance {
   images: number;

@@ -1,17 +1,14 @@
 /** What the jobs on a pretrained encoder share: its session, its weights, its images, its baselines. */
 import { type Dataset, type Images, isHeld } from "../data/types.ts";
-import type { Computing } from "../engine/engine.ts";
 import { trainedParams, trainedStats, useAverage } from "../engine/state.ts";
 import type { Labelled } from "../evaluate/knn.ts";
 import type { Layout } from "../nn/layout.ts";
 import type { DatasetSpec } from "../schema/dataset.ts";
 import type { WhichEncoder } from "../schema/evaluation.ts";
-import type { PretrainSpec } from "../schema/pretrain.ts";
 import { sha256 } from "../store/files.ts";
-import type { CheckpointChoice, CheckpointRecord } from "../store/retention.ts";
-import type { RunStore } from "../store/run_store.ts";
+import type { CheckpointChoice } from "../store/retention.ts";
 import { restoreCheckpoint } from "../train/checkpoint.ts";
-import type { Outcome, Reporter, StopReason } from "../train/reporter.ts";
+import type { Outcome, StopReason } from "../train/reporter.ts";
 import {
   type DatasetUsed,
   datasetUsed,
@@ -24,7 +21,9 @@ import {
   type Session,
 } from "../train/session.ts";
 import { FileError } from "../util/errors.ts";
-import { EVERYTHING, Journal, type Resumed, type Snapshot } from "./journal.ts";
+import { checkpointOf, type EvaluationContext } from "./context.ts";
+import { EVERYTHING, Journal } from "./journal.ts";
+import { Tally } from "./tally.ts";
 
 /** Ends an evaluation where it was asked to stop. */
 class Stopped extends Error {
@@ -32,19 +31,6 @@ class Stopped extends Error {
   constructor(readonly why: StopReason) {
     super(`stopped: ${why}`);
   }
-}
-
-/** What an evaluation is given besides its spec. */
-export interface EvaluationContext {
-  readonly pretrained: PretrainSpec;
-  /** The pretraining run. */
-  readonly source: RunStore;
-  /** The evaluation's own run, for what it leaves. */
-  readonly own: RunStore;
-  readonly computing: Computing;
-  readonly report: Reporter;
-  /** Images that are embedded between two looks at whether to stop; unset: by how they are held. */
-  readonly group?: number;
 }
 
 interface Common {
@@ -65,37 +51,20 @@ export interface Provenance {
   dataset: DatasetUsed;
 }
 
-/** Throws FileError where there is none, naming those that there are. */
-export async function checkpointOf(
-  choice: CheckpointChoice,
-  { source, report }: Pick<EvaluationContext, "source" | "report">,
-): Promise<{ record: CheckpointRecord; bytes: Uint8Array }> {
-  const found = await source.goodCheckpoint(choice, report.log);
-  if (found) return found;
-  const there = (await source.checkpoints()).map(
-    ({ step, epoch }) => `step ${step}${epoch ? ` (epoch ${epoch})` : ""}`,
-  );
-  const wanted = typeof choice === "string" ? choice : JSON.stringify(choice);
-  throw new FileError(source.path, `holds no good checkpoint ${wanted}; it has ${there.join(", ") || "none"}`);
-}
-
 /** Rows of labelled images. */
 export interface LabelledRows extends Labelled {
   readonly dim: number;
 }
 
 export class Evaluation {
-  private readonly startedAt = performance.now();
   private step = 0;
-  /** Images that were embedded, trained on or fitted on so far, and in all; see `begin`. */
-  private readonly tally = { images: 0, of: 0, begun: 0 };
-  private epochs: { epoch: number; epochs: number; loss: number | null } = { epoch: 0, epochs: 0, loss: null };
+  readonly tally = new Tally();
 
   private constructor(
     readonly session: Session,
     private readonly context: EvaluationContext,
     private readonly common: Common,
-    private readonly journal: Journal,
+    readonly journal: Journal,
   ) {}
 
   /** Runs `work` over an open evaluation, and closes it whatever happens. */
@@ -196,36 +165,22 @@ export class Evaluation {
 
   provenance(backbone: string): Provenance {
     const { device, threads } = this.session.engine;
-    const seconds = (performance.now() - this.startedAt) / 1000;
+    const { seconds } = this.tally;
     return { step: this.step, backbone, device, threads, seconds, dataset: datasetUsed(this.dataset) };
   }
 
-  /**
-   * States how much there is to do, before anything else.
-   *
-   * @param images - Images to be embedded or trained on; a fit on features that are kept counts each of its images once.
-   */
+  /** States how much there is to do, before anything else: see `Tally`. */
   begin(images: number): void {
     this.tally.of = images;
     const found = this.journal.describe();
     if (found) this.context.report.log(`resuming after ${this.journal.images} of ${images} images: ${found}`);
   }
 
-  /** Counts images that were dealt with. */
-  advance(images: number): void {
-    this.tally.images += images;
-  }
-
-  /** Notes where a fit is, for whoever follows the job. */
-  fitting(epoch: number, epochs: number, loss: number | null = null): void {
-    this.epochs = { epoch, epochs, loss };
-  }
-
   /** What `work` yields, a JSON value, or has yielded in an earlier life. Its name begins with the encoder that it is of. */
   async part<T>(name: string, work: () => Promise<T>): Promise<T> {
     const known = this.journal.part(name);
     if (known) {
-      this.skip(known.images);
+      this.tally.skip(known.images);
       return known.value as T;
     }
     const before = this.tally.images;
@@ -242,7 +197,7 @@ export class Evaluation {
     const { group = groupSize(images), report } = this.context;
     const dim = dimensionOf(of, embedding);
     const begun = await this.journal.pieces.track(name, indices.length, dim, group);
-    this.skip(begun.rows);
+    this.tally.skip(begun.rows);
     let known = begun.rows;
     await this.turn();
     return embed(of, images, indices, embedding, {
@@ -251,7 +206,7 @@ export class Evaluation {
       stopping: report.stopping,
       turn: async (rows) => {
         this.journal.pieces.reach(name, rows);
-        this.advance(rows - known);
+        this.tally.advance(rows - known);
         known = rows;
         await this.turn();
       },
@@ -264,42 +219,8 @@ export class Evaluation {
     return { features: await this.features(name, images, indices, embedding), labels, dim };
   }
 
-  /** The state that an earlier life has left of a fit. */
-  resumed<P extends object>(name: string): Resumed<P> | undefined {
-    return this.journal.resumed<P>(name);
-  }
-
-  /** From now on checkpoints hold the state of this fit, until `drop`. */
-  hold(name: string, snapshot: () => Promise<Snapshot>): void {
-    this.journal.hold(name, snapshot);
-  }
-
-  /** Forgets features and states that nothing needs any more. */
-  drop(name: string): void {
-    this.journal.drop(name);
-  }
-
-  /** Counts images that an earlier life has dealt with. */
-  skip(images: number): void {
-    this.tally.images += images;
-    this.tally.begun += images;
-  }
-
   private tell(): void {
-    const { images, of, begun } = this.tally;
-    const seconds = (performance.now() - this.startedAt) / 1000;
-    const pace = images > begun ? (images - begun) / seconds : null;
-    this.context.report.progress({
-      ...this.epochs,
-      step: images,
-      steps: of,
-      imagesPerSecond: pace,
-      eta: pace && (of - images) / pace,
-      knn: null,
-      dataWait: 0,
-      checkpointSeconds: this.journal.seconds,
-      verdict: null,
-    });
+    this.context.report.progress({ ...this.tally.progress(), checkpointSeconds: this.journal.seconds });
   }
 
   /** The baseline of raw pixels: the views themselves, of at most 32 pixels a side. */

@@ -4,7 +4,7 @@ import { exportCheckpoint, exportedName } from "../exchange/export.ts";
 import type { ExportSpec } from "../schema/evaluation.ts";
 import { sha256 } from "../store/files.ts";
 import type { Outcome } from "../train/reporter.ts";
-import { checkpointOf, type EvaluationContext } from "./evaluation.ts";
+import { checkpointOf, type EvaluationContext } from "./context.ts";
 
 export interface ExportJobResult {
   /** In the job's folder. */

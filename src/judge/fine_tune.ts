@@ -14,7 +14,8 @@ import type { Outcome } from "../train/reporter.ts";
 import { labelsOf, type Session, sessionOver } from "../train/session.ts";
 import { Stream } from "../util/random.ts";
 import { bestOf, fitCount, gridOf } from "./choice.ts";
-import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import type { EvaluationContext } from "./context.ts";
+import { Evaluation, type Provenance } from "./evaluation.ts";
 import { fitted } from "./fit.ts";
 import { tune } from "./tune.ts";
 
@@ -136,7 +137,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
         const loss = await tune(evaluation, { name, session: tuned, indices, report: context.report });
         return await use(tuned, loss);
       } finally {
-        evaluation.drop(name);
+        evaluation.journal.drop(name);
         tuned.engine.close();
       }
     };

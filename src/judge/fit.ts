@@ -38,14 +38,14 @@ export async function fitted<T>(
   const { epochs } = settings;
   const { features, labels, dim } = rows;
   const embedded = (epoch: number) => `${name}/epoch-${epoch}`;
-  const resumed = evaluation.resumed<{ epoch: number }>(name);
+  const resumed = evaluation.journal.resumed<{ epoch: number }>(name);
   const begun = resumed && { epoch: resumed.position.epoch, state: stateOf(resumed) };
-  if (begun && featuresOf) evaluation.skip(begun.epoch * labels.length);
+  if (begun && featuresOf) evaluation.tally.skip(begun.epoch * labels.length);
   const turn = async (epoch: number, classifier: LinearClassifier) => {
-    evaluation.hold(name, async () => ({ position: { epoch }, tensors: tensorsOf(classifier) }));
-    evaluation.drop(embedded(epoch - 1));
-    evaluation.fitting(epoch, epochs);
-    if (epoch === epochs && !featuresOf) evaluation.advance(labels.length);
+    evaluation.journal.hold(name, async () => ({ position: { epoch }, tensors: tensorsOf(classifier) }));
+    evaluation.journal.drop(embedded(epoch - 1));
+    evaluation.tally.fitting(epoch, epochs);
+    if (epoch === epochs && !featuresOf) evaluation.tally.advance(labels.length);
     await evaluation.turn();
   };
   const classifier = await fitLinear(
@@ -61,6 +61,6 @@ export async function fitted<T>(
     return await use(classifier);
   } finally {
     classifier.dispose();
-    evaluation.drop(name);
+    evaluation.journal.drop(name);
   }
 }

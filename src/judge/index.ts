@@ -1,8 +1,8 @@
 /** How each type of job on an encoder is run. To add one: its file, one line here. */
 import type { EvaluationType, JobSpecs } from "../schema/job.ts";
 import type { Outcome } from "../train/reporter.ts";
+import type { EvaluationContext } from "./context.ts";
 import { embedImages } from "./embed.ts";
-import type { EvaluationContext } from "./evaluation.ts";
 import { exportEncoder } from "./export.ts";
 import { fineTune } from "./fine_tune.ts";
 import { mapImages } from "./map.ts";

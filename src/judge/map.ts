@@ -7,7 +7,8 @@ import { dimensionOf, type Embedding } from "../train/session.ts";
 import { contactSheet, spriteSheet, THUMBNAIL } from "../train/views.ts";
 import { FileError } from "../util/errors.ts";
 import { Stream } from "../util/random.ts";
-import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import type { EvaluationContext } from "./context.ts";
+import { Evaluation, type Provenance } from "./evaluation.ts";
 
 export interface MapJobResult extends Provenance {
   images: number;

@@ -1,14 +1,15 @@
 /** The probe job: how good is a frozen encoder, beside the encoder it started as and the raw pixels? */
 import type { Images } from "../data/types.ts";
 import type { Look } from "../data/view.ts";
-import { knn, type Labelled } from "../evaluate/knn.ts";
+import { knnSearch, type Labelled, rightVotes } from "../evaluate/knn.ts";
 import { standardiser } from "../evaluate/linear_probe.ts";
 import { type Score, scoreOf } from "../evaluate/score.ts";
 import { type ProbeSpec, protocols } from "../schema/evaluation.ts";
 import type { Outcome } from "../train/reporter.ts";
 import type { Embedding } from "../train/session.ts";
 import { bestOf, carve, fitCount, gridOf } from "./choice.ts";
-import { Evaluation, type EvaluationContext, type Provenance } from "./evaluation.ts";
+import type { EvaluationContext } from "./context.ts";
+import { Evaluation, type Provenance } from "./evaluation.ts";
 import { fitted } from "./fit.ts";
 
 /** Of several settings, how each did on the validation split. */
@@ -51,7 +52,7 @@ function pixelRecipe(spec: ProbeSpec): Recipe {
   return { ...spec, ...fast, protocol: "fast", lr: [...lr], weightDecay: [weightDecay] };
 }
 
-/** Images that are embedded or fitted on: see `Evaluation.begin`. */
+/** Images that are embedded or fitted on: see `Tally`. */
 function imagesOf(spec: ProbeSpec, train: number, test: number): number {
   const judged = (recipe: Recipe) => {
     const settings = gridOf(recipe).length;
@@ -122,9 +123,14 @@ export function probe(spec: ProbeSpec, context: EvaluationContext): Promise<Outc
       const chosen = bestOf(tried);
       return fit("fit", bank.labels.length, chosen, async (logits) => {
         const queries: Labelled = await features("queries", test, everything);
+        let right = 0;
+        for (const some of knnSearch(bank, queries.features, dim, classes, [spec.knn])) {
+          right += rightVotes(some, queries.labels, classes);
+          await evaluation.turn();
+        }
         return {
           ...scoreOf(logits(queries.features), queries.labels, classes),
-          knn: knn(bank, queries, dim, classes, spec.knn),
+          knn: right / queries.labels.length,
           chosen,
           tried,
         };

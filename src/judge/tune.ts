@@ -32,12 +32,12 @@ export async function tune(evaluation: Evaluation, { name, session, indices, rep
   const trainer: Trainer = { model, engine, batches, labels: dataset.train.labels };
   let position = startPosition(spec, []);
   const losses: number[] = [];
-  const resumed = evaluation.resumed<Standing>(name);
+  const resumed = evaluation.journal.resumed<Standing>(name);
   if (resumed) {
     restoreState(resumed.tensors, resumed.file, model);
     position = resumed.position.position;
     losses.push(...resumed.position.losses);
-    evaluation.skip(position.step * spec.batchSize);
+    evaluation.tally.skip(position.step * spec.batchSize);
     if (position.passes) engine.passes = position.passes;
   }
   const begunAt = position.step;
@@ -57,14 +57,14 @@ export async function tune(evaluation: Evaluation, { name, session, indices, rep
   let before: { state: TrainState; at: Standing } | undefined;
   let spare: TrainState | undefined;
   let long = false;
-  evaluation.hold(name, async () => {
+  evaluation.journal.hold(name, async () => {
     if (!before) absorb(await engine.settle());
     if (engine.passes) position.passes = engine.passes;
     const { state, at } = before ?? { state: model.state, at: standing() };
     return { position: at, tensors: stateTensors({ ...model, state }, at.position) };
   });
   while (position.step < stepsPerEpoch * spec.epochs) {
-    evaluation.fitting(Math.floor(position.step / stepsPerEpoch), spec.epochs, losses.at(-1) ?? null);
+    evaluation.tally.fitting(Math.floor(position.step / stepsPerEpoch), spec.epochs, losses.at(-1) ?? null);
     await evaluation.turn();
     if (long) {
       spare = snapshot(model.state, spare);
@@ -79,7 +79,7 @@ export async function tune(evaluation: Evaluation, { name, session, indices, rep
     absorb(await step);
     before = undefined;
     long = performance.now() - startedAt > LONG_STEP_MS && engine.device === "wasm";
-    evaluation.advance(spec.batchSize);
+    evaluation.tally.advance(spec.batchSize);
     if (position.step % stepsPerEpoch === 0) absorb(await engine.settle());
   }
   if (position.step > begunAt) await evaluation.keep();
