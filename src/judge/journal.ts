@@ -104,7 +104,7 @@ export class Journal {
   identify(scope: string, identity: string): void {
     const { identities } = this.stored;
     if (identities[scope] !== undefined && identities[scope] !== identity) {
-      this.log(`${scope}: depends on other weights or images than the checkpoint, beginning it anew`);
+      this.log(`${scope || "everything"}: depends on other weights or images than the checkpoint, beginning it anew`);
       for (const name of Object.keys(identities))
         if (isBelow(name, scope) || scope === EVERYTHING) delete identities[name];
       this.drop(scope);

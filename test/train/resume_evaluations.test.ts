@@ -1,19 +1,25 @@
 /** Evaluations that are stopped anywhere and resumed: the same results and files to the byte, and no work twice. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
+import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Threads } from "../../src/engine/threads/threads.ts";
 import { evaluate } from "../../src/judge/index.ts";
 import { TEMPORARY } from "../../src/judge/journal.ts";
-import { type EvaluationType, type Progress, parseSpec } from "../../src/schema/job.ts";
+import { type EvaluationType, parseSpec } from "../../src/schema/job.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
+import { FencedError } from "../../src/store/errors.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { RunStore } from "../../src/store/run_store.ts";
+import { machineId } from "../../src/util/machine.ts";
 import { runTo, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
 
 const [TRAIN, TEST, GROUP] = [260, 40, 64];
 const folder = temporaryFolder();
 const images = join(folder.path, "images");
 let pretrained: PretrainSpec;
+const spies = (["embed", "train"] as const).map((name) => spyOn(Threads.prototype, name));
+/** Groups that were embedded and steps that were trained. */
+const engineCalls = () => spies.reduce((sum, { mock }) => sum + mock.calls.length, 0);
 
 beforeAll(async () => {
   writeFashionLike(images, TRAIN, TEST);
@@ -28,75 +34,83 @@ beforeAll(async () => {
     monitor: { everyEpochs: 0, holdout: 20 },
   });
   await runTo(pretrained, folder.path, { threads: 2, device: "wasm" });
+  renameSync(runFolder("run_x"), runFolder("run_y"));
+  pretrained = { ...pretrained, optimizer: { ...pretrained.optimizer, lr: 0.01 } };
+  await runTo(pretrained, folder.path, { threads: 2, device: "wasm" });
 }, 60_000);
-afterAll(() => folder[Symbol.dispose]());
+afterAll(() => {
+  for (const spy of spies) spy.mockRestore();
+  folder[Symbol.dispose]();
+});
 
 interface Life {
-  /** Ends the life when its image count gets here; unset: it runs to its end. */
+  /** Ends the life when its count of images gets here; unset: it runs to its end. */
   stopAt?: number;
-  /** Ends it like a crash, without a word to the evaluation. */
+  /** Ends it like a crash: nothing is written any more. */
   kill?: boolean;
   everyMinutes?: number;
   permit?: () => Promise<void>;
+  /** The run that pretrained the encoder. */
+  source?: string;
 }
 
 class Killed extends Error {}
 
-/** One life of an evaluation `id`: its outcome, what it said, and the images that it dealt with. */
-async function live(type: EvaluationType, spec: object, id: string, { stopAt, kill, everyMinutes = 0, permit }: Life) {
+/** One life of an evaluation `id`: its outcome, what it said, and how often it called the engine. */
+async function live(type: EvaluationType, spec: object, id: string, life: Life = {}) {
+  const { stopAt = Number.POSITIVE_INFINITY, kill = false, everyMinutes = 0, permit, source = "run_x" } = life;
   const blobs = new LocalBlobs(folder.path);
   const own = new RunStore(blobs, id, permit);
   const said: string[] = [];
-  let seen: Progress | undefined;
-  let first = -1;
-  const reached = () => stopAt !== undefined && (seen?.step ?? 0) >= stopAt;
+  let seen = { step: 0, steps: 0 };
+  const before = engineCalls();
   const outcome = await evaluate(type, parseSpec(type, { from: "run_x", ...spec }) as never, {
     pretrained: { ...pretrained, checkpoint: { ...pretrained.checkpoint, everyMinutes } },
-    source: new RunStore(blobs, "run_x"),
+    source: new RunStore(blobs, source),
     own,
     computing: { threads: 1, device: "wasm" },
     group: GROUP,
     report: {
       cache: "/nonexistent",
       log: (message) => said.push(message),
-      progress: (progress) => {
-        seen = progress;
-        if (first < 0) first = progress.step;
-        if (kill && reached()) throw new Killed();
+      progress: ({ step, steps }) => {
+        seen = { step, steps };
+        if (kill && step >= stopAt) throw new Killed();
       },
-      stopRequested: () => (!kill && reached() ? "shutdown" : undefined),
+      stopRequested: () => (!kill && seen.step >= stopAt ? "shutdown" : undefined),
     },
   }).catch((error: unknown) => {
     if (error instanceof Killed) return undefined;
     throw error;
   });
   if (outcome && "result" in outcome) await own.finish(outcome.result, TEMPORARY);
-  return { outcome, said, seen: seen as Progress | undefined, first };
+  return { outcome, said: said.join("\n"), seen, calls: engineCalls() - before };
 }
 
-/** Names and bytes of what an evaluation leaves, with times left out. */
-function filesOf(id: string): Map<string, string> {
-  const run = join(folder.path, "runs", id);
-  const names = readdirSync(run, { recursive: true, withFileTypes: true })
+const runFolder = (id: string) => join(folder.path, "runs", id);
+const namesOf = (id: string) =>
+  readdirSync(runFolder(id), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(run.length + 1));
-  return new Map(
-    names
-      .sort()
+    .map((entry) => join(entry.parentPath, entry.name).slice(runFolder(id).length + 1))
+    .sort();
+
+/** Names and bytes of what an evaluation leaves, without its time. */
+const filesOf = (id: string): Map<string, string> =>
+  new Map(
+    namesOf(id)
       .filter((name) => name !== "manifest.json")
       .map((name) => {
-        const bytes = readFileSync(join(run, name));
+        const bytes = readFileSync(join(runFolder(id), name));
         if (name !== "result.json") return [name, bytes.toString("base64")];
         return [name, JSON.stringify({ ...JSON.parse(bytes.toString()), seconds: 0 })];
       }),
   );
-}
 
 const cases: [name: string, type: EvaluationType, spec: object][] = [
   ["probe, fast", "linear-probe", { epochs: 4, lr: [0.1, 0.3] }],
   ["probe, paper", "linear-probe", { protocol: "paper", epochs: 3, lr: [1, 3] }],
   ["kNN", "knn", { k: [5, 20] }],
-  ["fine-tune", "fine-tune", { epochs: 2, batchSize: 32, lr: [0.01, 0.05] }],
+  ["fine-tune", "fine-tune", { epochs: 2, batchSize: 48, lr: [0.01, 0.05] }],
   ["embed", "embed", {}],
   ["map", "map", { images: 150, neighbours: 5 }],
 ];
@@ -107,44 +121,125 @@ describe.each(cases)("%s", (name, type, spec) => {
   let expected: Map<string, string>;
 
   beforeAll(async () => {
-    calm = await live(type, spec, id("calm"), {});
+    calm = await live(type, spec, id("calm"));
     expected = filesOf(id("calm"));
   }, 120_000);
 
-  test("left in peace: it counts what it said that it would, and leaves no temporary file", () => {
+  test("uninterrupted: its progress ends where it said, and no temporary file is left", () => {
     expect(calm.outcome).toHaveProperty("result");
-    expect(calm.seen?.step).toBe(calm.seen?.steps as number);
+    expect(calm.seen.step).toBe(calm.seen.steps);
     expect([...expected.keys()].filter((file) => TEMPORARY.some((prefix) => file.startsWith(prefix)))).toEqual([]);
   });
 
-  test("stopped at every turn: each life goes on where the last one stopped", async () => {
-    const steps = calm.seen?.steps as number;
-    const turns = 12;
-    let at = 0;
-    for (let i = 1; i < turns; i++) {
-      const { outcome, said, seen, first } = await live(type, spec, id("stopped"), { stopAt: (i * steps) / turns });
-      if (!outcome || "result" in outcome) break;
-      // What was counted when it stopped is counted at once.
-      expect(first).toBeGreaterThanOrEqual(0);
-      if (at > 0) expect(said.join()).toContain(`resuming after ${at} of ${steps} images`);
-      at = seen?.step as number;
+  test("stopped several times: the same bytes, and no image is embedded or trained on twice", async () => {
+    const { steps } = calm.seen;
+    let calls = 0;
+    let reached = 0;
+    for (const share of [0.05, 0.3, 0.65, 0.9]) {
+      const { outcome, said, seen, calls: more } = await live(type, spec, id("stopped"), { stopAt: share * steps });
+      expect(outcome).toEqual({ stopped: "shutdown" });
+      if (reached > 0) expect(said).toContain(`resuming after ${reached} of ${steps} images`);
+      reached = seen.step;
+      calls += more;
     }
-    const last = await live(type, spec, id("stopped"), {});
-    expect(last.seen?.step).toBe(steps);
+    const last = await live(type, spec, id("stopped"));
+    expect(last.seen.step).toBe(steps);
+    expect(calls + last.calls).toBe(calm.calls);
     expect(filesOf(id("stopped"))).toEqual(expected);
   }, 120_000);
 
-  test("killed at any moment, with checkpoints by time: the same bytes", async () => {
-    const steps = calm.seen?.steps as number;
-    for (const share of [0.2, 0.45, 0.7, 0.95]) {
-      const { outcome } = await live(type, spec, id("killed"), {
-        stopAt: share * steps,
-        kill: true,
-        everyMinutes: 1e-9,
-      });
+  test("killed, with checkpoints by time: the same bytes, and each time at most one batch is computed again", async () => {
+    const kills = [0.25, 0.75];
+    let calls = 0;
+    for (const share of kills) {
+      const stopAt = share * calm.seen.steps;
+      const { outcome, calls: more } = await live(type, spec, id("killed"), { stopAt, kill: true, everyMinutes: 1e-9 });
       expect(outcome).toBeUndefined();
+      calls += more;
     }
-    await live(type, spec, id("killed"), {});
+    const last = await live(type, spec, id("killed"));
+    expect(calls + last.calls).toBeLessThanOrEqual(calm.calls + kills.length);
     expect(filesOf(id("killed"))).toEqual(expected);
   }, 120_000);
+});
+
+describe("what a resume finds", () => {
+  const [type, spec] = ["linear-probe", { protocol: "paper", epochs: 3, lr: 1 }] as const;
+  let calm: Awaited<ReturnType<typeof live>>;
+  let expected: Map<string, string>;
+
+  beforeAll(async () => {
+    calm = await live(type, spec, "run_found0");
+    expected = filesOf("run_found0");
+  }, 60_000);
+
+  /** Stops in the fit of the trained encoder, in the middle of an epoch. */
+  const interrupted = (id: string) => live(type, spec, id, { stopAt: calm.seen.steps - 330 });
+  const newest = (id: string, prefix: string) =>
+    join(runFolder(id), namesOf(id).findLast((name) => name.startsWith(prefix) && name.endsWith("tensors")) as string);
+
+  test.each([
+    ["a checkpoint with one bit flipped", "checkpoints/", "falling back to the previous checkpoint"],
+    ["features with one bit flipped", "pieces/", "computing its rows again"],
+  ])(
+    "%s counts for nothing",
+    async (what, prefix, message) => {
+      const id = `run_${what.replace(/\W/g, "")}`;
+      await interrupted(id);
+      const file = newest(id, prefix);
+      const bytes = readFileSync(file);
+      bytes[bytes.length - 5] = (bytes.at(-5) as number) ^ 4;
+      writeFileSync(file, bytes);
+      const { said } = await live(type, spec, id);
+      expect(said).toContain(message);
+      expect(filesOf(id)).toEqual(expected);
+    },
+    60_000,
+  );
+
+  test("files without a record are deleted: half-written ones, and features that no checkpoint names", async () => {
+    const id = "run_leftovers";
+    await interrupted(id);
+    const dead = Bun.spawnSync(["true"]).pid;
+    for (const name of [
+      `.result.json.${machineId()}.${dead}.0.tmp`,
+      "pieces/0.safetensors",
+      "checkpoints/step-000000999.safetensors",
+    ]) {
+      writeFileSync(join(runFolder(id), name), "half");
+    }
+    await live(type, spec, id);
+    expect(filesOf(id)).toEqual(expected);
+  }, 60_000);
+
+  test("another checkpoint of the pretrain job: what is of the trained encoder begins anew, the baselines do not", async () => {
+    await interrupted("run_other");
+    const { said, calls } = await live(type, spec, "run_other", { source: "run_y" });
+    expect(said).toContain("trained: depends on other weights");
+    const other = await live(type, spec, "run_othercalm", { source: "run_y" });
+    expect(calls).toBeLessThan(other.calls);
+    const [got, calmly] = ["run_other", "run_othercalm"].map((id) => filesOf(id));
+    expect(got).toEqual(calmly as Map<string, string>);
+    expect(got).not.toEqual(expected);
+  }, 60_000);
+
+  test("a result that the job does not know of is given at once", async () => {
+    const before = namesOf("run_found0");
+    const { outcome, calls } = await live(type, spec, "run_found0");
+    expect([calls, outcome]).toEqual([0, calm.outcome as never]);
+    expect(namesOf("run_found0")).toEqual(before);
+  });
+
+  test("without permission nothing is written", async () => {
+    const id = "run_fenced";
+    await interrupted(id);
+    const before = namesOf(id).map((name) => [name, readFileSync(join(runFolder(id), name))]);
+    let asked = 0;
+    const permit = async () => {
+      // The first one is for deleting what a killed writer has left.
+      if (++asked > 1) throw new FencedError("another worker has taken over the job");
+    };
+    await expect(live(type, spec, id, { permit, everyMinutes: 1e-9 })).rejects.toThrow(FencedError);
+    expect(namesOf(id).map((name) => [name, readFileSync(join(runFolder(id), name))])).toEqual(before);
+  }, 60_000);
 });
