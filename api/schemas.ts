@@ -39,9 +39,9 @@ export const fork = z.strictObject({
 });
 
 const progress = z.object({
-  epoch: z.int(),
-  epochs: z.int(),
-  step: z.int(),
+  epoch: z.int().describe("of the fit in progress, for a job on an encoder"),
+  epochs: z.int().describe("0: the job has none"),
+  step: z.int().describe("steps done; for a job on an encoder the images that were embedded or trained on"),
   steps: z.int(),
   loss: z.number().nullable(),
   imagesPerSecond: z.number().nullable(),

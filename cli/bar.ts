@@ -34,20 +34,20 @@ export function progressBar(): { update(p: Progress): void; stop(): void } {
         addLoss(p);
         if (p.epoch === epoch && p.step < p.steps) return;
         epoch = p.epoch;
-        console.error(`epoch ${p.epoch}/${p.epochs} step ${p.step}/${p.steps} ${details(p)}`);
+        console.error(`${epochOf(p)}step ${p.step}/${p.steps} ${details(p)}`);
       },
       stop: () => undefined,
     };
   }
   const bar = new SingleBar(
-    { format: "{bar} epoch {epoch} step {value}/{total} {details} {spark}", hideCursor: true, barsize: 20 },
+    { format: "{bar} {epoch}step {value}/{total} {details} {spark}", hideCursor: true, barsize: 20 },
     Presets.shades_classic,
   );
   let started = false;
   return {
     update(p) {
       addLoss(p);
-      const payload = { epoch: `${p.epoch}/${p.epochs}`, details: details(p), spark: sparkline(losses) };
+      const payload = { epoch: epochOf(p), details: details(p), spark: sparkline(losses) };
       if (!started) bar.start(p.steps, p.step, payload);
       else bar.update(p.step, payload);
       started = true;
@@ -55,6 +55,9 @@ export function progressBar(): { update(p: Progress): void; stop(): void } {
     stop: () => bar.stop(),
   };
 }
+
+/** Not every job on an encoder has epochs. */
+const epochOf = ({ epoch, epochs }: Progress) => (epochs > 0 ? `epoch ${epoch}/${epochs} ` : "");
 
 function details(p: Progress): string {
   const loss = p.loss === null ? "" : `loss ${p.loss.toFixed(3)}`;

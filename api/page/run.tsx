@@ -244,8 +244,10 @@ export function Run({ id }: { id: string }) {
         <Status job={job} /> <Done job={job} />{" "}
         {progress && (
           <span>
-            epoch {progress.epoch} of {progress.epochs}, step {progress.step} of {progress.steps}, loss{" "}
-            {number(progress.loss, 4)}, {number(progress.imagesPerSecond)} images/s
+            {progress.epochs > 0 && `epoch ${progress.epoch} of ${progress.epochs}, `}
+            {job.type === "pretrain" ? "step" : "image"} {progress.step} of {progress.steps},{" "}
+            {progress.loss !== null && `loss ${number(progress.loss, 4)}, `}
+            {number(progress.imagesPerSecond)} images/s
             {job.status === "running" && `, ${duration(progress.eta)} left`}
           </span>
         )}

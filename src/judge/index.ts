@@ -1,5 +1,6 @@
 /** How each type of job on an encoder is run. To add one: its file, one line here. */
 import type { EvaluationType, JobSpecs } from "../schema/job.ts";
+import { finishedResult } from "../store/manifest.ts";
 import type { Outcome } from "../train/reporter.ts";
 import type { EvaluationContext } from "./context.ts";
 import { embedImages } from "./embed.ts";
@@ -27,6 +28,6 @@ export async function evaluate<T extends EvaluationType>(
   context: EvaluationContext,
 ): Promise<Outcome<unknown>> {
   // A process may die between the end of its work and the moment when the job says so.
-  const finished = await context.own.finished(context.report.log);
+  const finished = await finishedResult(context.own, context.report.log);
   return finished ?? runs[type](spec, context);
 }

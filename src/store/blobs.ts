@@ -19,6 +19,6 @@ export interface Blobs {
   folders(prefix: string): Promise<string[]>;
   /** Deletes a blob; no error where there is none. */
   remove(key: string): Promise<void>;
-  /** Deletes what dead writers have left partially written under `prefix`. */
+  /** Deletes what dead writers have left partially written under `prefix`, and empty folders in it: only its writer may. */
   sweep(prefix: string): Promise<void>;
 }

@@ -1,5 +1,5 @@
 /** A store in a folder. A file is renamed to its name when its bytes are on the disk. */
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isAlive, machineId } from "../util/machine.ts";
@@ -117,6 +117,13 @@ export class LocalBlobs implements Blobs {
       if (machine === undefined) continue;
       const dead = machine === machineId() ? !isAlive(Number(pid)) : Date.now() - (await age(file)) > ABANDONED_MS;
       if (dead) await rm(file, { force: true });
+    }
+    for (const name of await this.folders(prefix)) {
+      try {
+        await rmdir(join(this.root, prefix, name));
+      } catch (error) {
+        if (codeOf(error) !== "ENOTEMPTY") rethrow(prefix + name, error);
+      }
     }
   }
 

@@ -1,4 +1,5 @@
 /** manifest.json of a finished run: the checksums of its files. */
+import { FileError } from "../util/errors.ts";
 import { sha256 } from "./files.ts";
 
 export interface Manifest {
@@ -7,8 +8,10 @@ export interface Manifest {
 
 /** The files of a run. */
 interface Files {
+  readonly path: string;
   names(): Promise<string[]>;
   read(name: string): Promise<Uint8Array | undefined>;
+  readJson<T>(name: string): Promise<T | undefined>;
 }
 
 /** Files without a checksum: they change after the end of a run as well. */
@@ -25,11 +28,24 @@ export async function sumsOf(run: Files, isFinal: (name: string) => boolean): Pr
   return files;
 }
 
-/** The first file that is missing or does not have its checksum. */
-export async function damagedFile(run: Files, { files }: Manifest): Promise<string | undefined> {
-  for (const [name, { sha256: sum }] of Object.entries(files)) {
-    const bytes = await run.read(name);
-    if (!bytes || sha256(bytes) !== sum) return name;
+/** Reads the result of a run whose files are all there, whether or not its job says that it has succeeded. */
+export async function finishedResult(
+  run: Files,
+  log: (message: string) => void,
+): Promise<{ result: unknown } | undefined> {
+  try {
+    const manifest = await run.readJson<Manifest>("manifest.json");
+    if (!manifest) return undefined;
+    for (const [name, { sha256: sum }] of Object.entries(manifest.files)) {
+      const bytes = await run.read(name);
+      if (bytes && sha256(bytes) === sum) continue;
+      log(`${run.path}/${name}: ${bytes ? "wrong checksum" : "is missing"}, computing it again`);
+      return undefined;
+    }
+    return { result: await run.readJson("result.json") };
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    log(`${error.message}, computing it again`);
+    return undefined;
   }
-  return undefined;
 }

@@ -14,7 +14,7 @@ import { FileError, messageOf } from "../util/errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { StoreError } from "./errors.ts";
 import { sha256 } from "./files.ts";
-import { damagedFile, type Manifest, sumsOf } from "./manifest.ts";
+import { type Manifest, sumsOf } from "./manifest.ts";
 import { type CheckpointChoice, type CheckpointRecord, chosen, expendable, type Retention } from "./retention.ts";
 
 export type { CheckpointRecord } from "./retention.ts";
@@ -205,7 +205,7 @@ export class RunStore {
 
   /**
    * Writes the result, then the manifest with the checksums of all final files, then deletes the temporary ones. A process
-   * that dies between these steps leaves either everything that a resume needs, or a result that `finished` finds.
+   * that dies between these steps leaves either everything that a resume needs, or a result that `finishedResult` finds.
    *
    * @param temporary - Prefixes of the files that are not outputs.
    * @throws StoreError where a checkpoint was damaged since it was written; a retry resumes from the previous one.
@@ -222,21 +222,9 @@ export class RunStore {
     const files = await sumsOf(this, isFinal);
     await this.permit();
     await this.writeJson("manifest.json", { files } satisfies Manifest);
+    if (temporary.length === 0) return;
     for (const name of await this.names()) if (!isFinal(name)) await this.removeFile(name);
-  }
-
-  /** Reads the result of a run whose files are all there, whether or not its job says that it has succeeded. */
-  async finished(log: (message: string) => void): Promise<{ result: unknown } | undefined> {
-    try {
-      const manifest = await this.readJson<Manifest>("manifest.json");
-      const damaged = manifest && (await damagedFile(this, manifest));
-      if (damaged !== undefined) log(`${this.path}/${damaged}: wrong checksum, computing it again`);
-      return manifest && damaged === undefined ? { result: await this.readJson("result.json") } : undefined;
-    } catch (error) {
-      if (!(error instanceof FileError)) throw error;
-      log(`${error.message}, computing it again`);
-      return undefined;
-    }
+    await this.blobs.sweep(this.prefix);
   }
 
   /** Lists all files, relative to the run. */

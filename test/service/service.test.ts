@@ -149,6 +149,46 @@ describe("a job", () => {
     expect(files(stormy.id)).toEqual(files(calm.id));
   }, 180_000);
 
+  test("a probe that is killed, paused and terminated with its worker resumes: same result, same files", async () => {
+    const run = await client.submit("pretrain", spec({ epochs: 1, checkpoint: { everyMinutes: 0.001 } }));
+    const probe = { from: run.id, protocol: "paper", epochs: 8, lr: [1, 3], baselines: false };
+    const calm = await client.submit("linear-probe", probe);
+    const { result, progress } = await until(calm.id, (job) => job.status === "succeeded");
+    const steps = progress?.steps as number;
+    expect(progress).toMatchObject({ step: steps, epoch: 8, epochs: 8 });
+
+    const stormy = await client.submit("linear-probe", probe);
+    const reaches = (share: number) => until(stormy.id, (job) => (job.progress?.step ?? 0) >= share * steps);
+    await reaches(0.2);
+    await service.stopWorker("SIGKILL");
+    service.startWorker();
+    await reaches(0.4);
+    await client.act(stormy.id, "pause");
+    await until(stormy.id, (job) => job.status === "paused");
+    const [newest] = await client.checkpoints(stormy.id);
+    expect(newest?.bytes).toBeGreaterThan(0);
+    await client.act(stormy.id, "resume");
+    const seen = await reaches(0.6);
+    expect(seen.progress?.checkpointSeconds).toBeGreaterThan(0);
+    expect(await service.stopWorker("SIGTERM")).toBe(0);
+    expect((await client.job(stormy.id)).status).toBe("queued");
+    service.startWorker({ MOCOD_THREADS: "1" });
+    const job = await until(stormy.id, (j) => j.status === "succeeded");
+    expect(job.result).toEqual({ ...(result as ProbeJobResult), threads: 1, seconds: expect.any(Number) });
+    // A hidden file is job.json while it is written.
+    const names = (id: string) =>
+      readdirSync(join(service.dataDir, "runs", id))
+        .filter((name) => !name.startsWith("."))
+        .sort();
+    expect([calm.id, stormy.id].map(names)).toEqual(
+      Array(2).fill(["history.jsonl", "job.json", "manifest.json", "result.json"]),
+    );
+    const events = await (await fetch(`${service.url}/v1/jobs/${stormy.id}/events`)).text();
+    expect(events.match(/"resuming after \d+ of \d+ images: /g)?.length).toBe(3);
+    await service.stopWorker("SIGTERM");
+    service.startWorker();
+  }, 120_000);
+
   test("SIGTERM returns the job with a checkpoint, and another worker resumes it", async () => {
     const job = await client.submit("pretrain", spec({ epochs: 30 }));
     await until(job.id, (j) => (j.progress?.step ?? 0) >= 20);
