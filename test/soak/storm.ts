@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Job } from "../../src/schema/job.ts";
 import { checkStore } from "../../src/store/check.ts";
+import { sha256 } from "../../src/store/files.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { Stream } from "../../src/util/random.ts";
 import { eventually } from "../support/helpers.ts";
@@ -64,6 +65,15 @@ function differences(got: Map<string, Buffer>, expected: Map<string, Buffer>): s
   });
 }
 
+/** The result of a job on an encoder, without what depends on who computed it, and the files that it leaves. */
+function outcomeOf(cluster: Cluster, job: Job): unknown {
+  const { seconds, threads, ...result } = job.result as Record<string, unknown>;
+  const folder = join(cluster.storePath, "runs", job.id);
+  const names = readdirSync(folder, { recursive: true }).map(String);
+  const outputs = names.filter((name) => !/^(\.|(job|result|manifest)\.json$|history)/.test(name)).sort();
+  return { result, files: outputs.map((name) => [name, sha256(readFileSync(join(folder, name)))]) };
+}
+
 /** Each epoch once in metrics.jsonl, each step once in steps/. */
 function lines(files: Map<string, Buffer>): string[] {
   const read = (name: string) =>
@@ -105,10 +115,22 @@ export async function storm(options: StormOptions): Promise<StormReport> {
         if (job.status === "failed") throw new Error(`${id} failed: ${job.error}`);
         return job.status === "succeeded" && job;
       }, seconds);
+    const evaluations: { type: "linear-probe" | "fine-tune"; spec: object }[] = [
+      { type: "linear-probe", spec: { from: calm[0]?.id, protocol: "paper", epochs: 40, lr: 1, baselines: false } },
+      { type: "fine-tune", spec: { from: calm[0]?.id, epochs: 12, batchSize: 32, baselines: false } },
+    ];
+    const submitAll = () => Promise.all(evaluations.map(({ type, spec }) => insist(() => client.submit(type, spec))));
+    const judging = await submitAll();
     for (const { id } of calm) await succeeded(id, 600);
     const expected = calm.map(({ id }) => filesOf(cluster, id));
-    say(`${kinds.length} runs in peace: ${Math.round((performance.now() - startedAt) / 1000)} s`);
+    const judged = await Promise.all(judging.map(({ id }) => succeeded(id, 600)));
+    const verdicts = judged.map((job) => outcomeOf(cluster, job));
+    say(
+      `${kinds.length} runs and ${judged.length} jobs on an encoder in peace: ${Math.round((performance.now() - startedAt) / 1000)} s`,
+    );
 
+    // First, so that faults meet them.
+    const stormy = await submitAll();
     const runs: { id: string; kind: number }[] = [];
     const others: string[] = [];
     for (let i = 0; i < options.jobs; i++) {
@@ -150,7 +172,7 @@ export async function storm(options: StormOptions): Promise<StormReport> {
         }
       }
     }
-    say(`the storm is over after ${count} faults; ${runs.length + others.length} jobs`);
+    say(`the storm is over after ${count} faults; ${runs.length + others.length + stormy.length} jobs`);
 
     const outcome = async (id: string): Promise<Job | undefined> => {
       try {
@@ -168,6 +190,12 @@ export async function storm(options: StormOptions): Promise<StormReport> {
       }
     }
     for (const id of others) await outcome(id);
+    for (const [i, { id, type }] of stormy.entries()) {
+      const job = await outcome(id);
+      const resumed = (await insist(() => client.logs(id))).filter(({ message }) => message.startsWith("resuming"));
+      say(`the ${type} was resumed ${resumed.length} times`);
+      if (job && !Bun.deepEquals(outcomeOf(cluster, job), verdicts[i])) wrong.push(`${id}: the ${type} differs`);
+    }
     const report = await checkStore(new LocalBlobs(cluster.storePath));
     for (const { run, file, problem } of report.damaged) wrong.push(`${run}/${file}: ${problem}`);
     const leftovers = readdirSync(cluster.storePath, { recursive: true }).filter((name) =>
@@ -177,7 +205,12 @@ export async function storm(options: StormOptions): Promise<StormReport> {
     await eventually(async () => cluster.orphans().length === 0, 20).catch(() => {
       for (const pid of cluster.orphans()) wrong.push(`orphan process ${pid}`);
     });
-    return { injected, jobs: runs.length + others.length, wrong, seconds: (performance.now() - startedAt) / 1000 };
+    return {
+      injected,
+      jobs: runs.length + others.length + stormy.length,
+      wrong,
+      seconds: (performance.now() - startedAt) / 1000,
+    };
   } finally {
     await cluster.stop();
   }
