@@ -17,6 +17,8 @@ export interface EvaluationContext {
   readonly report: Reporter;
   /** Images that are embedded between two looks at whether to stop; unset: by how they are held. */
   readonly group?: number;
+  /** Milliseconds of a step of fine-tuning that is not waited for when the job is to stop; unset: as in pretraining. */
+  readonly longStepMs?: number;
 }
 
 /** Throws FileError where there is none, naming those that there are. */

@@ -134,7 +134,7 @@ export function fineTune(spec: FineTuneSpec, context: EvaluationContext): Promis
         const [from, to]: [Model, Model] = [session.model, tuned.model];
         copyBackbone(from.trained.params, trainedParams(from), to.trained.params, trainedParams(to));
         copyBackbone(from.trained.stats, trainedStats(from), to.trained.stats, trainedStats(to));
-        const loss = await tune(evaluation, { name, session: tuned, indices, report: context.report });
+        const loss = await tune(evaluation, { name, session: tuned, indices, context });
         return await use(tuned, loss);
       } finally {
         evaluation.journal.drop(name);

@@ -4,9 +4,10 @@ import { snapshot, type TrainState } from "../engine/state.ts";
 import { openBatches } from "../train/batches.ts";
 import { restoreState, stateTensors } from "../train/checkpoint.ts";
 import { LONG_STEP_MS } from "../train/pretrain.ts";
-import { DivergedError, type Reporter } from "../train/reporter.ts";
+import { DivergedError } from "../train/reporter.ts";
 import type { Session } from "../train/session.ts";
 import { type Trainer, trainStep } from "../train/step.ts";
+import type { EvaluationContext } from "./context.ts";
 import type { Evaluation } from "./evaluation.ts";
 
 interface Tuning {
@@ -14,7 +15,7 @@ interface Tuning {
   /** Its model holds what the training begins with. */
   readonly session: Session;
   readonly indices: Int32Array;
-  readonly report: Reporter;
+  readonly context: Pick<EvaluationContext, "report" | "longStepMs">;
 }
 
 /** Where the training stands: beside the model's state, the losses of the newest epoch's steps. */
@@ -24,7 +25,8 @@ interface Standing {
 }
 
 /** Trains on `indices`; the model is left as it is then. Returns the mean loss of the last epoch. */
-export async function tune(evaluation: Evaluation, { name, session, indices, report }: Tuning): Promise<number> {
+export async function tune(evaluation: Evaluation, { name, session, indices, context }: Tuning): Promise<number> {
+  const { report, longStepMs = LONG_STEP_MS } = context;
   const { model, engine, dataset } = session;
   const { spec } = model;
   const batches = openBatches(dataset.train, indices, spec);
@@ -78,7 +80,7 @@ export async function tune(evaluation: Evaluation, { name, session, indices, rep
     }
     absorb(await step);
     before = undefined;
-    long = performance.now() - startedAt > LONG_STEP_MS && engine.device === "wasm";
+    long = performance.now() - startedAt > longStepMs && engine.device === "wasm";
     evaluation.tally.advance(spec.batchSize);
     if (position.step % stepsPerEpoch === 0) absorb(await engine.settle());
   }

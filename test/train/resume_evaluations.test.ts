@@ -48,6 +48,8 @@ interface Life {
   stopAt?: number;
   /** Ends it like a crash: nothing is written any more. */
   kill?: boolean;
+  /** The request to stop comes while something is computed. */
+  late?: boolean;
   everyMinutes?: number;
   permit?: () => Promise<void>;
   /** The run that pretrained the encoder. */
@@ -58,26 +60,44 @@ class Killed extends Error {}
 
 /** One life of an evaluation `id`: its outcome, what it said, and how often it called the engine. */
 async function live(type: EvaluationType, spec: object, id: string, life: Life = {}) {
-  const { stopAt = Number.POSITIVE_INFINITY, kill = false, everyMinutes = 0, permit, source = "run_x" } = life;
+  const {
+    stopAt = Number.POSITIVE_INFINITY,
+    kill = false,
+    late = false,
+    everyMinutes = 0,
+    permit,
+    source = "run_x",
+  } = life;
   const blobs = new LocalBlobs(folder.path);
   const own = new RunStore(blobs, id, permit);
   const said: string[] = [];
   let seen = { step: 0, steps: 0 };
   const before = engineCalls();
+  let stop: "shutdown" | undefined;
+  const stopping = Promise.withResolvers<void>();
+  const requestStop = () => {
+    stop = "shutdown";
+    stopping.resolve();
+  };
   const outcome = await evaluate(type, parseSpec(type, { from: "run_x", ...spec }) as never, {
     pretrained: { ...pretrained, checkpoint: { ...pretrained.checkpoint, everyMinutes } },
     source: new RunStore(blobs, source),
     own,
     computing: { threads: 1, device: "wasm" },
     group: GROUP,
+    ...(late && { longStepMs: 0 }),
     report: {
       cache: "/nonexistent",
       log: (message) => said.push(message),
       progress: ({ step, steps }) => {
         seen = { step, steps };
-        if (kill && step >= stopAt) throw new Killed();
+        if (step < stopAt) return;
+        if (kill) throw new Killed();
+        if (late) setTimeout(requestStop, 0);
+        else requestStop();
       },
-      stopRequested: () => (!kill && seen.step >= stopAt ? "shutdown" : undefined),
+      stopRequested: () => stop,
+      stopping: stopping.promise,
     },
   }).catch((error: unknown) => {
     if (error instanceof Killed) return undefined;
@@ -162,6 +182,25 @@ describe.each(cases)("%s", (name, type, spec) => {
     expect(filesOf(id("killed"))).toEqual(expected);
   }, 120_000);
 });
+
+test.each([
+  ["an embedding", "embed", {}],
+  ["a fine-tune", "fine-tune", { epochs: 2, batchSize: 48, lr: 0.05, baselines: false }],
+] as const)(
+  "a stop does not wait for the computation in hand: %s",
+  async (name, type, spec) => {
+    const id = (what: string) => `run_late${name.replace(/\W/g, "")}${what}`;
+    const calm = await live(type, spec, id("calm"));
+    const { outcome, seen, calls } = await live(type, spec, id("late"), { stopAt: 0.4 * calm.seen.steps, late: true });
+    expect(outcome).toEqual({ stopped: "shutdown" });
+    const last = await live(type, spec, id("late"));
+    expect(last.said).toContain(`resuming after ${seen.step} of`);
+    // What was given up is computed again.
+    expect(calls + last.calls).toBe(calm.calls + 1);
+    expect(filesOf(id("late"))).toEqual(filesOf(id("calm")));
+  },
+  60_000,
+);
 
 describe("what a resume finds", () => {
   const [type, spec] = ["linear-probe", { protocol: "paper", epochs: 3, lr: 1 }] as const;
