@@ -1,6 +1,6 @@
 /** What is chosen among several: of settings the best on the validation part, of checkpoints the best and those that stay. */
 import { expect, test } from "bun:test";
-import { bestOf, carve, fitCount, gridOf } from "../../src/judge/evaluation.ts";
+import { bestOf, carve, fitCount, gridOf } from "../../src/judge/choice.ts";
 import { type CheckpointRecord, chosen, expendable } from "../../src/store/retention.ts";
 
 test("of several settings the one with the highest validation score is chosen, the first among equals", () => {
