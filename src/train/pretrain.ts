@@ -9,6 +9,8 @@ import { lint } from "../schema/lint.ts";
 import { type PretrainSpec, schemaOf } from "../schema/pretrain.ts";
 import type { Verdict } from "../schema/verdict.ts";
 import type { CheckpointRecord, RunStore } from "../store/run_store.ts";
+import { machineName, peakMemory } from "../util/machine.ts";
+import { VERSION } from "../util/version.ts";
 import { openBatches } from "./batches.ts";
 import { restoreCheckpoint } from "./checkpoint.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
@@ -39,6 +41,11 @@ export interface PretrainResult {
   /** Share of the training time in which the threads waited for images. */
   dataWait: number;
   seconds: number;
+  /** Most resident memory of the process, in bytes, since the run was last started; null where the system does not say. */
+  peakMemory: number | null;
+  /** Processors and memory that it was computed on, and the version of mocod. */
+  machine: string;
+  version: string;
   checkpoint: CheckpointRecord;
   dataset: DatasetUsed;
 }
@@ -165,6 +172,9 @@ class Run {
       imagesPerSecond: this.pace(),
       dataWait: this.dataWait(),
       seconds: (performance.now() - startedAt) / 1000,
+      peakMemory: peakMemory(),
+      machine: machineName(),
+      version: VERSION,
       checkpoint: record,
       dataset: datasetUsed(this.session.dataset),
     };

@@ -1,7 +1,7 @@
 /** Identifies this machine, and checks whether a process on it is alive. */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
-import { hostname } from "node:os";
+import { availableParallelism, cpus, hostname, totalmem } from "node:os";
 
 let identity: string | undefined;
 
@@ -31,4 +31,18 @@ export function isAlive(pid: number): boolean {
     // Signal 0 only checks. EPERM: the process exists, and belongs to another user.
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
+}
+
+/** What results say they were computed on: "4 x AMD EPYC 7763, 16 GB". */
+export function machineName(): string {
+  const model = cpus()[0]?.model.trim() || "unknown processor";
+  return `${availableParallelism()} x ${model}, ${Math.round(totalmem() / 1e9)} GB`;
+}
+
+/** Most resident memory of this process so far; null where the system does not say. */
+export function peakMemory(): number | null {
+  // The maximum of getrusage contains that of the process which this one was forked from.
+  const status = "/proc/self/status";
+  const found = existsSync(status) ? /VmHWM:\s+(\d+) kB/.exec(readFileSync(status, "utf8")) : null;
+  return found ? Number(found[1]) * 1024 : null;
 }
