@@ -62,7 +62,7 @@ export interface PlannedJob {
 }
 
 type Nodes = PipelineSpec["jobs"];
-type Point = Readonly<Record<string, unknown>>;
+export type Point = Readonly<Record<string, unknown>>;
 
 /**
  * Validates a pipeline and lays it out: sources before what works on them. A job that no swept field touches, neither itself
@@ -160,7 +160,7 @@ function checkPaths(nodes: Nodes, { grid = {}, list = [], seeds }: PipelineSpec[
 }
 
 /** Every point of the list with every combination of the grid. */
-function pointsOf({ grid = {}, list = [{}] }: PipelineSpec["sweep"]): Point[] {
+export function pointsOf({ grid = {}, list = [{}] }: PipelineSpec["sweep"]): Point[] {
   let points: Point[] = list;
   for (const [field, values] of Object.entries(grid)) {
     points = points.flatMap((point) => values.map((value) => ({ ...point, [field]: value })));

@@ -44,7 +44,7 @@ export type Seen = Pick<PlannedJob, "id" | "node" | "type" | "params" | "seed"> 
   readonly job: Pick<Job, "status" | "result"> | undefined;
 };
 
-function figureOf(values: readonly number[]): Figure {
+export function figureOf(values: readonly number[]): Figure {
   const mean = values.reduce((a, b) => a + b, 0) / values.length;
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   return { mean, std: values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : null, values };
