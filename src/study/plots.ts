@@ -9,6 +9,11 @@ type JobsAt = (row: ReportRow, job: string) => readonly Ran[];
 
 export function plotsOf({ plots, table: { columns } }: StudySpec, rows: readonly ReportRow[], jobsAt: JobsAt) {
   const at = (name: string) => columns.findIndex((column) => column.name === name);
+  /** Of a row, on either axis. */
+  const place = (row: ReportRow, of: StudyPlot["x"] | StudyPlot["y"]): unknown => {
+    if (typeof of !== "object" || "metric" in of) return undefined;
+    return "field" in of ? row.point[of.field] : row.cells[at(of.column)]?.mean;
+  };
   return plots.map((plot): ReportPlot => {
     const { title, x, y, logarithmic } = plot;
     const unit = ("column" in y ? columns[at(y.column)]?.unit : plot.unit) ?? "number";
@@ -21,24 +26,17 @@ export function plotsOf({ plots, table: { columns } }: StudySpec, rows: readonly
               y.metric,
               units[unit],
             )
-          : across(of),
+          : pointsOf(of.map((row) => [place(row, x), place(row, y)])),
     }));
-    function across(of: readonly ReportRow[]): Points {
-      return of
-        .flatMap((row): Points => {
-          const value = typeof x === "object" && "field" in x ? row.point[x.field] : columnOf(row, x);
-          const mean = columnOf(row, y);
-          return typeof value === "number" && mean !== undefined ? [[value, mean]] : [];
-        })
-        .sort(([a], [b]) => a - b);
-    }
-    const columnOf = (row: ReportRow, of: StudyPlot["x"] | StudyPlot["y"]): number | undefined =>
-      typeof of === "object" && "column" in of ? row.cells[at(of.column)]?.mean : undefined;
     const name = x === "epoch" ? x : "field" in x ? x.field.slice(x.field.indexOf(".") + 1) : x.column;
-    const yName = "column" in y ? y.column : y.metric;
-    return { title, x: name, y: titled(yName, unit), unit, logarithmic, series };
+    return { title, x: name, y: titled("column" in y ? y.column : y.metric, unit), unit, logarithmic, series };
   });
 }
+
+const pointsOf = (all: readonly [x: unknown, y: unknown][]): Points =>
+  all
+    .filter((pair): pair is [number, number] => pair.every((value) => typeof value === "number"))
+    .sort(([a], [b]) => a - b);
 
 function seriesOf({ series, x, title }: StudyPlot, rows: readonly ReportRow[]) {
   // A study has rows that a scale may lack.
