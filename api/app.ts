@@ -26,6 +26,7 @@ import { planRoutes } from "./plans.ts";
 import { problem, problemOf } from "./problem.ts";
 import { newApp } from "./routes.ts";
 import { specRoutes } from "./specs.ts";
+import { studyRoutes } from "./studies.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 export interface AppDeps {
@@ -69,6 +70,7 @@ export function createApp({
     .route("/", actionRoutes(jobs))
     .route("/", outputRoutes(jobs.records, jobs.fleet))
     .route("/", pipelineRoutes(jobs.pipelines, images))
+    .route("/", studyRoutes(jobs, images, plans))
     .route("/", planRoutes(jobs.fleet, plans))
     .route("/", datasetRoutes(uploads, importer, jobs, sightings))
     .route("/", datasetReportRoutes(uploads, inspections, jobs))

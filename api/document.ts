@@ -19,6 +19,7 @@ const tags = [
   { name: "actions", description: "Pause, resume, cancel, retry, extend and fork." },
   { name: "outputs", description: "Events, metrics, logs, checkpoints and files." },
   { name: "pipelines", description: "Graphs of jobs and sweeps, and one table of their results." },
+  { name: "studies", description: "Tables of papers: pipelines with a report." },
   { name: "webhooks", description: "Events that are sent to a URL." },
   { name: "service", description: "Workers and plans." },
 ];

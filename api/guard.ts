@@ -17,6 +17,7 @@ const DEPTH = 32;
 const unprotected = new Set(["/livez", "/healthz", "/readyz", "/openapi.json"]);
 const isPage = (path: string): boolean => path === "/" || path.startsWith("/assets/");
 const isDocs = (path: string): boolean => path === "/docs" || path.startsWith("/docs/");
+const isReport = (path: string): boolean => /^\/v1\/studies\/[^/]+\/report$/.test(path);
 const isBoard = (path: string): boolean => path === "/queues" || path.startsWith("/queues/");
 const isPart = ({ req }: Context): boolean =>
   req.method === "PUT" && /^\/v1\/datasets\/[^/]+\/parts\/\d+$/.test(req.path);
@@ -126,8 +127,10 @@ export function addGuard(app: OpenAPIHono, keys: ApiKeys, options: GuardOptions)
   const styled = { ...nothing, ...own, styleSrc: ["'self'", "'unsafe-inline'"] };
   const forDocs = secureHeaders({ contentSecurityPolicy: styled });
   const forBoard = secureHeaders({ contentSecurityPolicy: { ...styled, baseUri: ["'self'"] } });
+  // A report is one file with its own style, and no script.
+  const forReport = secureHeaders({ contentSecurityPolicy: { ...nothing, styleSrc: ["'unsafe-inline'"] } });
   const policyOf = (path: string) =>
-    isPage(path) ? forPage : isDocs(path) ? forDocs : isBoard(path) ? forBoard : forData;
+    isReport(path) ? forReport : isPage(path) ? forPage : isDocs(path) ? forDocs : isBoard(path) ? forBoard : forData;
   app.use((c, next) => policyOf(c.req.path)(c, next));
   app.use(rateLimit(requestsPerSecond));
   app.use(authenticate(keys, loopback));

@@ -14,6 +14,7 @@ import { Life } from "./life/life.ts";
 import { Submissions } from "./life/submissions.ts";
 import { openQueue } from "./open_queue.ts";
 import { Pipelines } from "./pipelines/pipelines.ts";
+import { Studies } from "./pipelines/studies.ts";
 import { Archive } from "./records/archive.ts";
 import { Records } from "./records/records.ts";
 
@@ -30,6 +31,7 @@ export class Jobs {
   /** Accepts jobs. */
   readonly submissions: Submissions;
   readonly pipelines: Pipelines;
+  readonly studies: Studies;
   /** Imports of datasets that have not ended. */
   readonly imports: PendingImports;
   readonly fleet: Fleet;
@@ -54,6 +56,7 @@ export class Jobs {
     this.entries = entries;
     this.submissions = submissions;
     this.pipelines = pipelines;
+    this.studies = new Studies(redis, pipelines, records);
     this.fleet = fleet;
     const imports = new PendingImports(redis, new Uploads(blobs));
     this.imports = imports;

@@ -26,6 +26,8 @@ export const keys = {
   pipelines: "mocod:pipelines",
   /** Pipelines whose jobs are not all submitted yet, a set. */
   unsubmitted: "mocod:pipelines:unsubmitted",
+  /** Pipelines that are runs of studies, by time of creation, a sorted set. */
+  studies: "mocod:studies",
   /** All jobs by time of creation, a sorted set. */
   index: "mocod:runs",
   /** Jobs of one status by time of creation, a sorted set. */

@@ -25,7 +25,7 @@ export function studyReport(
     const paper = spec.paper.figures[row.name];
     return {
       ...row,
-      cells: columns.map((column) => cellOf(column, jobsAt(row, column.job, layout, ran), record.plans ?? [])),
+      cells: columns.map((column) => cellOf(column, jobsAt(row, column.job, layout, ran), record.plans)),
       paper: columns.map((column) => paper?.[column.name] ?? null),
     };
   });

@@ -18,8 +18,9 @@ export interface StudyRecord {
   readonly name: string | null;
   readonly scale: ScaleName | null;
   readonly spec: StudySpec;
-  /** Null: no worker was running, so nothing was planned. */
-  readonly plans: readonly StudyPlan[] | null;
+  readonly plans: readonly StudyPlan[];
+  /** Why there are none: no worker was running, or none answered in time; null: there are. */
+  readonly unplanned: string | null;
 }
 
 /** A line of metrics.jsonl. */

@@ -184,7 +184,7 @@ describe("report", () => {
     }),
   );
   const plans = [{ jobs: ["run_p00", "run_p01", "run_p02", "run_p03"], memory: 4e8 }];
-  const record = { name: "key-momentum", scale: "minutes" as const, spec: study, plans };
+  const record = { name: "key-momentum", scale: "minutes" as const, spec: study, plans, unplanned: null };
   const pipeline = { id: "pipe_1", createdAt: "2026-11-25T09:00:00.000Z", finishedAt: null };
   const report = studyReport(record, pipeline, ran);
 
@@ -246,7 +246,7 @@ describe("report", () => {
     expect(markdown).toContain("mocod study run key-momentum --scale minutes");
     // Nothing stored, nothing printed.
     const empty = studyReport(
-      { ...record, plans: null },
+      { ...record, plans: [] },
       pipeline,
       ran.map((of) => ({ ...of, job: undefined, lines: [] })),
     );

@@ -3,6 +3,7 @@ import type { Job } from "../../schema/job.ts";
 import { finalStatuses, type JobStatus } from "../../schema/life.ts";
 import type { PipelineSpec, PlannedJob } from "../../schema/pipeline.ts";
 import { type ReportRow, report } from "../../schema/report.ts";
+import type { StudyRecord } from "../../study/types.ts";
 
 export const pipelineStatuses = ["running", "paused", "succeeded", "failed"] as const;
 /** failed: all jobs have finished, and not all have succeeded. */
@@ -20,6 +21,8 @@ export interface StoredPipeline {
   jobs: PlannedJob[];
   /** Whether every job has been submitted. A job that does not exist was deleted then. */
   submitted: boolean;
+  /** The study that it is a run of; unset: of none. */
+  study?: StudyRecord;
 }
 
 export interface Pipeline extends Pick<StoredPipeline, "id" | "name" | "priority" | "metadata" | "createdAt" | "spec"> {

@@ -8,6 +8,7 @@ import { type ActionName, actions, finalStatuses, type Moves } from "../../schem
 import { expand, PIPELINE_JOBS, type PipelineSpec, type PlannedJob } from "../../schema/pipeline.ts";
 import type { Blobs } from "../../store/blobs.ts";
 import { JsonFolder } from "../../store/json_folder.ts";
+import type { StudyRecord } from "../../study/types.ts";
 import { UserError } from "../../util/errors.ts";
 import { idOfKey, newId } from "../../util/id.ts";
 import { keys } from "../keys.ts";
@@ -29,6 +30,8 @@ export interface PipelineSubmission {
   readonly idempotency?: { key: string; request: string } | undefined;
   /** Throws SpecError where one of the jobs cannot be accepted. */
   readonly check?: (jobs: readonly PlannedJob[]) => Promise<void>;
+  /** Of a run of a study: its record, which is written with the pipeline's. Called after `check`. */
+  readonly study?: (jobs: readonly PlannedJob[]) => Promise<StudyRecord>;
 }
 
 export class Pipelines {
@@ -71,6 +74,7 @@ export class Pipelines {
       }
     }
     await submission.check?.(planned);
+    const study = await submission.study?.(planned);
     const stored: StoredPipeline = {
       format: FORMAT,
       id,
@@ -82,18 +86,21 @@ export class Pipelines {
       spec: submission.spec as PipelineSpec,
       jobs: planned,
       submitted: false,
+      ...(study && { study }),
     };
     await this.stored.write(stored);
     await this.index(stored);
     await this.submitJobs(stored);
   }
 
-  private async index({ id, createdAt, submitted }: StoredPipeline): Promise<void> {
+  private async index({ id, createdAt, submitted, study }: StoredPipeline): Promise<void> {
     await this.redis.zadd(keys.pipelines, Date.parse(createdAt), id);
+    if (study) await this.redis.zadd(keys.studies, Date.parse(createdAt), id);
     if (!submitted) await this.redis.sadd(keys.unsubmitted, id);
   }
 
-  private async load(id: string): Promise<StoredPipeline | undefined> {
+  /** Reads the document of a pipeline; undefined where there is none. */
+  async load(id: string): Promise<StoredPipeline | undefined> {
     if (!/^pipe_[0-9a-z]{1,40}$/.test(id)) return undefined;
     const stored = await this.stored.read(id);
     if (stored && stored.format > FORMAT) {
@@ -144,7 +151,8 @@ export class Pipelines {
     return stored && describePipeline(stored, await this.jobsOf(stored));
   }
 
-  private jobsOf(stored: StoredPipeline): Promise<(Job | undefined)[]> {
+  /** Reads the jobs of a pipeline, in its order; undefined in the place of one that does not exist. */
+  jobsOf(stored: StoredPipeline): Promise<(Job | undefined)[]> {
     return this.records.many(stored.jobs.map((job) => job.id));
   }
 
@@ -197,6 +205,7 @@ export class Pipelines {
     }
     for (const job of stored.jobs.toReversed()) await this.life.remove(job.id);
     await this.redis.zrem(keys.pipelines, id);
+    await this.redis.zrem(keys.studies, id);
     await this.redis.srem(keys.unsubmitted, id);
     await this.stored.remove(id);
     return true;
