@@ -22,7 +22,7 @@ export function committedStudies(): ReadonlyMap<string, StudySpec> {
 
 function read(file: string): StudySpec {
   try {
-    return parseStudy(parse(readFileSync(file, "utf8")));
+    return parseStudy(parse(readFileSync(file, "utf8"), { merge: true }));
   } catch (error) {
     throw new FileError(file, messageOf(error), { cause: error });
   }

@@ -1,0 +1,35 @@
+/** The committed studies: each one is valid, and laid out, at every scale. */
+import { expect, test } from "bun:test";
+import { committedStudies } from "../../api/study_files.ts";
+import { expand, type PlannedJob } from "../../src/schema/pipeline.ts";
+import type { PretrainSpec } from "../../src/schema/pretrain.ts";
+import { layoutOf } from "../../src/schema/study/layout.ts";
+import { scaleNames } from "../../src/schema/study/spec.ts";
+
+const names = ["key-momentum", "memory", "methods", "moco-v2-ablation", "negatives", "shuffle-bn", "v3-stability"];
+
+test("those that there are", () => {
+  expect([...committedStudies().keys()]).toEqual(names);
+});
+
+for (const name of names) {
+  test(`${name}: a job for each row and seed at every scale, at the size that the scale is of`, () => {
+    const study = committedStudies().get(name);
+    if (!study) throw new Error(`there is no study ${name}`);
+    expect(Object.keys(study.scales)).toEqual([...scaleNames]);
+    for (const scale of scaleNames) {
+      const { pipeline, rows, about } = layoutOf(study, scale);
+      let count = 0;
+      const jobs: PlannedJob[] = expand(pipeline, () => `run_${count++}`);
+      const pretrain = jobs.filter(({ type }) => type === "pretrain");
+      expect(about).not.toBeNull();
+      expect(pretrain.length).toBe(rows.length * 3);
+      for (const { dataset } of pretrain.map(({ spec }) => spec as PretrainSpec)) {
+        expect(dataset.kind).toBe(
+          scale === "gpu" || (name === "memory" && scale === "hours") ? "cifar10" : "fashion-mnist",
+        );
+        if (scale === "minutes") expect(dataset.images).toBeLessThanOrEqual(10_000);
+      }
+    }
+  });
+}
