@@ -1,6 +1,7 @@
 /** A client of the REST API. */
 import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
+import type { StudyRun } from "../src/queue/pipelines/studies.ts";
 import type { DatasetReport, Sighting } from "../src/schema/dataset.ts";
 import type { Job, JobType, Progress } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
@@ -12,6 +13,15 @@ import { serverEvents } from "../src/util/sse.ts";
 interface Problem {
   title: string;
   errors?: { field: string; got: unknown; allowed: string }[];
+}
+
+/** A committed study, as lists show it. */
+export interface CommittedStudy {
+  readonly name: string;
+  readonly title: string;
+  readonly question: string;
+  readonly paper: string;
+  readonly scales: readonly { readonly scale: string; readonly about: string | null; readonly jobs: number }[];
 }
 
 /** The API has refused the request: a retry is useless. */
@@ -70,6 +80,19 @@ export class Client {
 
   submitPipeline(pipeline: object): Promise<Pipeline> {
     return this.call<Pipeline>("POST", "/v1/pipelines", pipeline);
+  }
+
+  studies(): Promise<{ studies: CommittedStudy[]; runs: StudyRun[]; next: string | null }> {
+    return this.call("GET", "/v1/studies");
+  }
+
+  runStudy(study: { name?: string; spec?: object; scale?: string }): Promise<StudyRun> {
+    return this.call<StudyRun>("POST", "/v1/studies", study);
+  }
+
+  /** The report of a run of a study, as text in the format. */
+  async studyReport(id: string, format: "html" | "md" | "json"): Promise<string> {
+    return (await this.request("GET", `/v1/studies/${id}/report?format=${format}`)).text();
   }
 
   createDataset(name: string): Promise<UploadedDataset> {

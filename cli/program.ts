@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { VERSION } from "../src/util/version.ts";
 import { addJobCommands } from "./job_commands.ts";
 import { addServiceCommands } from "./service_commands.ts";
+import { addStudyCommands } from "./study_commands.ts";
 import { addToolCommands } from "./tool_commands.ts";
 
 export function createProgram(): Command {
@@ -18,6 +19,7 @@ export function createProgram(): Command {
     );
   addServiceCommands(program);
   addJobCommands(program);
+  addStudyCommands(program);
   addToolCommands(program);
   // `mocod complete zsh` prints the completion script.
   tab(program);

@@ -9,7 +9,7 @@ import { messageOf, UserError } from "../src/util/errors.ts";
 /** Parses YAML: 0.1, true, [1, 2], text. Throws UserError that names `what`. */
 function yamlOf(text: string, what: string): unknown {
   try {
-    return parse(text);
+    return parse(text, { merge: true });
   } catch (error) {
     throw new UserError(`${what} is neither YAML nor JSON: ${messageOf(error).split("\n")[0]}`);
   }

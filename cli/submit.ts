@@ -126,7 +126,8 @@ export async function submitSweep(client: Client, file: string, options: SweepOp
 
 const POLL_MS = 1000;
 
-async function untilFinished(client: Client, id: string): Promise<Pipeline> {
+/** Waits for the end of a pipeline, and prints each change of its counts. */
+export async function untilFinished(client: Client, id: string): Promise<Pipeline> {
   for (let printed = ""; ; await Bun.sleep(POLL_MS)) {
     const pipeline = await client.pipeline(id);
     const counts = Object.entries(pipeline.counts)

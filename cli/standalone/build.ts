@@ -12,7 +12,7 @@ import { buildKernels } from "../../src/kernels/wasm/build.ts";
 import { messageOf, UserError } from "../../src/util/errors.ts";
 
 const root = join(import.meta.dir, "../..");
-const FOLDERS = ["src", "api", "workers", "cli"];
+const FOLDERS = ["src", "api", "workers", "cli", "studies"];
 /** Packages that only builds need: the compiler of the WASM kernels, types. */
 const BUILD_ONLY = /^(\.bin|assemblyscript|binaryen|long|typescript|@typescript|@types|bun-types)(\/|$)/;
 /** Platform -> folder of `webgpu/dist` with its library of Dawn. */
