@@ -7,6 +7,7 @@ import { Pipelines, PipelineView } from "./pipelines.tsx";
 import { Run } from "./run.tsx";
 import { Runs } from "./runs.tsx";
 import { KeyNeeded, service, setKey } from "./service.ts";
+import { Studies, StudyView } from "./studies.tsx";
 
 function useAddress(): string {
   const [address, setAddress] = useState(location.hash);
@@ -42,6 +43,7 @@ function KeyForm({ done }: { done: () => void }) {
 function Part({ part, id, search }: { part: string; id: string | undefined; search: string }) {
   if (part === "runs" && id) return <Run key={id} id={id} />;
   if (part === "pipelines") return id ? <PipelineView key={id} id={id} /> : <Pipelines />;
+  if (part === "studies") return id ? <StudyView key={id} id={id} /> : <Studies />;
   if (part === "new") return <New key={search} query={new URLSearchParams(search)} />;
   return <Runs />;
 }
@@ -62,8 +64,8 @@ function Page() {
       <header>
         <a href="#/">mocod</a>
         <nav aria-label="parts">
-          <a href="#/">Runs</a> · <a href="#/pipelines">Pipelines</a> · <a href="#/new">New job</a> ·{" "}
-          <a href="/docs">API</a> · <a href="/queues">Queues</a>
+          <a href="#/">Runs</a> · <a href="#/pipelines">Pipelines</a> · <a href="#/studies">Studies</a> ·{" "}
+          <a href="#/new">New job</a> · <a href="/docs">API</a> · <a href="/queues">Queues</a>
         </nav>
       </header>
       {access === "asked" && <KeyForm done={() => setTries(tries + 1)} />}

@@ -1,7 +1,7 @@
 /** Small parts, and how numbers are said. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import type { Job } from "../../src/schema/job.ts";
+import type { Job, JobStatus } from "../../src/schema/job.ts";
 import { type ActionName, actions, type Moves } from "../../src/schema/life.ts";
 
 export const percent = (share: number | null | undefined): string =>
@@ -28,6 +28,12 @@ export const bytes = (count: number): string =>
     : count < 1e9
       ? `${(count / 1e6).toFixed(1)} MB`
       : `${(count / 1e9).toFixed(2)} GB`;
+
+/** Of a pipeline's jobs: "3 succeeded, 1 running". */
+export const countsText = (counts: Partial<Record<JobStatus, number>>): string =>
+  Object.entries(counts)
+    .map(([status, count]) => `${count} ${status}`)
+    .join(", ");
 
 export const Status = ({ job }: { job: Job }) => <span class={`status ${job.status}`}>{job.status}</span>;
 

@@ -2,13 +2,8 @@
 import { useState } from "preact/hooks";
 import { jobStatuses, type Moves } from "../../src/schema/life.ts";
 import type { ReportRow } from "../../src/schema/report.ts";
-import { ActionButtons, Notice, number, Pager, percent, Table, useLive, when } from "./parts.tsx";
-import { type Pipeline, service } from "./service.ts";
-
-const countsOf = ({ counts }: Pipeline): string =>
-  Object.entries(counts)
-    .map(([status, count]) => `${count} ${status}`)
-    .join(", ");
+import { ActionButtons, countsText, Notice, number, Pager, percent, Table, useLive, when } from "./parts.tsx";
+import { service } from "./service.ts";
 
 export function Pipelines() {
   const [pages, setPages] = useState<string[]>([]);
@@ -26,7 +21,7 @@ export function Pipelines() {
             <td>
               <span class={`status ${pipeline.status}`}>{pipeline.status}</span>
             </td>
-            <td>{countsOf(pipeline)}</td>
+            <td>{countsText(pipeline.counts)}</td>
             <td>{when(pipeline.createdAt)}</td>
           </tr>
         ))}
@@ -96,7 +91,7 @@ export function PipelineView({ id }: { id: string }) {
         {pipeline.id} · created {when(pipeline.createdAt)}
       </p>
       <p>
-        <span class={`status ${pipeline.status}`}>{pipeline.status}</span> {countsOf(pipeline)}
+        <span class={`status ${pipeline.status}`}>{pipeline.status}</span> {countsText(pipeline.counts)}
       </p>
       {failed && <Notice bad>{failed}</Notice>}
       <div class="bar">

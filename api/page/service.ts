@@ -1,6 +1,7 @@
 /** The API as the page uses it. */
 import type { WorkerInfo } from "../../src/queue/fleet.ts";
 import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
+import type { StudyRun } from "../../src/queue/pipelines/studies.ts";
 import type { DatasetReport } from "../../src/schema/dataset.ts";
 import type { FieldError, Job, JobType, Progress } from "../../src/schema/job.ts";
 import type { ActionName } from "../../src/schema/life.ts";
@@ -8,9 +9,11 @@ import type { Chart } from "../../src/schema/methods/method.ts";
 import type { Plan } from "../../src/schema/plan.ts";
 import type { CheckpointRecord } from "../../src/store/retention.ts";
 import type { Step } from "../../src/store/series.ts";
+import type { StudyReport } from "../../src/study/types.ts";
 import { serverEvents } from "../../src/util/sse.ts";
 
 export type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
+export type { StudyRun } from "../../src/queue/pipelines/studies.ts";
 
 /** Of JSON Schema, what the specs' schemas use. */
 export interface Schema {
@@ -106,6 +109,15 @@ export interface Dataset {
   contents: { train?: number; test?: number | null; classes?: number; notes?: string[]; error?: string | null } | null;
 }
 
+/** A committed study. */
+export interface CommittedStudy {
+  name: string;
+  title: string;
+  question: string;
+  paper: string;
+  scales: { scale: string; about: string | null; jobs: number }[];
+}
+
 export const service = {
   createDataset: (name: string) => json<Dataset>("/v1/datasets", post({ name })),
   importDataset: (url: string) => json<Dataset>("/v1/datasets", post({ url })),
@@ -147,6 +159,13 @@ export const service = {
     json<{ pipelines: Pipeline[]; next: string | null }>(`/v1/pipelines${after ? `?after=${after}` : ""}`),
   pipeline: (id: string) => json<Pipeline>(`/v1/pipelines/${id}`),
   actOnPipeline: (id: string, name: ActionName) => json<Pipeline>(`/v1/pipelines/${id}/${name}`, { method: "POST" }),
+  studies: (after?: string) =>
+    json<{ studies: CommittedStudy[]; runs: StudyRun[]; next: string | null }>(
+      `/v1/studies${after ? `?after=${after}` : ""}`,
+    ),
+  study: (id: string) => json<StudyRun>(`/v1/studies/${id}`),
+  studyReport: (id: string) => json<StudyReport>(`/v1/studies/${id}/report`),
+  runStudy: (name: string, scale: string) => json<StudyRun>("/v1/studies", post({ name, scale })),
   file: <T>(id: string, name: string) => json<T>(`/v1/jobs/${id}/files/${name}`),
   /** A URL of the bytes, to be revoked: an element that loads by itself could not show the key. */
   picture: async (id: string, name: string): Promise<string> =>

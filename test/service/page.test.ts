@@ -328,6 +328,64 @@ test("pipelines: all of them, one with its table", async () => {
   await page.close();
 }, 120_000);
 
+test("studies: those that are committed, each with its scales; a run with its table, claims and curves", async () => {
+  const judged = { type: "knn", from: "pretrain", spec: { k: 5, baselines: false } };
+  const { id } = await service.client.runStudy({
+    spec: {
+      title: "Temperatures of a tiny run",
+      question: "Is 0.1 better than 0.5?",
+      paper: { citation: "no paper", setting: "made up", figures: { cold: { kNN: 59 }, warm: { kNN: 55.2 } } },
+      pipeline: {
+        jobs: { pretrain: { type: "pretrain", spec: service.spec({ epochs: 2 }) }, knn: judged },
+        sweep: {
+          points: { cold: { "pretrain.temperature": 0.1 }, warm: { "pretrain.temperature": 0.5 } },
+          seeds: [0, 1],
+        },
+      },
+      table: { columns: [{ name: "kNN", job: "knn", figure: "top1", unit: "percent" }] },
+      plots: [{ title: "kNN of held-out images", x: "epoch", y: { job: "pretrain", metric: "knn" }, unit: "percent" }],
+      claims: [{ better: "cold", than: "warm", in: "kNN", says: "a low temperature is better" }],
+    },
+  });
+  const page = await open("/");
+  await page.getByRole("link", { name: "Studies" }).click();
+  const ablation = page.getByRole("region", { name: "The ablation of MoCo v2" });
+  await ablation.getByText("4,000 images of Fashion-MNIST").waitFor();
+  await ablation.getByLabel("Scale").selectOption("gpu");
+  await ablation.getByText("CIFAR-10, ResNet-18").waitFor();
+  expect(await page.getByRole("button", { name: /^Run / }).count()).toBe(7);
+  await picture(page, "studies");
+  expect(await serious(page)).toEqual([]);
+  await page.getByRole("link", { name: "Temperatures of a tiny run" }).click();
+  await page.getByRole("heading", { name: "Temperatures of a tiny run" }).waitFor();
+  await eventually(async () => (await service.client.pipeline(id)).finishedAt !== null, 90);
+  await page.getByText("(fewer than three seeds)").waitFor();
+  const table = page.getByRole("region", { name: "table of the study" });
+  await table.getByText("(55.2)").waitFor();
+  await table.getByText("±").first().click();
+  await table.getByText("seed 0:").first().waitFor();
+  await page.locator("canvas").waitFor();
+  await picture(page, "study");
+  expect(await serious(page)).toEqual([]);
+  // The report itself is a page, without a script.
+  await page.goto(`${service.url}/v1/studies/${id}/report?format=html`);
+  await page.getByRole("heading", { name: "Claims" }).waitFor();
+  expect(await page.locator("svg circle").count()).toBe(2 * 3);
+  expect(await page.evaluate(() => getComputedStyle(document.querySelector("table") as Element).borderCollapse)).toBe(
+    "collapse",
+  );
+  await picture(page, "study-report");
+  expect(errors).toEqual([]);
+  await page.close();
+  const started = await open("/#/studies");
+  await started.getByRole("button", { name: "Run 12 jobs of Shuffling batch norm" }).click();
+  await started.getByRole("heading", { name: "Shuffling batch norm" }).waitFor({ timeout: 60_000 });
+  await started.getByRole("button", { name: "Cancel" }).click();
+  await started.locator(".status", { hasText: /^failed$/ }).waitFor();
+  expect(errors).toEqual([]);
+  await started.close();
+}, 120_000);
+
 test("a service with keys asks for one, and opens with it", async () => {
   const keys = new ApiKeys(new LocalBlobs(service.dataDir));
   const { key, token } = await keys.create("page", "submit");
