@@ -153,10 +153,13 @@ export class Submissions {
       if (known && known.request !== request) throw new KeyReusedError(key, id);
       if (known) return;
       if (await this.redis.set(keys.accepting(id), "1", "PX", ACCEPTING_MS, "NX")) {
+        // A study is planned meanwhile, which may take longer than the lock lasts.
+        const renewal = setInterval(() => this.redis.pexpire(keys.accepting(id), ACCEPTING_MS), ACCEPTING_MS / 3);
         try {
           await accept();
           return;
         } finally {
+          clearInterval(renewal);
           await this.redis.del(keys.accepting(id));
         }
       }
