@@ -1,23 +1,45 @@
 /** A study's report on the page: what the HTML report has, of the same JSON and in the same words. */
-import { shown, titled, type Unit } from "../../src/schema/study/units.ts";
-import type { Cell, ReportClaim, ReportPlot, StudyReport } from "../../src/study/types.ts";
+import { shown, type Unit } from "../../src/schema/study/units.ts";
+import type { Cell, ReportClaim, ReportPlot, ReportRow, StudyReport } from "../../src/study/types.ts";
 import * as words from "../../src/study/words.ts";
 import { Table } from "./parts.tsx";
 import { Plot } from "./plot.tsx";
 
-function Figure({ cell, paper, unit }: { cell: Cell | null; paper: number | null; unit: Unit }) {
+function Folded({ title, more }: { title: string; more: string }) {
+  if (!more) return <>{title}</>;
   return (
-    <td>
-      {cell ? (
-        <details>
-          <summary>{words.cellText(cell, unit)}</summary>
-          {words.seedsText(cell, unit)}
-        </details>
-      ) : (
-        <span class="quiet">–</span>
-      )}
-      {paper !== null && <span class="quiet"> ({shown(paper, unit)})</span>}
-    </td>
+    <details>
+      <summary>{title}</summary>
+      {more}
+    </details>
+  );
+}
+
+function Figure({ cell, unit }: { cell: Cell | null; unit: Unit }) {
+  if (!cell) return <span class="quiet">–</span>;
+  return <Folded title={words.cellText(cell, unit)} more={words.seedsText(cell, unit)} />;
+}
+
+function Row({ report, row: { name, point, cells, paper } }: { report: StudyReport; row: ReportRow }) {
+  return (
+    <tr>
+      <th scope="row">
+        <Folded title={name} more={words.pointText(point)} />
+      </th>
+      {report.columns.flatMap(({ name: column, unit }, i) => {
+        const theirs = paper[i] ?? null;
+        return [
+          <td key={column}>
+            <Figure cell={cells[i] ?? null} unit={unit} />
+          </td>,
+          words.hasPaper(report, i) && (
+            <td key={`${column}, paper`} class="quiet">
+              {theirs === null ? "–" : shown(theirs, unit)}
+            </td>
+          ),
+        ];
+      })}
+    </tr>
   );
 }
 
@@ -27,7 +49,12 @@ function Claim({ claim }: { claim: ReportClaim }) {
       <th scope="row">{words.claimTitle(claim)}</th>
       <td>{claim.says ?? "–"}</td>
       <td>{words.paperText(claim)}</td>
-      <td>{words.claimText(claim)}</td>
+      <td>
+        <Folded
+          title={words.claimText(claim)}
+          more={words.seedsText({ ...claim, values: claim.differences }, claim.unit)}
+        />
+      </td>
       <td>
         <strong>{words.standingText(claim)}</strong>
       </td>
@@ -47,7 +74,7 @@ function Curves({ plot: { title, x, y, logarithmic, series } }: { plot: ReportPl
 }
 
 export function Report({ report }: { report: StudyReport }) {
-  const { question, notes, scale, about, paper, columns, rows, claims, plots, failures, unfinished } = report;
+  const { question, notes, scale, about, paper, rows, claims, plots, failures, unfinished } = report;
   return (
     <>
       <p>{question}</p>
@@ -62,28 +89,15 @@ export function Report({ report }: { report: StudyReport }) {
         {paper.setting && `; its figures: ${paper.setting}`}
       </p>
       <h2>Table</h2>
-      <Table
-        what="table of the study"
-        caption={words.TABLE_NOTE}
-        head={["Row", ...columns.map(({ name, unit }) => titled(name, unit))]}
-      >
-        {rows.map(({ name, cells, paper: theirs }) => (
-          <tr key={name}>
-            <th scope="row">{name}</th>
-            {columns.map((column, i) => (
-              <Figure key={column.name} cell={cells[i] ?? null} paper={theirs[i] ?? null} unit={column.unit} />
-            ))}
-          </tr>
+      <Table what="table of the study" caption={words.TABLE_NOTE} head={["Row", ...words.tableHead(report)]}>
+        {rows.map((row) => (
+          <Row key={row.name} report={report} row={row} />
         ))}
       </Table>
       {claims.length > 0 && (
         <>
           <h2>Claims</h2>
-          <Table
-            what="claims"
-            caption={words.CLAIM_NOTE}
-            head={["Claim", "The paper says", "The paper's difference", "Ours", "Ours and the claim"]}
-          >
+          <Table what="claims" caption={words.CLAIM_NOTE} head={words.CLAIM_HEAD}>
             {claims.map((claim) => (
               <Claim key={words.claimTitle(claim)} claim={claim} />
             ))}

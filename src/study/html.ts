@@ -1,12 +1,12 @@
 /** A report as one HTML file that needs nothing else. */
-import { shown, titled } from "../schema/study/units.ts";
+import { shown } from "../schema/study/units.ts";
 import { escaped, plotSvg } from "./svg.ts";
 import type { Cell, ReportColumn, ReportRow, StudyReport } from "./types.ts";
 import * as words from "./words.ts";
 
 const STYLE = `body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}th,td{border:1px solid #c8c8c8;padding:.3rem .6rem;text-align:left;vertical-align:top}
-caption{text-align:left;color:#555;padding-bottom:.4rem}.scroll{overflow-x:auto}.quiet{color:#555}figure{margin:1.5rem 0}svg{max-width:100%;height:auto}
+.scroll{overflow-x:auto}.quiet{color:#555}figure{margin:1.5rem 0}svg{max-width:100%;height:auto}
 summary{cursor:pointer}code{background:#f0f0f0;padding:.1rem .3rem}.agrees{color:#1e6b34}.disagrees{color:#a32020}`;
 
 const tag = (name: string, content: string, attributes = ""): string =>
@@ -14,24 +14,27 @@ const tag = (name: string, content: string, attributes = ""): string =>
 const cell = (content: string): string => tag("td", content);
 const row = (cells: readonly string[]): string => tag("tr", cells.join(""));
 
-function table(caption: string, head: readonly string[], rows: readonly string[]): string {
+function table(note: string, head: readonly string[], rows: readonly string[]): string {
   const names = row(head.map((name) => tag("th", escaped(name), 'scope="col"')));
-  const body = `${tag("caption", escaped(caption))}${tag("thead", names)}${tag("tbody", rows.join("\n"))}`;
-  return tag("div", tag("table", body), `class="scroll" tabindex="0" role="region" aria-label="${escaped(caption)}"`);
+  const body = tag("table", `${tag("thead", names)}${tag("tbody", rows.join("\n"))}`);
+  const region = tag("div", body, `class="scroll" tabindex="0" role="region" aria-label="${escaped(note)}"`);
+  return `${tag("p", escaped(note), 'class="quiet"')}\n${region}`;
 }
 
-function figureCell(found: Cell | null, paper: number | null, { unit }: ReportColumn): string {
-  const ours = found
-    ? tag("details", tag("summary", words.cellText(found, unit)) + escaped(words.seedsText(found, unit)))
-    : "–";
-  return cell(ours + (paper === null ? "" : ` ${tag("span", `(${shown(paper, unit)})`, 'class="quiet"')}`));
-}
+const folded = (title: string, more: string): string =>
+  more ? tag("details", tag("summary", escaped(title)) + escaped(more)) : escaped(title);
 
-const tableRow = (columns: readonly ReportColumn[]) => (of: ReportRow) =>
-  row([
-    tag("th", escaped(of.name), 'scope="row"'),
-    ...columns.map((column, i) => figureCell(of.cells[i] ?? null, of.paper[i] ?? null, column)),
-  ]);
+const figureCell = (found: Cell | null, { unit }: ReportColumn): string =>
+  cell(found ? folded(words.cellText(found, unit), words.seedsText(found, unit)) : "–");
+
+function tableRow(report: StudyReport, { name, point, cells, paper }: ReportRow): string {
+  const figures = report.columns.flatMap((column, i) => {
+    const theirs = paper[i] ?? null;
+    const beside = words.hasPaper(report, i) ? [cell(theirs === null ? "–" : shown(theirs, column.unit))] : [];
+    return [figureCell(cells[i] ?? null, column), ...beside];
+  });
+  return row([tag("th", folded(name, words.pointText(point)), 'scope="row"'), ...figures]);
+}
 
 function claims({ claims: all }: StudyReport): string {
   if (all.length === 0) return "";
@@ -49,8 +52,7 @@ function claims({ claims: all }: StudyReport): string {
       cell(tag("strong", words.standingText(claim), `class="${claim.standing}"`)),
     ]),
   );
-  const head = ["Claim", "The paper says", "The paper's difference", "Ours", "Ours and the claim"];
-  return `${tag("h2", "Claims")}\n${table(words.CLAIM_NOTE, head, rows)}`;
+  return `${tag("h2", "Claims")}\n${table(words.CLAIM_NOTE, words.CLAIM_HEAD, rows)}`;
 }
 
 function failures({ failures: all, unfinished }: StudyReport): string {
@@ -73,7 +75,7 @@ function run(report: StudyReport): string {
     ),
   );
   const all = table("The jobs and the seconds that each took", ["Id", "Job", "Seed", "Status", "Seconds"], jobs);
-  return `${tag("h2", "This run")}\n${table("What differs when the study is run again", ["", ""], facts)}\n${tag("details", tag("summary", `${jobs.length} jobs`) + all)}`;
+  return `${tag("h2", "This run")}\n${table("What differs when the study is run again", ["What", "Value"], facts)}\n${tag("details", tag("summary", `${jobs.length} jobs`) + all)}`;
 }
 
 export function studyHtml(report: StudyReport): string {
@@ -92,8 +94,8 @@ export function studyHtml(report: StudyReport): string {
     tag("h2", "Table"),
     table(
       words.TABLE_NOTE,
-      ["", ...columns.map(({ name, unit }) => titled(name, unit))],
-      report.rows.map(tableRow(columns)),
+      ["Row", ...words.tableHead(report)],
+      report.rows.map((of) => tableRow(report, of)),
     ),
     tag("p", escaped(columns.map(({ name, of }) => `${name}: ${of}`).join("; ")), 'class="quiet"'),
     claims(report),

@@ -1,5 +1,5 @@
 /** A report as Markdown, to be put into other documents. */
-import { shown, titled } from "../schema/study/units.ts";
+import { shown } from "../schema/study/units.ts";
 import type { ReportColumn, ReportPlot, StudyReport } from "./types.ts";
 import * as words from "./words.ts";
 
@@ -23,25 +23,25 @@ function plotTable({ title, x, y, unit, series }: ReportPlot): string {
   return `### ${plain(title)}\n\n${plain(y)} by ${plain(x)}, means over the seeds\n\n${table(head, rows)}`;
 }
 
-function mainTable({ columns, rows }: StudyReport): string {
-  const cells = rows.map(({ name, cells: of, paper }) => [
+function mainTable(report: StudyReport): string {
+  const lines = report.rows.map(({ name, cells, paper }) => [
     plain(name),
-    ...columns.map(({ unit }: ReportColumn, i) => {
-      const [found, theirs] = [of[i] ?? null, paper[i] ?? null];
-      const ours = found
-        ? `${words.cellText(found, unit)}${found.values.length > 1 ? ` (${found.values.map((v) => shown(v, unit)).join(", ")})` : ""}`
-        : "–";
-      return theirs === null ? ours : `${ours}; paper ${shown(theirs, unit)}`;
+    ...report.columns.flatMap(({ unit }: ReportColumn, i) => {
+      const [found, theirs] = [cells[i] ?? null, paper[i] ?? null];
+      const every = found && found.values.length > 1 ? ` (${found.values.map((v) => shown(v, unit)).join(", ")})` : "";
+      const beside = words.hasPaper(report, i) ? [theirs === null ? "–" : shown(theirs, unit)] : [];
+      return [found ? words.cellText(found, unit) + every : "–", ...beside];
     }),
   ]);
-  return table(["", ...columns.map(({ name, unit }) => plain(titled(name, unit)))], cells);
+  return table(["", ...words.tableHead(report).map(plain)], lines);
 }
 
 const claimTable = ({ claims }: StudyReport): string =>
   table(
-    ["claim", "paper's difference", "ours", ""],
+    words.CLAIM_HEAD,
     claims.map((claim) => [
       plain(words.claimTitle(claim)),
+      plain(claim.says ?? "–"),
       words.paperText(claim),
       words.claimText(claim),
       words.standingText(claim),

@@ -9,10 +9,10 @@ const TICKS = 5;
 /** For text and for attributes. */
 export const escaped = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 
-/** Steps of 1, 2 or 5 times a power of ten that cover the range. */
-export function ticksOf(low: number, high: number): number[] {
+/** Steps of 1, 2 or 5 times a power of ten that cover the range; none is less than `least`. */
+export function ticksOf(low: number, high: number, least = 0): number[] {
   const span = high - low || Math.abs(high) || 1;
-  const rough = span / TICKS;
+  const rough = Math.max(least, span / TICKS);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5, 10].find((of) => of * power >= rough) as number);
   const first = Math.floor(low / step);
@@ -31,7 +31,7 @@ function axisOf(values: readonly number[], isLogarithmic = false): Axis {
   // The places of a logarithmic axis are those that were measured: powers of two are no round decimal numbers.
   const ticks = isLogarithmic
     ? [...new Set(values)].sort((a, b) => a - b)
-    : ticksOf(Math.min(...values), Math.max(...values));
+    : ticksOf(Math.min(...values), Math.max(...values), values.every(Number.isInteger) ? 1 : 0);
   const [low, high] = [scale(ticks[0] as number), scale(ticks.at(-1) as number)];
   return { ticks, at: (value) => (scale(value) - low) / (high - low || 1) };
 }

@@ -1,5 +1,5 @@
 /** How the parts of a report are worded, in HTML, in Markdown and on the page alike. */
-import { shown, type Unit } from "../schema/study/units.ts";
+import { shown, titled, type Unit } from "../schema/study/units.ts";
 import { FEW_SEEDS } from "./claims.ts";
 import type { Cell, ReportClaim, ReportFailure, Standing, StudyReport } from "./types.ts";
 
@@ -43,8 +43,23 @@ export function failureText({ job, point, seed, status, error }: ReportFailure):
   return `${job}${where && ` at ${where}`}: ${status}${error ? `: ${error}` : ""}`;
 }
 
+/** Names of the columns, each with one for the paper beside it where the paper has figures. */
+export const tableHead = (report: Pick<StudyReport, "columns" | "rows">): string[] =>
+  report.columns.flatMap(({ name, unit }, i) => [titled(name, unit), ...(hasPaper(report, i) ? ["paper"] : [])]);
+
+/** Whether the table has the paper's figures beside a column. */
+export const hasPaper = ({ rows }: Pick<StudyReport, "rows">, column: number): boolean =>
+  rows.some(({ paper }) => (paper[column] ?? null) !== null);
+
 export const TABLE_NOTE =
-  "Mean ± sample standard deviation over the seeds; in parentheses the paper's figure, of its own setting.";
+  "Mean ± sample standard deviation over the seeds; the paper's figures are of its own setting.";
+export const CLAIM_HEAD = [
+  "Claim",
+  "The paper says",
+  "Difference in the paper",
+  "Difference here",
+  "Standing",
+] as const;
 export const CLAIM_NOTE =
   "Mean of the differences of runs with the same seed, positive where the claim holds, with its 95% interval by Student's t.";
 

@@ -361,7 +361,7 @@ test("studies: those that are committed, each with its scales; a run with its ta
   await eventually(async () => (await service.client.pipeline(id)).finishedAt !== null, 90);
   await page.getByText("(fewer than three seeds)").waitFor();
   const table = page.getByRole("region", { name: "table of the study" });
-  await table.getByText("(55.2)").waitFor();
+  await table.getByText("55.2").waitFor();
   await table.getByText("±").first().click();
   await table.getByText("seed 0:").first().waitFor();
   await page.locator("canvas").waitFor();

@@ -241,7 +241,7 @@ describe("report", () => {
     expect(html).not.toMatch(/<script|src=|href=/);
     expect(html.match(/<svg/g)?.length).toBe(2);
     const markdown = studyMarkdown(report);
-    expect(markdown).toContain("| slow | 63.0 ± 2.6 (60.0, 62.0, 64.0, 66.0); paper 59.0 |");
+    expect(markdown).toContain("| slow | 63.0 ± 2.6 (60.0, 62.0, 64.0, 66.0) | 59.0 |");
     expect(markdown).toContain("the \\| disk is \\<full\\>");
     expect(markdown).toContain("mocod study run key-momentum --scale minutes");
     // Nothing stored, nothing printed.
