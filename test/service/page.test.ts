@@ -329,20 +329,19 @@ test("pipelines: all of them, one with its table", async () => {
 }, 120_000);
 
 test("studies: those that are committed, each with its scales; a run with its table, claims and curves", async () => {
-  const judged = { type: "knn", from: "pretrain", spec: { k: 5, baselines: false } };
   const { id } = await service.client.runStudy({
     spec: {
       title: "Temperatures of a tiny run",
       question: "Is 0.1 better than 0.5?",
       paper: { citation: "no paper", setting: "made up", figures: { cold: { kNN: 59 }, warm: { kNN: 55.2 } } },
       pipeline: {
-        jobs: { pretrain: { type: "pretrain", spec: service.spec({ epochs: 2 }) }, knn: judged },
+        jobs: { pretrain: { type: "pretrain", spec: service.spec({ epochs: 2 }) } },
         sweep: {
           points: { cold: { "pretrain.temperature": 0.1 }, warm: { "pretrain.temperature": 0.5 } },
           seeds: [0, 1],
         },
       },
-      table: { columns: [{ name: "kNN", job: "knn", figure: "top1", unit: "percent" }] },
+      table: { columns: [{ name: "kNN", job: "pretrain", figure: "knn", unit: "percent" }] },
       plots: [{ title: "kNN of held-out images", x: "epoch", y: { job: "pretrain", metric: "knn" }, unit: "percent" }],
       claims: [{ better: "cold", than: "warm", in: "kNN", says: "a low temperature is better" }],
     },
