@@ -93,9 +93,11 @@ const reportRoute = createRoute({
   },
 });
 
-/** What a list says of a committed study. */
+let listed: z.input<typeof committed>[] | undefined;
+
+/** What lists say of the committed studies. Each is expanded once, because the page asks every few seconds. */
 function committedList(): z.input<typeof committed>[] {
-  return [...committedStudies()].map(([name, spec]) => ({
+  listed ??= [...committedStudies()].map(([name, spec]) => ({
     name,
     title: spec.title,
     question: spec.question,
@@ -108,6 +110,7 @@ function committedList(): z.input<typeof committed>[] {
         return { scale, about, jobs: expand(pipeline, () => `run_${count++}`).length };
       }),
   }));
+  return listed;
 }
 
 const texts = {

@@ -3,7 +3,6 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
-import { startApi } from "../../api/server.ts";
 import { Client } from "../../cli/client.ts";
 import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
 import type { StudyRun } from "../../src/queue/pipelines/studies.ts";
@@ -11,8 +10,6 @@ import type { FieldError } from "../../src/schema/job.ts";
 import { studyHtml } from "../../src/study/html.ts";
 import { studyMarkdown } from "../../src/study/markdown.ts";
 import type { ReportRun, StudyReport } from "../../src/study/types.ts";
-import { readEnv } from "../../src/util/env.ts";
-import { createLogger } from "../../src/util/logger.ts";
 import { eventually } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 
@@ -32,6 +29,27 @@ async function mocod(...args: string[]) {
   });
   const [out, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return { code: await child.exited, out: out.trim(), errors };
+}
+
+/** An API as a process of its own, beside that of the service. */
+async function startOther() {
+  const child = Bun.spawn([process.execPath, main, "serve", "--no-worker"], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: {
+      ...process.env,
+      REDIS_URL: service.redisUrl,
+      MOCOD_DATA_DIR: service.dataDir,
+      MOCOD_PORT: "0",
+      MOCOD_LOG: "info",
+    },
+  });
+  let log = "";
+  for await (const chunk of child.stderr) {
+    log += Buffer.from(chunk).toString();
+    const [, url] = log.match(/"url":"([^"]+)","msg":"API ready"/) ?? [];
+    if (url !== undefined) return [child, url] as const;
+  }
+  throw new Error(`the API has not started: ${log}`);
 }
 
 const study = (more: object = {}, pretrain: object = {}) => ({
@@ -142,24 +160,23 @@ test("run twice, once with every process killed in its middle: the same reports 
   expect(report.claims[0]?.few).toBe(true);
   expect(report.run.jobs.length).toBe(4);
 
-  const second = await service.client.runStudy({ spec: study(), scale: "minutes" });
+  const [dying, url] = await startOther();
+  const second = await new Client(url).runStudy({ spec: study(), scale: "minutes" });
   await eventually(async () => ((await service.client.pipeline(second.id)).counts.succeeded ?? 0) >= 1);
+  dying.kill("SIGKILL");
   for (const pid of service.children()) process.kill(pid, "SIGKILL");
   await service.stopWorker("SIGKILL");
-  const env = readEnv({ MOCOD_DATA_DIR: service.dataDir, MOCOD_PORT: "0", MOCOD_THREADS: "2" });
-  const api = await startApi(service.redisUrl, env, createLogger("test"));
+  const [other, address] = await startOther();
   service.startWorker();
-  try {
-    const client = new Client(api.url);
-    expect((await over(client, second.id)).status).toBe("succeeded");
-    const again = await reported(client, second.id);
-    expect(bytesOf(again)).toEqual(bytesOf(report));
-    expect(again.run.id).not.toBe(report.run.id);
-    const texts = await Promise.all((["html", "md"] as const).map((format) => client.studyReport(second.id, format)));
-    expect(texts).toEqual([studyHtml(again), studyMarkdown(again)]);
-  } finally {
-    await api.stop();
-  }
+  const client = new Client(address);
+  expect((await over(client, second.id)).status).toBe("succeeded");
+  const again = await reported(client, second.id);
+  expect(bytesOf(again)).toEqual(bytesOf(report));
+  expect(again.run.id).not.toBe(report.run.id);
+  const texts = await Promise.all((["html", "md"] as const).map((format) => client.studyReport(second.id, format)));
+  expect(texts).toEqual([studyHtml(again), studyMarkdown(again)]);
+  other.kill("SIGTERM");
+  expect(await other.exited).toBe(0);
 }, 180_000);
 
 test("by the command line: committed studies, a report as a file; gone with its pipeline", async () => {
