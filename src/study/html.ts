@@ -43,12 +43,7 @@ function claims({ claims: all }: StudyReport): string {
       tag("th", escaped(words.claimTitle(claim)), 'scope="row"'),
       cell(escaped(claim.says ?? "–")),
       cell(words.paperText(claim)),
-      cell(
-        tag(
-          "details",
-          tag("summary", words.claimText(claim)) + words.seedsText({ ...claim, values: claim.differences }, claim.unit),
-        ),
-      ),
+      cell(folded(words.claimText(claim), words.seedsText({ ...claim, values: claim.differences }, claim.unit))),
       cell(tag("strong", words.standingText(claim), `class="${claim.standing}"`)),
     ]),
   );

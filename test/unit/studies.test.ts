@@ -33,3 +33,16 @@ for (const name of names) {
     }
   });
 }
+
+test("negatives: every run encodes the same images, whatever the batch", () => {
+  const study = committedStudies().get("negatives");
+  if (!study) throw new Error("there is no study negatives");
+  for (const scale of scaleNames) {
+    const specs = expand(layoutOf(study, scale).pipeline, () => "run_1").flatMap(({ type, spec }) =>
+      type === "pretrain" ? [spec as PretrainSpec] : [],
+    );
+    const encoded = ({ dataset, batchSize, epochs }: PretrainSpec) =>
+      epochs * batchSize * Math.floor((dataset.images ?? 0) / batchSize);
+    expect(new Set(specs.map(encoded)).size).toBe(1);
+  }
+});
