@@ -4,9 +4,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { Client } from "../../cli/client.ts";
+import { Jobs } from "../../src/queue/jobs.ts";
+import { keys } from "../../src/queue/keys.ts";
 import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
 import type { StudyRun } from "../../src/queue/pipelines/studies.ts";
+import { connect } from "../../src/queue/redis.ts";
 import type { FieldError } from "../../src/schema/job.ts";
+import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { studyHtml } from "../../src/study/html.ts";
 import { studyMarkdown } from "../../src/study/markdown.ts";
 import type { ReportRun, StudyReport } from "../../src/study/types.ts";
@@ -185,6 +189,14 @@ test("by the command line: committed studies, a report as a file; gone with its 
   const { runs } = await service.client.studies();
   const id = runs[0]?.id as string;
   expect(list.out).toContain(`${id}  succeeded`);
+  // A Redis that was wiped lists them again.
+  const redis = connect(service.redisUrl);
+  await redis.del(keys.studies);
+  const jobs = new Jobs(redis, new LocalBlobs(service.dataDir), () => undefined);
+  await jobs.pipelines.rebuild();
+  expect((await service.client.studies()).runs.map((run) => run.id)).toEqual(runs.map((run) => run.id));
+  await jobs.close();
+  redis.disconnect();
   expect((await mocod("report", id, "--format", "html", "--out", "report.html")).code).toBe(0);
   expect(readFileSync(join(service.folder, "report.html"), "utf8")).toBe(await service.client.studyReport(id, "html"));
   const unknown = await mocod("report", "pipe_0");
