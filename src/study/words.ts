@@ -10,7 +10,10 @@ export const cellText = ({ mean, deviation }: Cell, unit: Unit): string =>
 export const seedsText = ({ values, seeds }: Pick<Cell, "values" | "seeds">, unit: Unit): string =>
   values.map((value, i) => `${seeds[i] === null ? "" : `seed ${seeds[i]}: `}${shown(value, unit)}`).join(", ");
 
-export const signed = (value: number, unit: Unit): string => `${value >= 0 ? "+" : ""}${shown(value, unit)}`;
+export function signed(value: number, unit: Unit): string {
+  const text = shown(value, unit);
+  return `${Number(text) > 0 ? "+" : ""}${text}`;
+}
 
 const standings: Record<Standing, string> = {
   agrees: "agrees",

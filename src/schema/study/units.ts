@@ -6,9 +6,9 @@ export type Unit = keyof typeof units;
 
 /** As many digits as the unit is read with. */
 export function shown(value: number, unit: Unit): string {
-  if (unit === "percent") return value.toFixed(1);
-  if (unit === "number" && Math.abs(value) < 100) return value.toFixed(3);
-  return value.toFixed(0);
+  const digits = unit === "percent" ? 1 : unit === "number" && Math.abs(value) < 100 ? 3 : 0;
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace("-", "") : text;
 }
 
 /** Behind a name: "kNN, %". */
