@@ -3,18 +3,17 @@ import type { Fleet } from "../src/queue/fleet.ts";
 import { NoWorkerError, type Plans } from "../src/queue/pipelines/plans.ts";
 import { SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
-import type { PretrainSpec } from "../src/schema/pretrain.ts";
+import { type PretrainSpec, schemaOf } from "../src/schema/pretrain.ts";
 import type { StudyPlan, StudyRecord } from "../src/study/types.ts";
 import { UserError } from "../src/util/errors.ts";
 
 /** Fields that change neither the memory of a run nor which device it is on: one plan serves all of their values. */
 function memoryOf(spec: PretrainSpec): object {
   const { seed, epochs, logEvery, checkpoint, optimizer, augmentation, ...rest } = spec;
-  const { momentum, temperature, finalTemperature, secondView, shuffle, maskSameImage, ...own } = rest as Record<
-    string,
-    unknown
-  >;
-  return { ...own, algorithm: optimizer.algorithm, size: augmentation.size };
+  const { shape, shapes, counted } = schemaOf(spec.method);
+  const deciding = ["method", ...shapes, ...counted];
+  const kept = Object.entries(rest).filter(([field]) => deciding.includes(field) || !(field in shape));
+  return { ...Object.fromEntries(kept), algorithm: optimizer.algorithm, size: augmentation.size };
 }
 
 /** Asks a worker. Where none is running, or none answers in time, nothing is refused. */

@@ -119,6 +119,7 @@ const allowed: Record<string, string> = {
   "src/schema/evaluation.ts": "names that format",
   "cli/tool_commands.ts": "names that format",
   "cli/demo.ts": "says what the demo trains",
+  "cli/study_commands.ts": "examples of names of studies",
   "api/specs.ts": "examples of the document",
 };
 
