@@ -83,13 +83,11 @@ test("a run that is stopped and resumed ends in the same bytes", async () => {
   expect(tensors.get("module.encoder_q.conv1.weight")?.shape).toEqual([4, BANDS, 3, 3]);
 });
 
-test.each([
-  ["ResNet", { queueSize: 40 }],
-  ["ViT", { method: "moco-v3", encoder: { arch: "vit-tiny", patch: 4, width: 24, depth: 1, heads: 3 } }],
-])("a %s is trained on bands the same by both devices", async (_, more) => {
+test("both devices train a ViT on bands the same", async () => {
   const short = { epochs: 1, optimizer: { warmup: 0 }, monitor: { bank: 20, holdout: 20, k: 5, everyEpochs: 0 } };
+  const encoder = { arch: "vit-tiny", patch: 4, width: 24, depth: 1, heads: 3 };
   const dataset = { kind: "array", path: at("x.npy"), range: [0, 255], images: 32 };
-  const spec = specFor({ ...more, ...short, dataset });
+  const spec = specFor({ method: "moco-v3", encoder, ...short, dataset });
   const [ours, theirs] = [await run(spec, "webgpu"), await run(spec, "wasm")];
   using a = ours.folder;
   using b = theirs.folder;
