@@ -161,8 +161,12 @@ export class Uploads {
     // It may have been deleted meanwhile.
     if (!(await this.get(id))) return undefined;
     if (same) {
-      await this.remove(id);
-      if (record.source) await this.records.write({ id, sameAs: same.id });
+      if (!record.source) await this.remove(id);
+      else {
+        // In the place of the import's record: there is no moment without one, and none is lost with a process that dies here.
+        await this.records.write({ id, sameAs: same.id });
+        for (const key of await this.blobs.list(`${folderOf(id)}part-`)) await this.blobs.remove(key);
+      }
       return same;
     }
     const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);

@@ -87,6 +87,35 @@ test("there is no more room than allowed, counting what is being uploaded", asyn
   await small.put(second, 1, new Uint8Array(500));
 });
 
+test("an import of a file that is there already stands for that dataset at every moment", async () => {
+  using own = temporaryFolder();
+  const seen: unknown[] = [];
+  let watched: string | undefined;
+  class Watching extends LocalBlobs {
+    private async look(): Promise<void> {
+      if (watched) seen.push((await new Uploads(new LocalBlobs(own.path)).get(watched))?.status);
+    }
+    override async write(key: string, bytes: Uint8Array | string): Promise<void> {
+      await super.write(key, bytes);
+      await this.look();
+    }
+    override async remove(key: string): Promise<void> {
+      await super.remove(key);
+      await this.look();
+    }
+  }
+  const uploads = new Uploads(new Watching(own.path));
+  const first = await uploads.create("first");
+  await uploads.put(first.id, 1, new Uint8Array(100));
+  await uploads.complete(first.id, undefined);
+  const source = { url: "https://example.org/a.zip", sha256: null };
+  const second = await uploads.create("second", source);
+  await uploads.put(second.id, 1, new Uint8Array(100));
+  watched = second.id;
+  expect((await uploads.complete(second.id, undefined, "importing"))?.id).toBe(first.id);
+  expect(seen).toEqual(["ready", "ready"]); // the record is another one, then the part is deleted
+});
+
 test("the total is not measured for each part, and a limit that several processes share is met", async () => {
   using own = temporaryFolder();
   let listings = 0;
