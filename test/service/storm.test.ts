@@ -15,7 +15,7 @@ test("faults of every kind: every job succeeds, every run ends in the bytes of o
     faults: kinds,
     jobs: 4,
     seed: 7,
-    minutes: 1.3,
+    minutes: 1.1,
     peace: 2,
     logFile,
     say: (line) => said.push(line),

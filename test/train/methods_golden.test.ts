@@ -155,7 +155,7 @@ describe.each(devices)("%s", (device) => {
 
   // A software adapter takes a second for a step.
   const [tested, count] =
-    device === "wasm" || LONG ? [methods, 50] : [["simclr", "byol", "moco-v3-vit"] as Method[], 8];
+    device === "wasm" || LONG ? [methods, 50] : [["simclr", "byol", "moco-v3-vit"] as Method[], 4];
   test.each(tested)(`the loss of ${count} steps of %s follows PyTorch's to 1e-3`, async (method) => {
     const losses = golden("methods_curve.safetensors")(method);
     const momentum = "momentum" in own[method] ? { momentum: 0.99 } : {};
