@@ -160,6 +160,8 @@ describe("a job", () => {
     const stormy = await client.submit("linear-probe", probe);
     const reaches = (share: number) => until(stormy.id, (job) => (job.progress?.step ?? 0) >= share * steps);
     await reaches(0.2);
+    // What it has done since its last checkpoint is done again: there has to be one for it to resume from.
+    await eventually(async () => (await client.checkpoints(stormy.id)).length > 0);
     await service.stopWorker("SIGKILL");
     service.startWorker();
     await reaches(0.4);
