@@ -2,7 +2,7 @@
  * TIFFs by geotiff.js: libvips takes no 64-bit floats, clips negative numbers, and reads one page. What is not plain numbers
  * (palettes, YCbCr, CMYK, Lab) is left to libvips, which makes 8-bit sRGB of it.
  */
-import { fromArrayBuffer, type GeoTIFFImage } from "geotiff";
+import type { GeoTIFFImage } from "geotiff";
 import { MOST_PIXELS } from "../pixels.ts";
 import { turned } from "./turned.ts";
 import { type NumberImage, type NumberShape, type NumberValues, rangeOfType } from "./types.ts";
@@ -15,8 +15,11 @@ const [WHITE_IS_ZERO, BLACK_IS_ZERO, RGB] = [0, 1, 2];
 /** ExtraSamples that are alpha; 0 is unspecified: a band. */
 const ALPHA = [1, 2];
 
-const open = (bytes: Buffer) =>
-  fromArrayBuffer(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer);
+/** The library is loaded for who needs it: every job's process would start later. */
+async function open(bytes: Buffer) {
+  const { fromArrayBuffer } = await import("geotiff");
+  return fromArrayBuffer(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer);
+}
 
 const photometricOf = ({ fileDirectory }: GeoTIFFImage): number =>
   fileDirectory.getValue("PhotometricInterpretation") ?? BLACK_IS_ZERO;
