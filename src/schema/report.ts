@@ -1,4 +1,5 @@
 /** What a pipeline has come to: one row for each job and point, with means over the seeds. */
+import { sampleOf } from "../util/sample.ts";
 import type { Job } from "./job.ts";
 import { finalStatuses } from "./life.ts";
 import type { PlannedJob } from "./pipeline.ts";
@@ -45,9 +46,8 @@ export type Seen = Pick<PlannedJob, "id" | "node" | "type" | "params" | "seed"> 
 };
 
 export function figureOf(values: readonly number[]): Figure {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, std: values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : null, values };
+  const { mean, deviation: std } = sampleOf(values);
+  return { mean, std, values };
 }
 
 export function report(jobs: readonly Seen[]): ReportRow[] {

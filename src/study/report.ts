@@ -3,10 +3,10 @@ import { isRecord } from "../schema/merge.ts";
 import { type Layout, layoutOf, type Row } from "../schema/study/layout.ts";
 import type { StudyColumn, StudySpec } from "../schema/study/spec.ts";
 import { units } from "../schema/study/units.ts";
+import { sampleOf } from "../util/sample.ts";
 import { claimsOf } from "./claims.ts";
 import { plotsOf } from "./plots.ts";
 import { runOf } from "./run.ts";
-import { sampleOf } from "./statistics.ts";
 import type { Cell, Ran, ReportRow, StudyPlan, StudyRecord, StudyReport } from "./types.ts";
 
 /** Whether a column or a plot needs the metrics of runs. */

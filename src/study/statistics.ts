@@ -1,4 +1,5 @@
-/** Means over seeds, and paired differences with their interval. */
+/** Paired differences over seeds with their interval. */
+import { sampleOf } from "../util/sample.ts";
 
 /** 97.5% quantiles of Student's t for 1 to 30 degrees of freedom. */
 const T = [
@@ -11,18 +12,6 @@ const NORMAL = 1.959964;
 export function tQuantile(freedom: number): number {
   const z = NORMAL;
   return T[freedom - 1] ?? z + (z ** 3 + z) / (4 * freedom) + (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * freedom ** 2);
-}
-
-export interface Sample {
-  readonly mean: number;
-  /** Sample standard deviation; null for a single value. */
-  readonly deviation: number | null;
-}
-
-export function sampleOf(values: readonly number[]): Sample {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, deviation: values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : null };
 }
 
 export interface Difference {

@@ -7,9 +7,10 @@ import { layoutOf, scaleOf } from "../../src/schema/study/layout.ts";
 import { studyHtml } from "../../src/study/html.ts";
 import { studyMarkdown } from "../../src/study/markdown.ts";
 import { studyReport } from "../../src/study/report.ts";
-import { differenceOf, sampleOf, tQuantile } from "../../src/study/statistics.ts";
+import { differenceOf, tQuantile } from "../../src/study/statistics.ts";
 import { ticksOf } from "../../src/study/svg.ts";
 import type { Ran } from "../../src/study/types.ts";
+import { sampleOf } from "../../src/util/sample.ts";
 
 const given = {
   title: "Momentum <of> the key encoder",
