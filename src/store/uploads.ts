@@ -80,7 +80,7 @@ export class Uploads {
     if (!record?.source) return;
     const source = { ...record.source, url: withoutQuery(record.source.url) };
     await this.records.write({ ...record, status: "failed", source, error });
-    for (const key of await this.blobs.list(`${folderOf(id)}part-`)) await this.blobs.remove(key);
+    await this.removeParts(id);
   }
 
   /** Throws UploadError where a file of so many bytes, of which some have arrived, exceeds what is left. */
@@ -165,7 +165,7 @@ export class Uploads {
       else {
         // In the place of the import's record: there is no moment without one, and none is lost with a process that dies here.
         await this.records.write({ id, sameAs: same.id });
-        for (const key of await this.blobs.list(`${folderOf(id)}part-`)) await this.blobs.remove(key);
+        await this.removeParts(id);
       }
       return same;
     }
@@ -218,6 +218,10 @@ export class Uploads {
   async remove(id: string): Promise<void> {
     await this.blobs.remove(recordOf(id));
     for (const key of await this.blobs.list(folderOf(id))) await this.blobs.remove(key);
+  }
+
+  private async removeParts(id: string): Promise<void> {
+    for (const key of await this.blobs.list(`${folderOf(id)}part-`)) await this.blobs.remove(key);
   }
 
   private async removeAbandoned(): Promise<void> {
