@@ -12,6 +12,7 @@ import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { RunStore } from "../../src/store/run_store.ts";
 import { machineId } from "../../src/util/machine.ts";
 import { LONG, runTo, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
+import { tinySpec } from "../support/service.ts";
 
 const [TRAIN, TEST, GROUP] = [260, 40, 64];
 const folder = temporaryFolder();
@@ -23,16 +24,8 @@ const engineCalls = () => spies.reduce((sum, { mock }) => sum + mock.calls.lengt
 
 beforeAll(async () => {
   writeFashionLike(images, TRAIN, TEST);
-  pretrained = parseSpec("pretrain", {
-    dataset: { kind: "fashion-mnist", path: images },
-    encoder: { arch: "resnet10", stem: "cifar", width: 4 },
-    dim: 16,
-    queueSize: 64,
-    batchSize: 16,
-    splits: 4,
-    epochs: 1,
-    monitor: { everyEpochs: 0, holdout: 20 },
-  });
+  const quick = { epochs: 1, monitor: { everyEpochs: 0, holdout: 20 } };
+  pretrained = parseSpec("pretrain", tinySpec(images, quick));
   await runTo(pretrained, folder.path, { threads: 2, device: "wasm" });
   renameSync(runFolder("run_x"), runFolder("run_y"));
   pretrained = { ...pretrained, optimizer: { ...pretrained.optimizer, lr: 0.01 } };
