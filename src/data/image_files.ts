@@ -1,7 +1,7 @@
 /** Any collection of images as a dataset: a folder, an archive, shards of archives. */
 import { createHash } from "node:crypto";
 import type { DatasetSpec } from "../schema/dataset.ts";
-import { CacheFolder } from "../util/cache_folder.ts";
+import { CacheFolder, keyOf } from "../util/cache_folder.ts";
 import { FileError, UserError } from "../util/errors.ts";
 import { holdImages, type Keep, streamImages } from "./decode.ts";
 import { DecodedCache } from "./decoded_cache.ts";
@@ -86,19 +86,15 @@ function keeperOf(
   { cache, path, size }: ImageFilesSpec | TableSpec,
   files: readonly ImageFile[],
   { identity }: Reader,
-  { cache: folder, cacheLimit = Number.POSITIVE_INFINITY, log }: DataContext,
+  context: DataContext,
 ): Keep | undefined {
   if (cache !== "disk") return undefined;
   return (slots) => {
     const names = createHash("sha256");
     for (const { name } of files) names.update(name).update("\0");
-    const key = createHash("sha256")
-      .update(JSON.stringify([FORMAT, path, size, identity, slots, names.digest("hex")]))
-      .digest("hex")
-      .slice(0, 32);
-    const kept = new CacheFolder(folder, cacheLimit, log);
-    const file = kept.file("decoded", key);
-    const opened = DecodedCache.open(file, { ...slots, room: kept.roomFor(file) }, log);
+    const kept = CacheFolder.of(context);
+    const file = kept.file("decoded", keyOf([FORMAT, path, size, identity, slots, names.digest("hex")]));
+    const opened = DecodedCache.open(file, { ...slots, room: kept.roomFor(file) }, context.log);
     kept.used(file);
     return opened;
   };

@@ -2,7 +2,8 @@
  * The cache of a machine: files that can be made again, shared by its processes, and evicted, the least recently used first, where
  * they take more than they may together. What a live process uses stays.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, rmSync, type Stats, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isAlive } from "./machine.ts";
 
@@ -18,6 +19,19 @@ const marks = new Set<string>();
 
 function removeMarks(): void {
   for (const mark of marks) rmSync(mark, { force: true });
+}
+
+/** A sparse file takes what is written of it. */
+const takenBy = ({ size, blocks }: Stats): number => Math.min(size, 512 * blocks);
+
+/** A name for what is made of something: another one where what it is made of is another. */
+export const keyOf = (of: unknown): string =>
+  createHash("sha256").update(JSON.stringify(of)).digest("hex").slice(0, 32);
+
+export interface CachePlace {
+  readonly cache: string;
+  readonly cacheLimit?: number | undefined;
+  readonly log: (message: string) => void;
 }
 
 interface Cached {
@@ -39,10 +53,15 @@ export class CacheFolder {
     private readonly log: (message: string) => void,
   ) {}
 
+  /** That of a folder of downloads; unset limit: any number of bytes. */
+  static of({ cache, cacheLimit = Number.POSITIVE_INFINITY, log }: CachePlace): CacheFolder {
+    return new CacheFolder(cache, cacheLimit, log);
+  }
+
   /** Bytes that may be added to a file of the cache if all others are evicted. */
   roomFor(file: string): number {
     const found = statSync(file, { throwIfNoEntry: false });
-    return this.limit - (found ? Math.min(found.size, 512 * found.blocks) : 0);
+    return this.limit - (found ? takenBy(found) : 0);
   }
 
   /** Whether there is a file for `key`. */
@@ -94,10 +113,7 @@ export class CacheFolder {
       .flatMap((name) => {
         // Another process may have evicted it since.
         const found = statSync(join(folder, name), { throwIfNoEntry: false });
-        if (!found) return [];
-        // A sparse file takes what is written of it.
-        const size = Math.min(found.size, 512 * found.blocks);
-        return [{ folder, name, size, atimeMs: found.atimeMs }];
+        return found ? [{ folder, name, size: takenBy(found), atimeMs: found.atimeMs }] : [];
       });
   }
 

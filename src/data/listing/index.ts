@@ -3,7 +3,7 @@
  * WebDataset, or Tiny-ImageNet's list. What is left out is counted.
  */
 import { join } from "node:path";
-import { CacheFolder } from "../../util/cache_folder.ts";
+import { CacheFolder, type CachePlace } from "../../util/cache_folder.ts";
 import { FileError, UserError } from "../../util/errors.ts";
 import type { Bucket } from "../types.ts";
 import { entriesOfBucket } from "./bucket.ts";
@@ -50,10 +50,7 @@ export interface Listing {
   readonly notes: readonly string[];
 }
 
-interface ListingContext {
-  readonly cache: string;
-  readonly cacheLimit?: number | undefined;
-  readonly log: (message: string) => void;
+interface ListingContext extends CachePlace {
   readonly roots?: readonly string[] | undefined;
   readonly bucket?: ((url: string) => Bucket) | undefined;
 }
@@ -98,11 +95,12 @@ async function openBucket(url: string, { bucket }: ListingContext): Promise<Entr
 
 /** One source, or all shards of a pattern. */
 async function openAll({ kind }: Reading, path: string, context: ListingContext): Promise<Entries> {
-  const { cache, cacheLimit = Number.POSITIVE_INFINITY, log } = context;
-  const files = new CacheFolder(cache, cacheLimit, log);
+  const files = CacheFolder.of(context);
   const opened: Entries[] = [];
   for (const file of kind === "archive" ? expandBraces(path) : [path]) {
-    opened.push(kind === "bucket" ? await openBucket(path, context) : await openEntries(kind, file, files, log));
+    opened.push(
+      kind === "bucket" ? await openBucket(path, context) : await openEntries(kind, file, files, context.log),
+    );
   }
   const kept = opened.flatMap(({ entries }) => entries).filter(({ name }) => !isRubbish(name));
   if (!kept.some(({ name }) => isImage(name))) {

@@ -3,11 +3,10 @@
  * over a network each of them takes milliseconds. It counts while the tar has the size and the time that it had. A folder's listing is
  * not kept: nothing but the listing itself tells that a file was added to one of its folders or taken away.
  */
-import { createHash } from "node:crypto";
 import { closeSync, openSync, renameSync, statSync, writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { CacheFolder } from "../../util/cache_folder.ts";
+import { type CacheFolder, keyOf } from "../../util/cache_folder.ts";
 import type { TarIndex } from "./tar_index.ts";
 
 /** Smaller ones are listed as fast as they are read. */
@@ -27,10 +26,7 @@ interface Header {
 /** A name for what is derived from a file: another one when its place, size or time is another. */
 export function keyOfFile(file: string): string {
   const { size, mtimeMs } = statSync(file);
-  return createHash("sha256")
-    .update(JSON.stringify([resolve(file), size, mtimeMs]))
-    .digest("hex")
-    .slice(0, 32);
+  return keyOf([resolve(file), size, mtimeMs]);
 }
 
 /** Undefined where there is none, or not a whole one of this format. */
