@@ -65,10 +65,6 @@ export async function holdImages(
   return { images, skipped: bad.length };
 }
 
-/**
- * Decodes nothing yet. An image that turns out to be unreadable is replaced by the next one of the source, each time
- * in the same way, so that a resumed run sees the same; more than `maxSkipped` of them fail the job.
- */
 /** Opens what keeps the decoded images of one part; unset: nothing does. */
 export type Keep = (slots: Omit<Slots, "room">) => DecodedCache;
 
@@ -84,6 +80,10 @@ async function streamed(file: ImageFile, i: number, size: number, reader: Reader
   return decoded;
 }
 
+/**
+ * Decodes nothing yet. An image that turns out to be unreadable is replaced by the next one of the source, each time
+ * in the same way, so that a resumed run sees the same; more than `maxSkipped` of them fail the job.
+ */
 export async function streamImages(
   source: string,
   files: readonly ImageFile[],

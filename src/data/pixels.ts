@@ -2,7 +2,7 @@
 import sharp, { type Sharp } from "sharp";
 import { decodeBmp } from "./bmp.ts";
 import { expectNoOtherFormat } from "./other_formats.ts";
-import { decodePnm } from "./pnm.ts";
+import { decodePnm, isPnm } from "./pnm.ts";
 import type { RawImage } from "./types.ts";
 
 /** Pixels of one image, as sharp allows by default: 0x3fff squared. */
@@ -11,7 +11,7 @@ export const MOST_PIXELS = 268_402_689;
 function readerOf(bytes: Buffer): ((bytes: Buffer, mostPixels: number) => RawImage) | undefined {
   const [first, second] = bytes;
   if (first === 0x42 && second === 0x4d) return decodeBmp; // BM
-  return first === 0x50 && [0x32, 0x33, 0x35, 0x36].includes(second as number) ? decodePnm : undefined; // P2, P3, P5, P6
+  return isPnm(bytes) ? decodePnm : undefined;
 }
 
 /** An image turned as its EXIF says people see it. Throws Error for what cannot be read; a damaged image fails when it is used. */

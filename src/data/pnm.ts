@@ -22,6 +22,10 @@ class Header {
   }
 }
 
+/** P2, P3, P5 and P6: not of bits, and no PAM. */
+export const isPnm = (bytes: Buffer): boolean =>
+  bytes[0] === 0x50 && [0x32, 0x33, 0x35, 0x36].includes(bytes[1] as number);
+
 export interface PnmImage {
   readonly values: Uint8Array | Uint16Array;
   /** What is white. */

@@ -1,12 +1,11 @@
 /** How the files of a collection become pixels: as 8 bits of RGB by sharp, or in their depth and with all their channels. */
-import sharp from "sharp";
 import { chosen, type Depth, type DepthSettings, depthOf, mostOf } from "./deep/depth.ts";
 import { readNumbers } from "./deep/numbers.ts";
 import { type Levels, resized } from "./deep/resize.ts";
 import type { NumberImage } from "./deep/types.ts";
 import type { ImageFile } from "./listing/index.ts";
 import { openedOpaque } from "./opaque.ts";
-import type { Decoded, ValueBytes } from "./types.ts";
+import { bytesOf, type Decoded, type ValueBytes } from "./types.ts";
 
 export interface Reader {
   /** What the pixels depend on besides the file and their size. */
@@ -47,16 +46,9 @@ const plain: Reader = {
       .removeAlpha()
       .raw()
       .toBuffer({ resolveWithObject: true });
-    const [width, height] = [info.width, info.height].map((side) => Math.min(side, LONGEST * size)) as [number, number];
-    if (width === info.width && height === info.height) return { pixels: data, height, width };
-    const raw = { width: info.width, height: info.height, channels: 3 as const };
-    const [left, top] = [Math.floor((info.width - width) / 2), Math.floor((info.height - height) / 2)];
-    return { pixels: await sharp(data, { raw }).extract({ left, top, width, height }).raw().toBuffer(), height, width };
+    return withoutEnds({ values: data, height: info.height, width: info.width }, 3, size);
   },
 };
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array) =>
-  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Numbers to the channels that are used. Throws Error where they are not there. */
 export async function deepNumbers(bytes: Buffer, { channels, bands }: Depth): Promise<NumberImage> {
@@ -74,22 +66,24 @@ function deep(depth: Depth): Reader {
     },
     async stream(bytes, size) {
       const image = await resized(await deepNumbers(bytes, depth), ranges, valueBytes, size, SHRUNK);
-      const { values, height, width } = withoutEnds(image, depth.channels, LONGEST * size);
-      return { pixels: bytesOf(values), height, width };
+      return withoutEnds(image, depth.channels, size);
     },
   };
 }
 
-function withoutEnds(image: Levels, channels: number, longest: number): Levels {
-  const [height, width] = [image.height, image.width].map((side) => Math.min(side, longest)) as [number, number];
-  if (height === image.height && width === image.width) return image;
+/** Its middle, where a side is longer than `LONGEST` times `size`. */
+function withoutEnds(image: Levels, channels: number, size: number): Decoded {
+  const [height, width] = [image.height, image.width].map((side) => Math.min(side, LONGEST * size)) as [number, number];
+  const all = bytesOf(image.values);
+  if (height === image.height && width === image.width) return { pixels: all, height, width };
   const [top, left] = [Math.floor((image.height - height) / 2), Math.floor((image.width - width) / 2)];
-  const values = new (image.values.constructor as Uint16ArrayConstructor)(height * width * channels);
+  const pixel = channels * image.values.BYTES_PER_ELEMENT;
+  const pixels = new Uint8Array(height * width * pixel);
   for (let y = 0; y < height; y++) {
-    const from = ((top + y) * image.width + left) * channels;
-    values.set(image.values.subarray(from, from + width * channels), y * width * channels);
+    const from = ((top + y) * image.width + left) * pixel;
+    pixels.set(all.subarray(from, from + width * pixel), y * width * pixel);
   }
-  return { values, height, width };
+  return { pixels, height, width };
 }
 
 /** What reads a collection of which these are the training images. Throws FileError as `depthOf` does. */

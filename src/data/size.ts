@@ -3,6 +3,7 @@ import type { DatasetSpec } from "../schema/dataset.ts";
 import { formatOf } from "./deep/depth.ts";
 import { isFiles, isStreamed, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
+import { LONGEST } from "./reader.ts";
 import { type DataContext, isHeld, pixelBytes } from "./types.ts";
 
 export interface DatasetSize {
@@ -31,12 +32,12 @@ export async function datasetSize(spec: DatasetSpec, context: DataContext): Prom
     const [images, test] = [parts.train.length, parts.test?.length ?? 0];
     const pixels = spec.size ** 2 * pixelBytes(format);
     const streamed = isStreamed(spec, images + test, pixelBytes(format));
-    const disk = streamed && spec.cache === "disk" ? (images + test) * 2 * pixels : 0;
+    const disk = streamed && spec.cache === "disk" ? (images + test) * LONGEST * pixels : 0;
     return {
       images,
       channels: format.channels,
       disk,
-      bytes: streamed ? 2 * pixels : (images + test) * pixels,
+      bytes: streamed ? LONGEST * pixels : (images + test) * pixels,
       streamed,
     };
   }

@@ -53,6 +53,10 @@ export const levelsOf = (
   valueBytes: ValueBytes = 1,
 ): Uint8Array | Uint16Array =>
   valueBytes === 1 ? pixels : new Uint16Array(pixels.buffer, pixels.byteOffset, pixels.byteLength / 2);
+/** The other way round: pixels of values. */
+export const bytesOf = ({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
 export const levelsIn = (images: HeldImages): Uint8Array | Uint16Array => levelsOf(images, images.valueBytes);
 
 export const isHeld = (images: Images): images is HeldImages => "pixels" in images;

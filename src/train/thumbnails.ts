@@ -1,11 +1,11 @@
 /** Some images of a dataset on one sheet, to be looked at before anything is trained on them. */
 import { holdImages } from "../data/decode.ts";
 import { isFiles, listParts, located } from "../data/image_files.ts";
-import type { ImageFile } from "../data/listing/index.ts";
 import { readerFor } from "../data/reader.ts";
 import type { DataContext } from "../data/types.ts";
 import type { DatasetSpec } from "../schema/dataset.ts";
 import { FileError, UserError } from "../util/errors.ts";
+import { spread } from "../util/spread.ts";
 import { spriteSheet } from "./views.ts";
 
 /** Side of an image on the sheet, in pixels. */
@@ -22,10 +22,9 @@ export async function thumbnails(spec: DatasetSpec, count: number, context: Data
   const files = await located(spec, context);
   const { train, classes } = await listParts(files, context);
   const { reader } = await readerFor(files.path, train, spec);
-  const shown = Math.min(count, train.length);
-  const chosen = Array.from({ length: shown }, (_, i) => train[Math.floor((i * train.length) / shown)] as ImageFile);
+  const chosen = spread(train, count);
   const { images } = await holdImages(spec.kind, chosen, { size: SIDE, maxSkipped: 1 }, classes, reader, context.log);
-  if (images.count === 0) throw new FileError(spec.kind, `none of ${shown} images can be read`);
+  if (images.count === 0) throw new FileError(spec.kind, `none of ${chosen.length} images can be read`);
   const indices = Int32Array.from({ length: images.count }, (_, i) => i);
   return spriteSheet(images, indices, Math.ceil(Math.sqrt(images.count)), SIDE);
 }

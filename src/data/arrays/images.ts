@@ -1,10 +1,11 @@
 /** Numbers of an array as images: all of them in memory, or, of what one buffer does not hold, each when it is needed. */
 import type { DatasetSpec } from "../../schema/dataset.ts";
 import { FileError } from "../../util/errors.ts";
+import { spread } from "../../util/spread.ts";
 import { chosen, rangesOf, thinned } from "../deep/depth.ts";
 import { toLevels } from "../deep/levels.ts";
 import { type NumberImage, type NumberValues, type Range, rangeOfType } from "../deep/types.ts";
-import { type FiledImages, type HeldImages, type Images, sharedBytes, type ValueBytes } from "../types.ts";
+import { bytesOf, type FiledImages, type HeldImages, type Images, sharedBytes, type ValueBytes } from "../types.ts";
 import type { Rows } from "./array_file.ts";
 import { type Layout, layoutOf } from "./layout.ts";
 import type { NumberArray } from "./npy.ts";
@@ -65,27 +66,23 @@ export async function scaleOf(
   of: Numbers,
   trained: readonly number[],
 ): Promise<Scale> {
-  const count = Math.min(SAMPLE, trained.length);
   const sample: NumberImage[] = [];
-  for (let i = 0; i < count; i++) {
-    const image = await imageOf(of, trained[Math.floor((i * trained.length) / count)] as number);
-    sample.push(thinned(image, PIXELS));
-  }
+  for (const i of spread(trained, SAMPLE)) sample.push(thinned(await imageOf(of, i), PIXELS));
   const bytes = sample.every(({ values }) => values instanceof Uint8Array);
   return { ranges: rangesOf(file, range, sample), valueBytes: range === "dtype" && bytes ? 1 : 2 };
 }
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array) =>
-  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** As images of the scale's depth. */
 export async function imagesOf(of: Numbers, { ranges, valueBytes }: Scale): Promise<Images> {
   const { count, height, width, labels, values, bands } = of;
   const channels = channelsOf(of);
   const sides = { labels, count, height, width, channels, valueBytes };
-  // HDF5's bytes are in shared memory already.
-  if (valueBytes === 1 && !bands && values?.buffer instanceof SharedArrayBuffer) {
-    return { ...sides, pixels: values as HeldImages["pixels"] };
+  if (valueBytes === 1 && !bands && values instanceof Uint8Array) {
+    // HDF5's bytes are in shared memory already.
+    if (values.buffer instanceof SharedArrayBuffer) return { ...sides, pixels: values as HeldImages["pixels"] };
+    const pixels = sharedBytes(values.length);
+    pixels.set(values);
+    return { ...sides, pixels };
   }
   const imageBytes = height * width * channels * valueBytes;
   const levels = async (i: number) => {

@@ -5,6 +5,7 @@
 import type { BandsSetting, RangeSetting } from "../../schema/dataset.ts";
 import { FileError, messageOf, UnreachableError } from "../../util/errors.ts";
 import { inParallel } from "../../util/parallel.ts";
+import { spread } from "../../util/spread.ts";
 import type { ImageFile } from "../listing/index.ts";
 import { Moments } from "../moments.ts";
 import type { ValueBytes } from "../types.ts";
@@ -34,12 +35,6 @@ export interface Depth {
 
 /** Files whose headers decide; files whose pixels say range, mean and deviation; pixels of each that are looked at. */
 const [HEADERS, SAMPLE, PIXELS] = [16, 128, 4096];
-
-/** `count` of the items, evenly spread. */
-const spread = <T>(items: readonly T[], count: number): T[] =>
-  Array.from({ length: Math.min(count, items.length) }, (_, i) => {
-    return items[Math.floor((i * items.length) / Math.min(count, items.length))] as T;
-  });
 
 /**
  * What `work` makes of each file, in order, without those that cannot be read: decoding all of them counts and names these. `none` says

@@ -1,18 +1,13 @@
 /** The numbers of one image file in its own type, however deep they are and however many channels it has. */
 import { MOST_PIXELS, opened } from "../pixels.ts";
-import { decodePnmNumbers } from "../pnm.ts";
+import { decodePnmNumbers, isPnm } from "../pnm.ts";
 import { isTiff, readTiff, shapeOfTiff } from "./tiff.ts";
 import { type NumberImage, type NumberShape, rangeOfType } from "./types.ts";
-
-const isDeepPnm = (bytes: Buffer): boolean =>
-  bytes[0] === 0x50 &&
-  [0x32, 0x33, 0x35, 0x36].includes(bytes[1] as number) &&
-  /^..\s/s.test(bytes.toString("latin1", 0, 4));
 
 /** Of a file's first image, without decoding its pixels where its format allows that. Throws Error for what cannot be read. */
 export async function shapeOf(bytes: Buffer, keepAlpha: boolean): Promise<NumberShape> {
   if (isTiff(bytes)) return shapeOfTiff(bytes);
-  if (isDeepPnm(bytes)) {
+  if (isPnm(bytes)) {
     const { channels, largest } = decodePnmNumbers(bytes, MOST_PIXELS);
     return { channels, deep: largest > 255 };
   }
@@ -31,7 +26,7 @@ export async function readNumbers(bytes: Buffer, most: number): Promise<NumberIm
     const image = await readTiff(bytes, most);
     if (image) return image;
   }
-  if (isDeepPnm(bytes)) {
+  if (isPnm(bytes)) {
     const { values, largest, ...image } = decodePnmNumbers(bytes, MOST_PIXELS);
     return { ...image, values, range: [0, largest] };
   }

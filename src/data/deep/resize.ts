@@ -3,6 +3,7 @@ import sharp, { type ResizeOptions } from "sharp";
 import { inParallel } from "../../util/parallel.ts";
 import type { ValueBytes } from "../types.ts";
 import { toLevels } from "./levels.ts";
+import { interleaved } from "./planes.ts";
 import type { NumberImage, Range } from "./types.ts";
 
 export interface Levels {
@@ -36,9 +37,5 @@ export async function resized(
     planes[c] = new Values(data.buffer as ArrayBuffer, data.byteOffset, data.length / valueBytes);
     [toHeight, toWidth] = [info.height, info.width];
   });
-  const values = new Values(toHeight * toWidth * channels);
-  for (const [c, plane] of planes.entries()) {
-    for (let p = 0; p < plane.length; p++) values[p * channels + c] = plane[p] as number;
-  }
-  return { values, height: toHeight, width: toWidth };
+  return { values: interleaved(planes), height: toHeight, width: toWidth };
 }

@@ -4,6 +4,7 @@
  */
 import type { GeoTIFFImage } from "geotiff";
 import { MOST_PIXELS } from "../pixels.ts";
+import { interleaved } from "./planes.ts";
 import { turned } from "./turned.ts";
 import { type NumberImage, type NumberShape, type NumberValues, rangeOfType } from "./types.ts";
 
@@ -73,14 +74,4 @@ export async function readTiff(bytes: Buffer, most: number): Promise<NumberImage
     ? Number(await first.fileDirectory.loadValue("Orientation"))
     : 1;
   return turned({ values, height, width, channels, range }, orientation);
-}
-
-function interleaved(planes: readonly NumberValues[]): NumberValues {
-  const first = planes[0] as NumberValues;
-  const Values = first.constructor as new (length: number) => NumberValues;
-  const all = new Values(first.length * planes.length);
-  for (const [c, plane] of planes.entries()) {
-    for (let i = 0; i < plane.length; i++) all[i * planes.length + c] = plane[i] as number;
-  }
-  return all;
 }
