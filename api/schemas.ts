@@ -275,6 +275,17 @@ const partReport = z.object({
   broken: z.array(z.string()).readonly().describe("name and error of the first 1000 files that cannot be decoded"),
   mean: channels.describe("per channel in [0, 1], over all pixels"),
   std: channels,
+  texts: z
+    .object({
+      images: z.int().describe("that have a text"),
+      texts: z.int(),
+      meanCharacters: z.number(),
+      mostCharacters: z.int(),
+      withoutCount: z.int().describe("images that have none and are left out"),
+      without: z.array(z.string()).readonly().describe("the first 100 of them"),
+    })
+    .optional()
+    .describe("absent where the dataset's `texts` is unset"),
 });
 export const datasetReport = z
   .object({

@@ -1,5 +1,11 @@
 /** What is in a dataset, as text. */
-import type { DatasetReport, PartReport } from "../src/schema/dataset.ts";
+import type { DatasetReport, PartReport, TextsReport } from "../src/schema/dataset.ts";
+
+const describeTexts = ({ images, texts, withoutCount, without, ...characters }: TextsReport): string[] => [
+  `  texts  ${texts} of ${images} images, ${characters.meanCharacters.toFixed(1)} characters on average, at most ${characters.mostCharacters}`,
+  ...(withoutCount > 0 ? [`  none   ${withoutCount} images, left out`] : []),
+  ...without.slice(0, 20).map((name) => `  none   ${name}`),
+];
 
 function describePart(name: string, part: PartReport): string {
   const fixed = (values: PartReport["mean"]) => values.map((v) => v?.toFixed(4) ?? "-").join(", ");
@@ -15,6 +21,7 @@ function describePart(name: string, part: PartReport): string {
       .join(", ")}${more}`,
     `  mean   ${fixed(part.mean)}`,
     `  std    ${fixed(part.std)}`,
+    ...(part.texts ? describeTexts(part.texts) : []),
     ...part.broken.slice(0, 20).map((line) => `  broken ${line}`),
   ].join("\n");
 }

@@ -10,6 +10,7 @@ import type { ImageFile } from "./listing/index.ts";
 import { Moments } from "./moments.ts";
 import { opened } from "./pixels.ts";
 import { deepNumbers, readerFor } from "./reader.ts";
+import { type Part, readPart, textsReport, type Without } from "./texts.ts";
 import { type DataContext, type Images, isHeld, levelsIn, levelsOf } from "./types.ts";
 
 /** Broken files of a part that are named. */
@@ -91,14 +92,19 @@ async function checkImages(images: Images | undefined, names: readonly string[])
 export async function checkDataset(spec: DatasetSpec, context: DataContext): Promise<DatasetReport> {
   if (isFiles(spec)) {
     const files = await located(spec, context);
-    const { train, test, notes, leftOut } = await listParts(files, context);
-    const { reader, depth } = await readerFor(files.path, train, spec);
-    const check = (part: readonly ImageFile[]) => checkFiles(part, depth, context.alive);
+    const { train, test, notes, leftOut, without } = await listParts(files, context);
+    const trained = await readPart(files, "training", train, context.alive);
+    const tested = test && (await readPart(files, "test", test, context.alive));
+    const { reader, depth } = await readerFor(files.path, trained.files, spec);
+    const check = async (part: Part, before: Without) => {
+      const texts = textsReport(part, before);
+      return { ...(await checkFiles(part.files, depth, context.alive)), ...(texts && { texts }) };
+    };
     return {
-      train: await check(train),
-      test: test ? await check(test) : null,
+      train: await check(trained, without.train),
+      test: tested ? await check(tested, without.test) : null,
       leftOut,
-      notes: [...notes, ...reader.notes],
+      notes: [...notes, ...trained.notes, ...(tested?.notes ?? []), ...reader.notes],
     };
   }
   const { train, test, classes, notes = [] } = await loadDataset(spec, context);

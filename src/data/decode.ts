@@ -8,6 +8,11 @@ import { LONGEST, type Reader } from "./reader.ts";
 import { type Decoded, type FiledImages, type HeldImages, pixelBytes, sharedBytes } from "./types.ts";
 
 type Log = (message: string) => void;
+/** Files to decode, and the texts of each where there are any. */
+export interface Filed {
+  readonly files: readonly ImageFile[];
+  readonly texts?: readonly (readonly string[])[] | undefined;
+}
 interface Sizes {
   size: number;
   maxSkipped: number;
@@ -23,7 +28,7 @@ const summary = (bad: readonly string[], count: number) =>
 /** Decodes all of them to [count, size, size, channels]; unreadable ones are left out. */
 export async function holdImages(
   source: string,
-  files: readonly ImageFile[],
+  { files, texts }: Filed,
   { size, maxSkipped }: Sizes,
   classes: readonly string[],
   reader: Reader,
@@ -56,6 +61,7 @@ export async function holdImages(
   const images: HeldImages = {
     pixels: pixels.subarray(0, count * bytes) as HeldImages["pixels"],
     labels: labelsOfFiles(source, good, classes),
+    texts: texts?.filter((_, i) => readable[i]),
     count,
     height: size,
     width: size,
@@ -86,7 +92,7 @@ async function streamed(file: ImageFile, i: number, size: number, reader: Reader
  */
 export async function streamImages(
   source: string,
-  files: readonly ImageFile[],
+  { files, texts }: Filed,
   { size, maxSkipped }: Sizes,
   classes: readonly string[],
   reader: Reader,
@@ -116,6 +122,7 @@ export async function streamImages(
   };
   const images: FiledImages = {
     labels: labelsOfFiles(source, files, classes),
+    texts,
     count: files.length,
     channels: reader.channels,
     valueBytes: reader.valueBytes,

@@ -7,9 +7,10 @@ import { holdImages, type Keep, streamImages } from "./decode.ts";
 import { DecodedCache } from "./decoded_cache.ts";
 import { heldOut, heldOutNote } from "./hold_out.ts";
 import { classesOf } from "./labels.ts";
-import { type ImageFile, type Listing, listImages, type Reading } from "./listing/index.ts";
+import { type ImageFile, listImages, type Reading } from "./listing/index.ts";
 import { listTable } from "./listing/table.ts";
 import { type Reader, readerFor } from "./reader.ts";
+import { type Part, readPart, type TextedListing, withPlaces } from "./texts.ts";
 import { type DataContext, type Dataset, pixelBytes } from "./types.ts";
 
 export type ImageFilesSpec = Extract<DatasetSpec, { kind: "folder" | "archive" | "tar" | "bucket" }>;
@@ -32,12 +33,13 @@ export async function located(
 }
 
 /** How the spec's source is to be read. `tar` is what archives were called when no others were read. */
-export const readingOf = ({ kind, path, test, splits, classFolder }: ImageFilesSpec): Reading => ({
+export const readingOf = ({ kind, path, test, splits, classFolder, texts }: ImageFilesSpec): Reading => ({
   kind: kind === "tar" ? "archive" : kind,
   path,
   test,
   splits,
   classFolder,
+  texts,
 });
 
 /** Decoded images of more than this are streamed where the spec leaves it open. */
@@ -52,21 +54,21 @@ export function isStreamed(
   return access === "streamed" || (access === "auto" && images * size ** 2 * bytesOfPixel > HOLD_BYTES);
 }
 
-export interface Parts extends Pick<Listing, "notes" | "leftOut"> {
-  readonly train: readonly ImageFile[];
-  readonly test: readonly ImageFile[] | undefined;
+export interface Parts extends TextedListing {
   readonly classes: readonly string[];
 }
 
 /**
  * The parts of a collection. Where there are classes and no test part, a share of each class is held out as one, if the spec says so.
+ * Of a dataset with texts only images with a place where texts are; that place may turn out to be empty when it is read.
  *
- * @throws FileError for a source that is not there, cannot be read, or holds no images.
+ * @throws FileError for a source that is not there, cannot be read, holds no images, or no texts where they are asked for.
  */
 export async function listParts(spec: ImageFilesSpec | TableSpec, context: DataContext): Promise<Parts> {
-  const listing = spec.kind === "table" ? listTable(spec) : await listImages(readingOf(spec), context);
-  const classes = classesOf(listing.train);
-  const isLabelled = classes.length > 1 && listing.train.every(({ className }) => className !== undefined);
+  const found = spec.kind === "table" ? listTable(spec) : await listImages(readingOf(spec), context);
+  const classes = classesOf(found.train);
+  const isLabelled = classes.length > 1 && found.train.every(({ className }) => className !== undefined);
+  const listing = withPlaces(spec, found);
   const share = spec.holdout ?? 0;
   if (listing.test || !isLabelled || share === 0) return { ...listing, classes };
   const held = heldOut(
@@ -109,17 +111,20 @@ function keeperOf(
 export async function loadImageFiles(spec: ImageFilesSpec | TableSpec, context: DataContext): Promise<Dataset> {
   const { log } = context;
   const parts = await listParts(spec, context);
-  const { reader } = await readerFor(spec.path, parts.train, spec);
-  const notes = [...parts.notes, ...reader.notes];
+  const trained = await readPart(spec, "training", parts.train, context.alive);
+  const tested = parts.test && (await readPart(spec, "test", parts.test, context.alive));
+  const { reader } = await readerFor(spec.path, trained.files, spec);
+  const notes = [...parts.notes, ...trained.notes, ...(tested?.notes ?? []), ...reader.notes];
   for (const note of notes) log(`${spec.path}: ${note}`);
-  const count = parts.train.length + (parts.test?.length ?? 0);
+  const count = trained.files.length + (tested?.files.length ?? 0);
   const isFiled = isStreamed(spec, count, pixelBytes(reader));
-  const open = (source: string, files: readonly ImageFile[]) =>
+  const open = (source: string, part: Part) =>
     isFiled
-      ? streamImages(source, files, spec, parts.classes, reader, log, keeperOf(spec, files, reader, context))
-      : holdImages(source, files, spec, parts.classes, reader, log);
-  const train = await open(spec.path, parts.train);
-  const test = parts.test && (await open(("test" in spec && spec.test) || spec.path, parts.test));
+      ? streamImages(source, part, spec, parts.classes, reader, log, keeperOf(spec, part.files, reader, context))
+      : holdImages(source, part, spec, parts.classes, reader, log);
+  const train = await open(spec.path, trained);
+  const test =
+    tested && tested.files.length > 0 ? await open(("test" in spec && spec.test) || spec.path, tested) : undefined;
   if (train.images.count === 0) throw new FileError(spec.path, "leaves no images to train on");
   return {
     name: spec.path,

@@ -7,6 +7,7 @@ import { formatOf } from "./deep/depth.ts";
 import { isFiles, listParts, located } from "./image_files.ts";
 import { loadDataset } from "./index.ts";
 import { expectWithin } from "./roots.ts";
+import { expectTexts } from "./texts.ts";
 import type { DataContext } from "./types.ts";
 
 /** Bytes of a file of arrays that is read to tell what is in it. */
@@ -23,6 +24,7 @@ export async function sightDataset(spec: DatasetSpec, context: DataContext): Pro
   if (isFiles(spec)) {
     const files = await located(spec, context);
     const { train, test, classes, notes } = await listParts(files, context);
+    await expectTexts(files, train);
     const channels = (await formatOf(files.path, train, spec, refuse))?.channels ?? 3;
     const isLabelled = train.every(({ className }) => className !== undefined);
     return {

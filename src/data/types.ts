@@ -4,6 +4,8 @@ export type ValueBytes = 1 | 2;
 interface ImageSet {
   /** i32[count], or undefined where the images have no classes. */
   readonly labels: Int32Array | undefined;
+  /** By image, each one or more in NFC, none of them empty. Unset where none were asked for. */
+  readonly texts?: readonly (readonly string[])[] | undefined;
   readonly count: number;
   readonly channels: number;
   /** Unset: 1. */

@@ -70,6 +70,16 @@ const bands = z
   .max(64)
   .optional()
   .describe("channels of the files that are used, counted from 1, in this order; unset: all");
+/** What a text column may be called, and how many there may be. */
+const textNames = z.array(z.string().min(1)).min(1).max(16);
+const texts = z
+  .union([z.literal("beside"), textNames], '"beside", or names of fields or columns')
+  .optional()
+  .describe(
+    "texts of the images: beside: a .txt beside each, one text a line; names: fields of a .json beside it or columns of " +
+      "Parquet, each a text or a list of texts; images without one are left out; unset: none are read",
+  );
+export type TextsSetting = NonNullable<z.infer<typeof texts>>;
 export type RangeSetting = NonNullable<z.infer<typeof range>>;
 export type BandsSetting = NonNullable<z.infer<typeof bands>>;
 
@@ -104,6 +114,7 @@ const imageFiles = <K extends "folder" | "archive" | "tar" | "bucket">(kind: K) 
     images,
     range,
     bands,
+    texts,
     ...reading,
   });
 
@@ -121,6 +132,7 @@ const stored = z.strictObject({
   images,
   range,
   bands,
+  texts,
   ...reading,
 });
 
@@ -162,6 +174,11 @@ const table = z.strictObject({
   images,
   range,
   bands,
+  texts: textNames
+    .optional()
+    .describe(
+      "columns of the images' texts; in lines of JSON a list is several texts; rows without one are left out; unset: none are read",
+    ),
   holdout: reading.holdout,
 });
 
@@ -217,6 +234,19 @@ export interface Sighting {
 /** A stored dataset as a new job reads it by default. */
 export const storedSpec = (id: string): DatasetSpec => datasetSpec.parse({ kind: "stored", id, ...filesDefaults });
 
+/** Texts of the images of a part. */
+export interface TextsReport {
+  /** Images that have one; the others are left out. */
+  readonly images: number;
+  readonly texts: number;
+  /** Unicode code points of a text. */
+  readonly meanCharacters: number;
+  readonly mostCharacters: number;
+  readonly withoutCount: number;
+  /** The first images without a text, by name, and what is wrong with the file of one that has such a file. */
+  readonly without: readonly string[];
+}
+
 /** One part of a dataset, every image of it decoded. */
 export interface PartReport {
   readonly images: number;
@@ -231,6 +261,8 @@ export interface PartReport {
   /** Per channel in [0, 1], over all pixels; null where there are none. */
   readonly mean: readonly (number | null)[];
   readonly std: readonly (number | null)[];
+  /** Unset where the dataset's `texts` is. */
+  readonly texts?: TextsReport | undefined;
 }
 
 export interface DatasetReport {

@@ -23,7 +23,8 @@ export async function thumbnails(spec: DatasetSpec, count: number, context: Data
   const { train, classes } = await listParts(files, context);
   const { reader } = await readerFor(files.path, train, spec);
   const chosen = spread(train, count);
-  const { images } = await holdImages(spec.kind, chosen, { size: SIDE, maxSkipped: 1 }, classes, reader, context.log);
+  const sizes = { size: SIDE, maxSkipped: 1 };
+  const { images } = await holdImages(spec.kind, { files: chosen }, sizes, classes, reader, context.log);
   if (images.count === 0) throw new FileError(spec.kind, `none of ${chosen.length} images can be read`);
   const indices = Int32Array.from({ length: images.count }, (_, i) => i);
   return spriteSheet(images, indices, Math.ceil(Math.sqrt(images.count)), SIDE);

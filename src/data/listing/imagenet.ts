@@ -106,7 +106,7 @@ export class ImageNet {
     if (!files || this.words.size === 0) return files;
     return files.map((file) => {
       const words = file.className === undefined ? undefined : this.words.get(file.className);
-      return words === undefined ? file : new Listed(file.name, words, file);
+      return words === undefined ? file : new Listed(file.name, words, file, file.texts);
     }) as unknown as F;
   }
 

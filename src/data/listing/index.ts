@@ -3,6 +3,7 @@
  * WebDataset, or Tiny-ImageNet's list. What is left out is counted.
  */
 import { join } from "node:path";
+import type { TextsSetting } from "../../schema/dataset.ts";
 import { CacheFolder, type CachePlace } from "../../util/cache_folder.ts";
 import { FileError, UserError } from "../../util/errors.ts";
 import type { Bucket } from "../types.ts";
@@ -25,6 +26,7 @@ import {
   TRAIN,
 } from "./names.ts";
 import { labelsBeside } from "./sidecars.ts";
+import { textsBeside } from "./text_files.ts";
 import type { Entries, Entry } from "./types.ts";
 
 export type { ImageFile };
@@ -39,6 +41,8 @@ export interface Reading {
   readonly splits?: "auto" | "merge" | undefined;
   /** Unset: deepest. */
   readonly classFolder?: ClassFolder | undefined;
+  /** Unset: texts are not looked for. */
+  readonly texts?: TextsSetting | undefined;
 }
 
 export interface Listing {
@@ -94,12 +98,12 @@ async function openBucket(url: string, { bucket }: ListingContext): Promise<Entr
 }
 
 /** One source, or all shards of a pattern. */
-async function openAll({ kind }: Reading, path: string, context: ListingContext): Promise<Entries> {
+async function openAll({ kind, texts }: Reading, path: string, context: ListingContext): Promise<Entries> {
   const files = CacheFolder.of(context);
   const opened: Entries[] = [];
   for (const file of kind === "archive" ? expandBraces(path) : [path]) {
     opened.push(
-      kind === "bucket" ? await openBucket(path, context) : await openEntries(kind, file, files, context.log),
+      kind === "bucket" ? await openBucket(path, context) : await openEntries(kind, file, files, context.log, texts),
     );
   }
   const kept = opened.flatMap(({ entries }) => entries).filter(({ name }) => !isRubbish(name));
@@ -150,27 +154,24 @@ function parted({ entries, cut }: Group): Map<string, Group> {
   return new Map(withImages.map(([part, all]) => [part, { entries: all, cut: cut + part.length + 1 }]));
 }
 
-async function partsOf(
-  { path, splits = "merge", classFolder }: Reading,
-  opened: Entries,
-  imageNet: ImageNet,
-): Promise<Parts> {
+async function partsOf(of: Reading, opened: Entries, imageNet: ImageNet): Promise<Parts> {
+  const { path, splits = "merge", classFolder } = of;
   const files = rooted(opened);
   const parts = parted(files);
   const train = TRAIN.find((part) => parts.has(part));
-  if (!train) return { ...(await imagesOf(path, [files], classFolder, imageNet)), test: undefined };
+  if (!train) return { ...(await imagesOf(of, path, [files], imageNet)), test: undefined };
   const beside = TESTS.filter((part) => parts.has(part));
   const groupOf = (part: string) => parts.get(part) as Group;
   if (splits === "merge") {
     // Before there were parts their names were folders like others.
     const groups = classFolder === undefined ? [files] : mergedOf(files, [train, ...beside]);
-    return { ...(await imagesOf(path, groups, classFolder, imageNet)), test: undefined };
+    return { ...(await imagesOf(of, path, groups, imageNet)), test: undefined };
   }
-  const trained = await imagesOf(join(path, train), [groupOf(train)], classFolder, imageNet);
+  const trained = await imagesOf(of, join(path, train), [groupOf(train)], imageNet);
   const known = classesIn(trained.train);
   const tests = [];
   for (const part of beside) {
-    tests.push({ part, ...(await imagesOf(join(path, part), [groupOf(part)], classFolder, imageNet, known)) });
+    tests.push({ part, ...(await imagesOf(of, join(path, part), [groupOf(part)], imageNet, known)) });
   }
   const isLabelled = ({ train: all }: Pick<Listing, "train">) =>
     all.every(({ className }) => className !== undefined && known.has(className));
@@ -204,22 +205,24 @@ function mergedOf({ entries, cut }: Group, parts: readonly string[]): Group[] {
 }
 
 /** The test images of a path of their own. */
-async function testOf({ test, classFolder }: Reading, opened: Entries, own: Parts, { roots }: ListingContext) {
-  const imageNet = await ImageNet.beside(test as string, opened.entries, roots);
-  const found = await imagesOf(test as string, [rooted(opened)], classFolder, imageNet, classesIn(own.train));
+async function testOf(of: Reading, opened: Entries, own: Parts, { roots }: ListingContext) {
+  const test = of.test as string;
+  const imageNet = await ImageNet.beside(test, opened.entries, roots);
+  const found = await imagesOf(of, test, [rooted(opened)], imageNet, classesIn(own.train));
   return { ...found, used: new Set([...found.used, ...imageNet.used]) };
 }
 
 /** All images of one part, in order. */
 async function imagesOf(
+  { classFolder = "deepest", texts }: Reading,
   path: string,
   groups: readonly Group[],
-  classFolder: ClassFolder = "deepest",
   imageNet: ImageNet,
   trained?: ReadonlySet<string | undefined>,
 ): Promise<Omit<Parts, "test">> {
   const beside = await labelsBeside(path, groups);
   const validation = await imageNet.labelsOf(groups, trained);
+  const textual = textsBeside(groups, texts);
   const images: Listed[] = [];
   for (const { entries, cut } of groups) {
     const classIn = classReader(cut, classFolder);
@@ -227,9 +230,10 @@ async function imagesOf(
       if (!isImage(entry.name)) continue;
       const name = entry.name.slice(cut);
       const label = beside.labels.size > 0 ? beside.labels.get(keyOf(name)) : undefined;
-      images.push(new Listed(name, label ?? validation.of(name) ?? classIn(entry.name), entry));
+      images.push(new Listed(name, label ?? validation.of(name) ?? classIn(entry.name), entry, textual?.of(name)));
     }
   }
   images.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { train: images, used: beside.used, notes: [...beside.notes, ...validation.notes] };
+  const used = textual ? beside.used.union(textual.used) : beside.used;
+  return { train: images, used, notes: [...beside.notes, ...validation.notes] };
 }

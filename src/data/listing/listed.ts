@@ -1,3 +1,9 @@
+/** Where the texts of an image are. */
+export interface TextSource {
+  /** As they are written: of any form, and possibly empty. Throws Error for a file that is none of texts. */
+  read(): Promise<readonly string[]>;
+}
+
 /** A file that has its part and its class. */
 export interface ImageFile {
   readonly name: string;
@@ -6,6 +12,8 @@ export interface ImageFile {
   read(): Promise<Buffer>;
   /** What changes when its bytes do; undefined: nothing tells. */
   version(): Promise<string | undefined>;
+  /** Unset where there are none, or none were asked for. */
+  readonly texts?: TextSource | undefined;
 }
 
 /** One that is read as another one is. */
@@ -14,6 +22,7 @@ export class Listed implements ImageFile {
     readonly name: string,
     readonly className: string | undefined,
     private readonly from: Pick<ImageFile, "read" | "version">,
+    readonly texts?: TextSource | undefined,
   ) {}
 
   read(): Promise<Buffer> {

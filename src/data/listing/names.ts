@@ -22,6 +22,9 @@ export function firstFolder(name: string, cut: number): string | undefined {
   return slash < 0 ? undefined : name.slice(cut, slash);
 }
 
+/** The name up to its last dot. */
+export const stemOf = (name: string): string => name.replace(/\.[^./]*$/, "");
+
 export const TRAIN: readonly string[] = ["train", "training"];
 /** The first of them that has classes is the test part; where none has, the first. */
 export const TESTS: readonly string[] = ["test", "testing", "val", "valid", "validation"];

@@ -12,8 +12,9 @@ import {
   parquetReadObjects,
 } from "hyparquet";
 import tar from "tar-stream";
-import { isImage } from "./names.ts";
+import { isImage, stemOf } from "./names.ts";
 import { expectPages } from "./parquet_pages.ts";
+import { ROW_TEXTS, textsOf } from "./text_files.ts";
 
 /** Names of columns, the first one that is there. */
 const IMAGES = ["image", "img", "images", "picture", "photo", "jpg", "png", "bytes"];
@@ -47,25 +48,31 @@ function columnsOf({ schema }: FileMetaData): string[] {
 
 type Cell = Uint8Array | { bytes?: Uint8Array | null; path?: string | null } | null;
 
-/** A tar of its images, each in the folder of its class. It fails where there is no column of images, naming those that there are. */
-export function tarOfParquet(path: string): Readable {
+/**
+ * A tar of its images, each in the folder of its class, with a file of its texts beside it. It fails where there is no column of
+ * images, or none of a name in `texts`, and says which there are.
+ */
+export function tarOfParquet(path: string, texts: readonly string[] = []): Readable {
   const pack = tar.pack();
-  fill(pack, path).then(
+  fill(pack, path, texts).then(
     () => pack.finalize(),
     (error: Error) => pack.destroy(error),
   );
   return pack as unknown as Readable;
 }
 
-async function fill(pack: tar.Pack, path: string): Promise<void> {
+async function fill(pack: tar.Pack, path: string, texts: readonly string[]): Promise<void> {
   const file = await asyncBufferFromFile(path);
   const metadata = await parquetMetadataAsync(file);
   const columns = columnsOf(metadata);
   const [image, label] = [IMAGES, LABELS].map((names) => names.find((name) => columns.includes(name)));
   if (!image) throw new Error(`it has the columns ${columns.join(", ")}; none of them is called ${IMAGES.join(", ")}`);
   const classes = label === undefined ? undefined : classNames(metadata, label);
-  const read = { file, metadata, columns: label === undefined ? [image] : [image, label], utf8: false, compressors };
-  await expectPages(file, metadata, read.columns);
+  const unknown = texts.find((name) => !columns.includes(name));
+  if (unknown !== undefined) throw new Error(`it has the columns ${columns.join(", ")}; texts names "${unknown}"`);
+  const used = [...new Set([image, ...(label === undefined ? [] : [label]), ...texts])];
+  const read = { file, metadata, columns: used, utf8: false, compressors };
+  await expectPages(file, metadata, used, texts);
   let row = 0;
   for (const { num_rows } of metadata.row_groups) {
     const rows = await parquetReadObjects({ ...read, rowStart: row, rowEnd: row + Number(num_rows) });
@@ -74,11 +81,28 @@ async function fill(pack: tar.Pack, path: string): Promise<void> {
       const bytes = cell instanceof Uint8Array ? cell : cell?.bytes;
       const named = cell instanceof Uint8Array ? undefined : cell?.path;
       if (cell && !bytes) throw new Error(`row ${row} names a file (${named}) and has no bytes of it`);
-      if (bytes) await put(pack, nameOf(row, named, label === undefined ? undefined : cells[label], classes), bytes);
+      if (bytes) {
+        const name = nameOf(row, named, label === undefined ? undefined : cells[label], classes);
+        await put(pack, name, bytes);
+        const own = Object.fromEntries(texts.map((column) => [column, textsIn(cells[column])]));
+        if (Object.values(own).some((of) => of.length > 0)) {
+          await put(pack, stemOf(name) + ROW_TEXTS, Buffer.from(JSON.stringify(own)));
+        }
+      }
       row++;
     }
   }
 }
+
+/** Columns that say nothing of UTF-8 come as bytes. */
+const textsIn = (cell: unknown): string[] =>
+  textsOf(
+    cell instanceof Uint8Array
+      ? Buffer.from(cell).toString("utf8")
+      : Array.isArray(cell)
+        ? cell.map((of) => (of instanceof Uint8Array ? Buffer.from(of).toString("utf8") : of))
+        : cell,
+  );
 
 /** Numbered, so that the order is the rows'. */
 function nameOf(

@@ -7,6 +7,7 @@ import { FileError, messageOf } from "../../util/errors.ts";
 import type { Listing } from "./index.ts";
 import type { ImageFile } from "./listed.ts";
 import { TESTS, TRAIN } from "./names.ts";
+import { textsOf } from "./text_files.ts";
 import { versionOf } from "./types.ts";
 
 export interface Table {
@@ -15,6 +16,8 @@ export interface Table {
   readonly root?: string | undefined;
   /** Names of the columns; `label` and `part` are used where there are such columns. */
   readonly columns: { readonly file: string; readonly label: string; readonly part: string };
+  /** Columns of texts; unset: texts are not read. */
+  readonly texts?: readonly string[] | undefined;
 }
 
 type Row = Readonly<Record<string, unknown>>;
@@ -35,7 +38,7 @@ function rowsOf(path: string): Row[] {
 }
 
 /** In the rows' order. Throws FileError that names the row for a file that is not below the root, or a part that is none. */
-export function listTable({ path, root = dirname(path), columns }: Table): Listing {
+export function listTable({ path, root = dirname(path), columns, texts = [] }: Table): Listing {
   if (!existsSync(path)) throw new FileError(path, "is not there");
   const rows = rowsOf(path);
   const has = Object.keys(rows[0] ?? {});
@@ -44,6 +47,11 @@ export function listTable({ path, root = dirname(path), columns }: Table): Listi
       path,
       `has the columns ${has.join(", ") || "none"}; none of them is columns.file, "${columns.file}"`,
     );
+  }
+  // Lines of JSON may leave out what they do not have.
+  const unknown = texts.find((name) => !rows.some((row) => name in row));
+  if (unknown !== undefined) {
+    throw new FileError(path, `has the columns ${has.join(", ")}; none of them is "${unknown}", which texts names`);
   }
   const parts: { train: ImageFile[]; test: ImageFile[] } = { train: [], test: [] };
   for (const [i, row] of rows.entries()) {
@@ -60,11 +68,13 @@ export function listTable({ path, root = dirname(path), columns }: Table): Listi
       throw new FileError(path, `${at}: got the part "${part}", allowed: ${[...TRAIN, ...TESTS].join(", ")}`);
     }
     const label = row[columns.label];
+    const own = texts.flatMap((column) => textsOf(row[column])).filter((text) => text.trim() !== "");
     parts[TRAIN.includes(part) ? "train" : "test"].push({
       name,
       read: () => readFile(join(root, name)),
       version: () => versionOf(join(root, name)),
       className: label === undefined || label === null || label === "" ? undefined : String(label),
+      texts: own.length > 0 ? { read: async () => own } : undefined,
     });
   }
   if (parts.train.length === 0) throw new FileError(path, "lists no training images");

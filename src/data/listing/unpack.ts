@@ -5,7 +5,8 @@ import { createReadStream, createWriteStream, existsSync, renameSync, rmSync, st
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
-import type { CacheFolder } from "../../util/cache_folder.ts";
+import type { TextsSetting } from "../../schema/dataset.ts";
+import { type CacheFolder, keyOf } from "../../util/cache_folder.ts";
 import { FileError, messageOf } from "../../util/errors.ts";
 import { GROWTH, mostUnpacked } from "./growth.ts";
 import { tarOfParquet } from "./parquet.ts";
@@ -14,11 +15,21 @@ import { keyOfFile } from "./saved_index.ts";
 /** Bytes that any may unpack to. */
 const ALWAYS_ALLOWED = 2 ** 30;
 
+export interface Unpacking {
+  /** Of Parquet: its columns of texts. */
+  readonly texts?: TextsSetting | undefined;
+  /** Bytes that any file may unpack to; of one that is 20 times smaller, more. */
+  readonly allowed?: number;
+}
+
 /** The tar's bytes, one stream into the next. */
-const streamsOf: Record<"gzip" | "zstd" | "parquet", (file: string) => [Readable, ...Transform[]]> = {
+const streamsOf: Record<
+  "gzip" | "zstd" | "parquet",
+  (file: string, columns: readonly string[]) => [Readable, ...Transform[]]
+> = {
   gzip: (file) => [createReadStream(file), createGunzip()],
   zstd: (file) => [createReadStream(file), createZstdDecompress()],
-  parquet: (file) => [tarOfParquet(file)],
+  parquet: (file, columns) => [tarOfParquet(file, columns)],
 };
 
 /**
@@ -32,10 +43,12 @@ export async function unpacked(
   kind: keyof typeof streamsOf,
   cache: CacheFolder,
   log: (message: string) => void,
-  allowed = ALWAYS_ALLOWED,
+  { texts, allowed = ALWAYS_ALLOWED }: Unpacking = {},
 ): Promise<string> {
   const { size } = statSync(file);
-  const to = cache.file("unpacked", keyOfFile(file));
+  const columns = kind === "parquet" && texts && texts !== "beside" ? texts : [];
+  const key = keyOfFile(file);
+  const to = cache.file("unpacked", columns.length > 0 ? keyOf([key, columns]) : key);
   if (existsSync(to)) {
     cache.used(to);
     return to;
@@ -51,7 +64,7 @@ export async function unpacked(
   });
   const mine = `${to}.${process.pid}.part`;
   try {
-    await pipeline([...streamsOf[kind](file), limited, createWriteStream(mine)]);
+    await pipeline([...streamsOf[kind](file, columns), limited, createWriteStream(mine)]);
     renameSync(mine, to);
     cache.used(to);
   } catch (error) {
