@@ -108,7 +108,8 @@ export async function streamImages(
       if (bad.has(i)) continue;
       const file = files[i] as ImageFile;
       try {
-        return await streamed(file, i, size, reader, kept);
+        const decoded = await streamed(file, i, size, reader, kept);
+        return i === index ? decoded : { ...decoded, standIn: i };
       } catch (error) {
         if (error instanceof UnreachableError) throw error;
         bad.set(i, `${file.name}: ${messageOf(error)}`);

@@ -10,8 +10,14 @@ export const PLACE = 3;
 
 export interface Source {
   readonly pixels: Uint8Array<SharedArrayBuffer>;
-  /** Writes the place of every image of batch `step`, f64[N, PLACE]; resolves when the pixels may be read. */
-  at(step: number, places: Float64Array): Promise<void>;
+  /**
+   * Writes the place of every image of batch `step`; resolves when the pixels may be read.
+   *
+   * @param places - f64[N, PLACE].
+   * @param shown - i32[N]: which image is at each place, for what belongs to it, as its texts do. Another one than the batch has
+   *   where that one is damaged.
+   */
+  at(step: number, places: Float64Array, shown?: Int32Array): Promise<void>;
   /** Milliseconds for which `at` had to wait, so far. */
   readonly waitedMs: number;
 }
@@ -30,10 +36,12 @@ export function openSource(images: Images, indices: BatchIndices, batchSize: num
   return {
     pixels,
     waitedMs: 0,
-    async at(step, places) {
-      existing(indices(step), step).forEach((index, i) => {
+    async at(step, places, shown) {
+      const batch = existing(indices(step), step);
+      batch.forEach((index, i) => {
         places.set([index * bytes, height, width], i * PLACE);
       });
+      shown?.set(batch);
     },
   };
 }
@@ -46,6 +54,7 @@ function existing<T>(batch: T | undefined, step: number): T {
 interface Pending {
   readonly slot: number;
   readonly places: Float64Array;
+  readonly shown: Int32Array;
   readonly ready: Promise<void>;
 }
 
@@ -63,7 +72,7 @@ class FileSource implements Source {
     this.pixels = sharedBytes((AHEAD + 1) * batchSize * images.slotBytes);
   }
 
-  async at(step: number, places: Float64Array): Promise<void> {
+  async at(step: number, places: Float64Array, shown?: Int32Array): Promise<void> {
     // What is behind us is not needed any more; after a jump neither is what was ahead.
     for (const [key, { ready }] of this.pending) {
       if (key >= step && key <= step + AHEAD) continue;
@@ -76,6 +85,7 @@ class FileSource implements Source {
     await batch.ready;
     this.waitedMs += performance.now() - before;
     places.set(batch.places);
+    shown?.set(batch.shown);
   }
 
   private begin(step: number): void {
@@ -84,9 +94,11 @@ class FileSource implements Source {
     const taken = new Set([...this.pending.values()].map(({ slot }) => slot));
     const slot = [...Array(AHEAD + 1).keys()].find((s) => !taken.has(s)) as number;
     const places = new Float64Array(indices.length * PLACE);
+    const shown = Int32Array.from(indices);
     const { slotBytes } = this.images;
     const load = async (index: number, i: number) => {
-      const { pixels, height, width } = await this.images.decode(index);
+      const { pixels, height, width, standIn = index } = await this.images.decode(index);
+      shown[i] = standIn;
       const offset = (slot * this.batchSize + i) * slotBytes;
       this.pixels.set(pixels, offset);
       places.set([offset, height, width], i * PLACE);
@@ -95,6 +107,6 @@ class FileSource implements Source {
       () => undefined,
     );
     ready.catch(() => undefined); // whoever waits for it hears of it; until then it is not unhandled
-    this.pending.set(step, { slot, places, ready });
+    this.pending.set(step, { slot, places, shown, ready });
   }
 }

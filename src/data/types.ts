@@ -25,6 +25,8 @@ export interface Decoded {
   readonly pixels: Uint8Array;
   readonly height: number;
   readonly width: number;
+  /** The image that stands in for a damaged one. Unset: they are those of the image that was asked for. */
+  readonly standIn?: number;
 }
 
 /** u8[height, width, channels], of a format that sharp does not read itself. */

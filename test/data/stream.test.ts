@@ -193,6 +193,12 @@ test("an unreadable image is replaced by the next one, each time alike; above th
   const images = await open(0.1);
   const [broken, next] = [await images.decode(2), await images.decode(3)];
   expect(broken.pixels).toEqual(next.pixels);
+  expect([broken.standIn, next.standIn]).toEqual([3, undefined]);
+  // What belongs to an image, as its texts do, has to be that of the one which is shown.
+  const batch = (step: number) => (step === 0 ? Int32Array.of(1, 2, 3) : undefined);
+  const shown = new Int32Array(3);
+  await openSource(images, batch, 3).at(0, new Float64Array(3 * PLACE), shown);
+  expect([...shown]).toEqual([1, 3, 3]);
   await expect((await open(0)).decode(2)).rejects.toThrow(/1 of 24 images cannot be read \(first: even\/004\.png/);
   await expect(train({ dataset: files(folder.path) }, 1)).rejects.toThrow("even/004.png");
 });
