@@ -14,6 +14,7 @@ export const purposes = {
   subset: 6,
   map: 7,
   drop: 8,
+  text: 9,
 } as const;
 export type Purpose = keyof typeof purposes;
 

@@ -12,6 +12,7 @@ const layers: Record<string, number> = {
   "src/schema": 1,
   "src/store": 2,
   "src/data": 2,
+  "src/text": 2,
   "src/study": 2,
   "src/queue": 3,
   "src/backend": 3,
