@@ -19,35 +19,8 @@ import { inHalf, toFloat32 } from "../../src/kernels/webgpu/precision.ts";
 import { matrixHeader } from "../../src/kernels/webgpu/subgroup_matrices.ts";
 import { askedBy } from "../../src/kernels/webgpu/tune.ts";
 import { tuning } from "../../src/kernels/webgpu/tuned.ts";
-import { Stream } from "../../src/util/random.ts";
 import { devices, few, runOn, testCores } from "../support/devices.ts";
-import { relativeError, tidied } from "../support/helpers.ts";
-
-const noise = (length: number, salt: number) => {
-  const stream = new Stream(salt, "probe", length);
-  return Float32Array.from({ length }, () => stream.normal());
-};
-
-/** Fails where `gradient` is not that of sum(dy * f(x)) by x, in float64. */
-function expectGradient(
-  f: (x: Float64Array) => ArrayLike<number>,
-  x: ArrayLike<number>,
-  dy: ArrayLike<number>,
-  gradient: ArrayLike<number>,
-): void {
-  const value = (i: number, step: number) => {
-    const moved = Float64Array.from(x);
-    moved[i] = (moved[i] as number) + step;
-    const y = f(moved);
-    let sum = 0;
-    for (let k = 0; k < y.length; k++) sum += (y[k] as number) * (dy[k] as number);
-    return sum;
-  };
-  for (let i = 0; i < x.length; i++) {
-    const slope = (value(i, 1e-5) - value(i, -1e-5)) / 2e-5;
-    expect(Math.abs(slope - (gradient[i] as number))).toBeLessThan(1e-8 * (1 + Math.abs(slope)));
-  }
-}
+import { expectGradient, noise, relativeError, tidied } from "../support/helpers.ts";
 
 describe("references", () => {
   test("erf: values of tables, odd, and 1 far out", () => {

@@ -13,6 +13,7 @@ import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { RunStore } from "../../src/store/run_store.ts";
 import { decodeSafetensors } from "../../src/store/safetensors.ts";
 import { type PretrainOutcome, type PretrainResult, pretrain } from "../../src/train/pretrain.ts";
+import { Stream } from "../../src/util/random.ts";
 
 /** `npm run test:long`: proofs in their whole length, which `npm test` has no time for. */
 export const LONG = process.env.MOCOD_LONG === "1";
@@ -51,6 +52,33 @@ export function relativeError(got: ArrayLike<number>, expected: ArrayLike<number
     if (!Number.isFinite(got[i])) return Number.POSITIVE_INFINITY;
   }
   return scale === 0 ? error : error / scale;
+}
+
+/** Repeatable normal numbers. */
+export const noise = (length: number, salt: number) => {
+  const stream = new Stream(salt, "probe", length);
+  return Float32Array.from({ length }, () => stream.normal());
+};
+
+/** Fails where `gradient` is not that of sum(dy * f(x)) by x, in float64. */
+export function expectGradient(
+  f: (x: Float64Array) => ArrayLike<number>,
+  x: ArrayLike<number>,
+  dy: ArrayLike<number>,
+  gradient: ArrayLike<number>,
+): void {
+  const value = (i: number, step: number) => {
+    const moved = Float64Array.from(x);
+    moved[i] = (moved[i] as number) + step;
+    const y = f(moved);
+    let sum = 0;
+    for (let k = 0; k < y.length; k++) sum += (y[k] as number) * (dy[k] as number);
+    return sum;
+  };
+  for (let i = 0; i < x.length; i++) {
+    const slope = (value(i, 1e-5) - value(i, -1e-5)) / 2e-5;
+    expect(Math.abs(slope - (gradient[i] as number))).toBeLessThan(1e-8 * (1 + Math.abs(slope)));
+  }
 }
 
 /** `sampled` of methods_nets.py: up to 61 places, evenly. */
