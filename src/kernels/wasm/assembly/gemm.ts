@@ -93,14 +93,24 @@ function product8(a: usize, aStep: usize, panel: usize, inner: i32, y: usize, yS
 export function product(
   a: usize, aStep: usize, panels: usize, inner: i32, y: usize, yStep: usize, rows: i32, columns: i32,
 ): void {
-  for (let start = 0; start < columns; ) {
+  productPart(a, aStep, panels, inner, inner, y, yStep, rows, columns, columns);
+}
+
+/**
+ * `product` over the first `count` of the inner places, an even number, in the panels that begin before column `stop`. Columns
+ * from `stop` to the end of its panel are written as well.
+ */
+export function productPart(
+  a: usize, aStep: usize, panels: usize, inner: i32, count: i32, y: usize, yStep: usize, rows: i32, columns: i32, stop: i32,
+): void {
+  for (let start = 0; start < stop; ) {
     const width = panelWidth(columns, start);
     const panel = panels + (<usize>(start * inner) << 2);
     let from = a, to = y + (<usize>start << 2);
     for (let row = 0; row < rows; row += 2) {
-      if (width == 24) product24(from, aStep, panel, inner, to, yStep);
-      else if (width == 16) product16(from, aStep, panel, inner, to, yStep);
-      else product8(from, aStep, panel, inner, to, yStep);
+      if (width == 24) product24(from, aStep, panel, count, to, yStep);
+      else if (width == 16) product16(from, aStep, panel, count, to, yStep);
+      else product8(from, aStep, panel, count, to, yStep);
       from += 2 * aStep;
       to += 2 * yStep;
     }
