@@ -114,6 +114,11 @@ export function floatsOf(tensor: tf.TensorInfo): Float32Array {
   return wasmDevice().backend.typedArrayFromHeap(tensor) as Float32Array;
 }
 
+/** The integers of a tensor, as `floatsOf`. */
+export function integersOf(tensor: tf.TensorInfo): Int32Array {
+  return wasmDevice().backend.typedArrayFromHeap(tensor) as Int32Array;
+}
+
 /** The whole heap, which never shrinks: valid until it grows. */
 export function heap(): Uint8Array {
   return (wasmDevice().backend.wasm as unknown as { HEAPU8: Uint8Array }).HEAPU8;

@@ -5,8 +5,8 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { type Access, access, widthOf } from "../webgpu/access.ts";
 import type { sizesOf } from "./index.ts";
+import { type GpuMask, limits, type Range, THREADS } from "./mask.ts";
 
-const THREADS = 64;
 /** Bytes of two tiles: the least that every device has for a workgroup. */
 const SHARED = 16_384;
 
@@ -37,8 +37,8 @@ ${written ? `fn ${name}_put(first: u32, c: u32, v: vec4f) { ${set} }` : ""}`;
   return { bound: own.bound, code: `${own.code}\n${code}` };
 }
 
-/** WGSL around `body`: `own` is the thread's token, `there` whether it is one. */
-export const kernelCode = (s: Sizes, body: string): string => `
+/** WGSL around `body`: `own` is the thread's token, `there` whether it is one; with a mask what `limits` finds. */
+export const kernelCode = (s: Sizes, mask: GpuMask | undefined, body: string): string => `
 const FOURS = ${foursOf(s)}u;
 const TILE = ${tileOf(s)}u;
 var<workgroup> firsts: array<vec4f, ${foursOf(s) * tileOf(s)}>;
@@ -56,13 +56,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let head = group.y;
   let image = group.z;
   let own = group.x * ${THREADS}u + local;
-  let there = own < u32(TOKENS);
+  let there = own < u32(TOKENS);${mask ? limits(mask) : ""}
   ${body}
 }`;
 
-/** WGSL: the tiles of two parts of all tokens in turn; `each` is run for the token `first + j`, whose fours begin at `row`. */
-export const throughTiles = (first: string, second: string, each: string, more = ""): string => `
-  for (var first = 0u; first < u32(TOKENS); first += TILE) {
+/**
+ * WGSL: the tiles of two parts of the tokens in `range` in turn; `each` is run for the token `first + j`, whose fours begin at
+ * `row`.
+ */
+export const throughTiles = (
+  { begin, end, ready, from, to }: Range,
+  first: string,
+  second: string,
+  each: string,
+  more = "",
+): string => `
+  for (var first = ${begin}; first < ${end}; first += TILE) {
     workgroupBarrier();
     for (var i = local; i < TILE * FOURS; i += ${THREADS}u) {
       let token = first + i / FOURS;
@@ -74,8 +83,8 @@ export const throughTiles = (first: string, second: string, each: string, more =
     }
     ${more}
     workgroupBarrier();
-    if (there) {
-      for (var j = 0u; j < min(TILE, u32(TOKENS) - first); j++) {
+    if (${ready}) {
+      for (var j = ${from}; j < ${to}; j++) {
         let row = j * FOURS;
         ${each}
       }

@@ -9,13 +9,19 @@ import { join } from "../webgpu/access.ts";
 import { halfMode, halfWanted } from "../webgpu/precision.ts";
 import { tuning } from "../webgpu/tuned.ts";
 import { coresFor, forwardOnCores, gradientOnCores } from "./cores.ts";
-import { ATTENTION, ATTENTION_GRAD, type AttentionAttrs, sizesOf } from "./index.ts";
+import { ATTENTION, ATTENTION_GRAD, ATTENTION_OF_LENGTHS, type AttentionAttrs, sizesOf } from "./index.ts";
+import { bindMask, type GpuMask, keysSeen, queriesSeeing } from "./mask.ts";
 import { eachFour, fours, groupsOf, kernelCode, numbersOf, type Sizes, throughTiles, tileOf } from "./plain_frame.ts";
 import { proofOf } from "./proof.ts";
 
+type Lengths = Partial<Tensors<"lengths">>;
 type Backward = Tensors<"qkv" | "out" | "stats" | "dout">;
 
-function forward(qkv: tf.TensorInfo, s: Sizes): tf.TensorInfo[] {
+/** Pairs of a query and a key, of all heads; those of padding count: lengths are on the device. */
+const pairsOf = ({ n, t, h }: Sizes, mask: GpuMask | undefined): number =>
+  n * h * (mask?.causal ? (t * (t + 1)) / 2 : t * t);
+
+function forward(qkv: tf.TensorInfo, s: Sizes, mask?: GpuMask): tf.TensorInfo[] {
   const { n, t, h, d } = s;
   const shape = [n, t, h * d];
   const out = webgpu().allocate(shape, "float32", d % 4 === 0 && halfWanted(shape));
@@ -24,17 +30,19 @@ function forward(qkv: tf.TensorInfo, s: Sizes): tf.TensorInfo[] {
   launch({
     name: "attention",
     numbers: numbersOf(s),
-    bind: { ...bind, stats: writes(stats) },
+    bind: { ...bind, stats: writes(stats), ...bindMask(mask) },
     code:
       code +
       kernelCode(
         s,
+        mask,
         `var q = array<vec4f, FOURS>();
   var sum = array<vec4f, FOURS>();
   if (there) { let q0 = part_of(image, own, 0u, head); ${eachFour("q[c] = qkv_four(q0, c) * its.scaleF;")} }
   var most = -3.4e38;
   var total = 0.0;
   ${throughTiles(
+    keysSeen(mask),
     "qkv_four(part_of(image, token, 1u, head), c)",
     "qkv_four(part_of(image, token, 2u, head), c)",
     `var score = 0.0;
@@ -49,6 +57,7 @@ function forward(qkv: tf.TensorInfo, s: Sizes): tf.TensorInfo[] {
         total += p;
         ${eachFour("sum[c] += p * seconds[row + c];")}`,
   )}
+  ${mask ? "if (!live) { total = 1.0; }" : ""}
   if (there) {
     let to = out_of(image, own, head);
     ${eachFour("out_put(to, c, sum[c] / total);")}
@@ -58,12 +67,12 @@ function forward(qkv: tf.TensorInfo, s: Sizes): tf.TensorInfo[] {
   }`,
       ),
     groups: groupsOf(s),
-    flops: 4 * n * h * t * t * d,
+    flops: 4 * d * pairsOf(s, mask),
   });
   return [out, stats];
 }
 
-function gradient({ qkv, out, stats, dout }: Backward, s: Sizes): tf.TensorInfo {
+function gradient({ qkv, out, stats, dout }: Backward, s: Sizes, mask?: GpuMask): tf.TensorInfo {
   const { n, t, h, d } = s;
   const dqkv = webgpu().allocate(qkv.shape, "float32", d % 4 === 0 && halfWanted(qkv.shape));
   // rowsum(dO * O) of each query.
@@ -77,11 +86,12 @@ function gradient({ qkv, out, stats, dout }: Backward, s: Sizes): tf.TensorInfo 
   launch({
     name: "attention gradient: queries",
     numbers: numbersOf(s),
-    bind: { ...forQueries.bind, stats: reads(stats), deltas: writes(deltas) },
+    bind: { ...forQueries.bind, stats: reads(stats), deltas: writes(deltas), ...bindMask(mask) },
     code:
       forQueries.code +
       kernelCode(
         s,
+        mask,
         `var q = array<vec4f, FOURS>();
   var dq = array<vec4f, FOURS>();
   var g = array<vec4f, FOURS>();
@@ -98,6 +108,7 @@ function gradient({ qkv, out, stats, dout }: Backward, s: Sizes): tf.TensorInfo 
     share = stats[2u * at + 1u];
   }
   ${throughTiles(
+    keysSeen(mask),
     "qkv_four(part_of(image, token, 1u, head), c)",
     "qkv_four(part_of(image, token, 2u, head), c)",
     `var score = 0.0;
@@ -109,13 +120,13 @@ function gradient({ qkv, out, stats, dout }: Backward, s: Sizes): tf.TensorInfo 
   if (there) { ${eachFour("dqkv_put(q0, c, dq[c] * its.scaleF);")} }`,
       ),
     groups: groupsOf(s),
-    flops: 6 * n * h * t * t * d,
+    flops: 6 * d * pairsOf(s, mask),
   });
   const forKeys = join(common);
   launch({
     name: "attention gradient: keys and values",
     numbers: numbersOf(s),
-    bind: { ...forKeys.bind, stats: reads(stats), deltas: reads(deltas) },
+    bind: { ...forKeys.bind, stats: reads(stats), deltas: reads(deltas), ...bindMask(mask) },
     code:
       forKeys.code +
       `var<workgroup> mosts: array<f32, ${tileOf(s)}>;
@@ -123,6 +134,7 @@ var<workgroup> shares: array<f32, ${tileOf(s)}>;
 var<workgroup> means: array<f32, ${tileOf(s)}>;` +
       kernelCode(
         s,
+        mask,
         `var k = array<vec4f, FOURS>();
   var v = array<vec4f, FOURS>();
   var dk = array<vec4f, FOURS>();
@@ -131,6 +143,7 @@ var<workgroup> means: array<f32, ${tileOf(s)}>;` +
   let v0 = part_of(image, own, 2u, head);
   if (there) { ${eachFour("k[c] = qkv_four(k0, c); v[c] = qkv_four(v0, c);")} }
   ${throughTiles(
+    queriesSeeing(mask),
     "qkv_four(part_of(image, token, 0u, head), c) * its.scaleF",
     "dout_four(out_of(image, token, head), c)",
     `var score = 0.0;
@@ -149,7 +162,7 @@ var<workgroup> means: array<f32, ${tileOf(s)}>;` +
   if (there) { ${eachFour("dqkv_put(k0, c, dk[c]); dqkv_put(v0, c, dv[c]);")} }`,
       ),
     groups: groupsOf(s),
-    flops: 8 * n * h * t * t * d,
+    flops: 8 * d * pairsOf(s, mask),
   });
   webgpu().disposeData(deltas.dataId);
   return dqkv;
@@ -167,8 +180,22 @@ function gradientAsBest(of: Backward, s: Sizes): tf.TensorInfo {
   return cores ? gradientOnCores(of, s, cores) : gradient(of, s);
 }
 
+/** Masked attention has no variant for tensor cores: it is that of texts, whose tokens are few. */
+const maskOf = ({ lengths }: Lengths, { causal = false }: AttentionAttrs): GpuMask | undefined =>
+  causal || lengths ? { causal, lengths } : undefined;
+
 export function registerAttentionWebgpu(): void {
   const register = registerOn("webgpu");
-  register(ATTENTION, ({ qkv }: Tensors<"qkv">, { heads }: AttentionAttrs) => forwardAsBest(qkv, sizesOf(qkv, heads)));
-  register(ATTENTION_GRAD, (of: Backward, { heads }: AttentionAttrs) => gradientAsBest(of, sizesOf(of.qkv, heads)));
+  const forwardOf = (inputs: Tensors<"qkv"> & Lengths, attrs: AttentionAttrs) => {
+    const mask = maskOf(inputs, attrs);
+    const s = sizesOf(inputs.qkv, attrs.heads);
+    return mask ? forward(inputs.qkv, s, mask) : forwardAsBest(inputs.qkv, s);
+  };
+  register(ATTENTION, forwardOf);
+  register(ATTENTION_OF_LENGTHS, forwardOf);
+  register(ATTENTION_GRAD, (inputs: Backward & Lengths, attrs: AttentionAttrs) => {
+    const mask = maskOf(inputs, attrs);
+    const s = sizesOf(inputs.qkv, attrs.heads);
+    return mask ? gradient(inputs, s, mask) : gradientAsBest(inputs, s);
+  });
 }

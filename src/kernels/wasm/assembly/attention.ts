@@ -1,11 +1,14 @@
 // Softmax attention of all heads of one image, and its gradient, without the T x T probabilities: a block of queries at a
 // time, whose rows of scores stay in the cache; the backward pass computes them once more (Dao et al. 2022).
 //
+// Causal: a block needs no keys after its last query, and `stop` is where they end. A query's own row ends at `seen`, behind
+// which its probabilities are zeros up to `stop`, so that the products of a block have one size.
+//
 // Layouts: qkv f32[T,3,H,D], out f32[T,H,D], stats f32[H,T,2]: of a query its largest score, and 1 / sum of
 // e^(score - largest).
 
 import { exp4, total } from "./functions";
-import { accumulate, product } from "./gemm";
+import { accumulate, productPart } from "./gemm";
 import { eights, even, pack } from "./panels";
 
 // Queries of a block: even.
@@ -69,9 +72,16 @@ function exponentials(row: usize, tokens: i32, largest: usize): f64 {
   return sum;
 }
 
-/** One image: out = softmax(q k^T * scale) v for each head, and `stats`. */
+// Zeros of a row of scores from column `from` to `to`.
+// @ts-ignore: AssemblyScript decorator
+@inline
+function clear(row: usize, from: i32, to: i32): void {
+  if (from < to) memory.fill(row + floats(from), 0, floats(to - from));
+}
+
+/** One image: out = softmax(q k^T * scale) v for each head, and `stats`. Causal: a query sees no keys after its own. */
 export function attention(
-  qkv: usize, out: usize, stats: usize, scratch: usize, tokens: i32, heads: i32, d: i32, scale: f32,
+  qkv: usize, out: usize, stats: usize, scratch: usize, tokens: i32, heads: i32, d: i32, scale: f32, causal: bool,
 ): void {
   const d2 = even(d), d8 = eights(d), t2 = even(tokens), t8 = eights(tokens);
   const kPanels = (scratch + 15) & ~15; // f32[d2, t8]
@@ -88,20 +98,23 @@ export function attention(
     pack(v, vPanels, tokens, t2, d, token, 4);
     for (let first = 0; first < tokens; first += BLOCK) {
       const rows = min(BLOCK, tokens - first), rows2 = even(rows);
+      const stop = causal ? first + rows : tokens, stop8 = eights(stop);
       copyBlock(q + <usize>first * token, token, queries, rows, d, d2, scale);
-      product(queries, floats(d2), kPanels, d2, scores, step, rows2, t8);
+      productPart(queries, floats(d2), kPanels, d2, d2, scores, step, rows2, t8, stop8);
       for (let i = 0; i < rows; i++) {
-        const stat = stats + (<usize>(head * tokens + first + i) << 3);
-        const sum = exponentials(scores + <usize>i * step, tokens, stat);
+        const stat = stats + (<usize>(head * tokens + first + i) << 3), row = scores + <usize>i * step;
+        const seen = causal ? first + i + 1 : tokens, seen8 = eights(seen);
+        const sum = exponentials(row, seen, stat);
         store<f32>(stat, <f32>(1.0 / sum), 4);
         const share = v128.load32_splat(stat, 4);
-        for (let j = 0; j < t8; j += 4) {
-          const at = scores + <usize>i * step + floats(j);
+        for (let j = 0; j < seen8; j += 4) {
+          const at = row + floats(j);
           v128.store(at, f32x4.mul(v128.load(at), share));
         }
+        clear(row, seen8, stop8);
       }
-      if (rows2 > rows) memory.fill(scores + <usize>rows * step, 0, floats(t8));
-      product(scores, step, vPanels, t2, results, floats(d8), rows2, d8);
+      if (rows2 > rows) memory.fill(scores + <usize>rows * step, 0, floats(stop8));
+      productPart(scores, step, vPanels, t2, even(stop), results, floats(d8), rows2, d8, d8);
       for (let i = 0; i < rows; i++) {
         memory.copy(
           out + <usize>(first + i) * outToken + floats(head * d), results + floats(i * d8), floats(d),
@@ -111,9 +124,9 @@ export function attention(
   }
 }
 
-// f32[BLOCK, t8] with rows `step` apart -> f32[t8 / 4, BLOCK, 4], as `accumulate` takes its first factor.
-function interleave(from: usize, step: usize, to: usize, t8: i32): void {
-  for (let j = 0; j < t8; j += 4) {
+// f32[BLOCK, columns] with rows `step` apart -> f32[columns / 4, BLOCK, 4], as `accumulate` takes its first factor.
+function interleave(from: usize, step: usize, to: usize, columns: i32): void {
+  for (let j = 0; j < columns; j += 4) {
     for (let i = 0; i < BLOCK; i++) {
       v128.store(to, v128.load(from + <usize>i * step + floats(j)));
       to += 16;
@@ -124,7 +137,7 @@ function interleave(from: usize, step: usize, to: usize, t8: i32): void {
 /** One image: d(loss) / d(qkv) from that by `out`. dS = P (dP - rowsum(dO * O)) (Dao et al., appendix B.2). */
 export function attentionGrad(
   qkv: usize, out: usize, stats: usize, dout: usize, dqkv: usize, scratch: usize,
-  tokens: i32, heads: i32, d: i32, scale: f32,
+  tokens: i32, heads: i32, d: i32, scale: f32, causal: bool,
 ): void {
   const d2 = even(d), d8 = eights(d), t2 = even(tokens), t8 = eights(tokens);
   const step = scoreStep(tokens);
@@ -148,15 +161,18 @@ export function attentionGrad(
     pack(k, byKey, d, d2, tokens, 4, token);
     pack(v, byValue, d, d2, tokens, 4, token);
     pack(k, keys, tokens, t2, d, token, 4);
+    // The first block, which otherwise writes these sums, does not reach all keys.
+    if (causal) memory.fill(sumK, 0, floats(2 * t8 * d8));
     for (let first = 0; first < tokens; first += BLOCK) {
       const rows = min(BLOCK, tokens - first), rows2 = even(rows);
+      const stop = causal ? first + rows : tokens, stop8 = eights(stop);
       const fromOut = <usize>first * outToken + o;
       copyBlock(q + <usize>first * token, token, queries, rows, d, d2, scale);
       copyBlock(dout + fromOut, outToken, outs, rows, d, d2, 1);
       pack(queries, queryPanels, BLOCK, BLOCK, d, floats(d2), 4);
       pack(outs, outPanels, BLOCK, BLOCK, d, floats(d2), 4);
-      product(queries, floats(d2), byKey, d2, p, step, rows2, t8);
-      product(outs, floats(d2), byValue, d2, dp, step, rows2, t8);
+      productPart(queries, floats(d2), byKey, d2, d2, p, step, rows2, t8, stop8);
+      productPart(outs, floats(d2), byValue, d2, d2, dp, step, rows2, t8, stop8);
       for (let i = 0; i < rows; i++) {
         let delta: f64 = 0;
         for (let j = 0; j < d; j++) {
@@ -166,23 +182,27 @@ export function attentionGrad(
         const stat = stats + (<usize>(head * tokens + first + i) << 3);
         const less = f32x4.splat(<f32>delta), most = v128.load32_splat(stat), share = v128.load32_splat(stat, 4);
         const row = <usize>i * step;
-        for (let j = tokens; j < t8; j++) store<f32>(p + row + floats(j), -f32.MAX_VALUE);
-        for (let j = 0; j < t8; j += 4) {
+        const seen = causal ? first + i + 1 : tokens, seen8 = eights(seen);
+        for (let j = seen; j < seen8; j++) store<f32>(p + row + floats(j), -f32.MAX_VALUE);
+        for (let j = 0; j < seen8; j += 4) {
           const at = row + floats(j);
           const e = f32x4.mul(exp4(f32x4.sub(v128.load(p + at), most)), share);
           v128.store(p + at, e);
           v128.store(dp + at, f32x4.mul(e, f32x4.sub(v128.load(dp + at), less)));
         }
+        clear(p + row, seen8, stop8);
+        clear(dp + row, seen8, stop8);
       }
       for (let i = rows; i < BLOCK; i++) {
-        memory.fill(p + <usize>i * step, 0, floats(t8));
-        memory.fill(dp + <usize>i * step, 0, floats(t8));
+        memory.fill(p + <usize>i * step, 0, floats(stop8));
+        memory.fill(dp + <usize>i * step, 0, floats(stop8));
       }
-      interleave(p, step, turned, t8);
-      accumulate(turned, outPanels, BLOCK, BLOCK, sumV, t8, d8, first == 0);
-      interleave(dp, step, turned, t8);
-      accumulate(turned, queryPanels, BLOCK, BLOCK, sumK, t8, d8, first == 0);
-      product(dp, step, keys, t2, results, floats(d8), rows2, d8);
+      const sets = first == 0 && !causal;
+      interleave(p, step, turned, stop8);
+      accumulate(turned, outPanels, BLOCK, BLOCK, sumV, stop8, d8, sets);
+      interleave(dp, step, turned, stop8);
+      accumulate(turned, queryPanels, BLOCK, BLOCK, sumK, stop8, d8, sets);
+      productPart(dp, step, keys, t2, even(stop), results, floats(d8), rows2, d8, d8);
       for (let i = 0; i < rows; i++) {
         const to = dqkv + <usize>(first + i) * token + o, from = results + floats(i * d8);
         for (let j = 0; j < d; j++) store<f32>(to + floats(j), load<f32>(from + floats(j)) * scale);
