@@ -51,6 +51,8 @@ export interface WasmKernels {
   attentionScratchBytes(tokens: number, d: number): number;
   attentionGrad(...args: number[]): void;
   attentionGradScratchBytes(tokens: number, d: number): number;
+  embedTokens(table: number, tokens: number, y: number, places: number, c: number): void;
+  embedTokensGrad(tokens: number, dy: number, dtable: number, places: number, rows: number, c: number): void;
   patches(x: number, y: number, ...sizes: number[]): void;
 }
 

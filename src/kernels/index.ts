@@ -5,6 +5,7 @@ import { openWasm } from "../backend/wasm.ts";
 import { registerAttentionWasm } from "./attention/wasm.ts";
 import { registerBatchNormWasm } from "./batch_norm/wasm.ts";
 import { registerConv2dWasm } from "./conv2d/wasm.ts";
+import { registerEmbeddingWasm } from "./embedding/wasm.ts";
 import { registerIdentityWasm } from "./identity/wasm.ts";
 import { registerInfoNceWasm } from "./info_nce/wasm.ts";
 import { registerLayerNormWasm } from "./layer_norm/wasm.ts";
@@ -31,6 +32,7 @@ async function open(): Promise<void> {
   registerAttentionWasm();
   registerConv2dWasm();
   registerBatchNormWasm();
+  registerEmbeddingWasm();
   registerIdentityWasm();
   registerInfoNceWasm();
   registerLayerNormWasm();

@@ -6,6 +6,7 @@ import { registerAttentionWebgpu } from "../attention/webgpu.ts";
 import { registerAugmentWebgpu } from "../augment/webgpu.ts";
 import { registerBatchNormWebgpu } from "../batch_norm/webgpu.ts";
 import { registerConv2dWebgpu } from "../conv2d/webgpu.ts";
+import { registerEmbeddingWebgpu } from "../embedding/webgpu.ts";
 import { registerInfoNceWebgpu } from "../info_nce/webgpu.ts";
 import { registerLayerNormWebgpu } from "../layer_norm/webgpu.ts";
 import { registerLinearWebgpu } from "../linear/webgpu.ts";
@@ -31,6 +32,7 @@ export function registerWebgpuKernels(): void {
   registerAugmentWebgpu();
   registerBatchNormWebgpu();
   registerConv2dWebgpu();
+  registerEmbeddingWebgpu();
   registerInfoNceWebgpu();
   registerLayerNormWebgpu();
   registerLinearWebgpu();

@@ -13,6 +13,7 @@ export {
 } from "./winograd_strided";
 export { infoNce, infoNceScratchBytes, packQueue, queuePanelBytes } from "./info_nce";
 export { attention, attentionGrad, attentionGradScratchBytes, attentionScratchBytes } from "./attention";
+export { embedTokens, embedTokensGrad } from "./embedding";
 export { layerNorm, layerNormGrad } from "./layer_norm";
 export { addBias, biasGrad } from "./linear";
 export { patches } from "./patches";
