@@ -129,9 +129,10 @@ function ensureFaketime() {
 }
 
 const [script, ...rest] = process.argv.slice(2);
+const isExample = script?.startsWith("examples/");
 const bun = findBun();
-installPackages(bun, !script?.startsWith("cli/"));
-ensureRedis();
+installPackages(bun, !script?.startsWith("cli/") && !isExample);
+if (!isExample) ensureRedis();
 if (script?.startsWith("test/")) {
   ensureSwiftShader();
   ensureFaketime();
