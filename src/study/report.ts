@@ -1,5 +1,5 @@
 /** The report of a study: a pure function of the study and of what its jobs have stored. */
-import { isRecord } from "../schema/merge.ts";
+import { valueAt } from "../schema/merge.ts";
 import { type Layout, layoutOf, type Row } from "../schema/study/layout.ts";
 import type { StudyColumn, StudySpec } from "../schema/study/spec.ts";
 import { units } from "../schema/study/units.ts";
@@ -94,10 +94,6 @@ function storedValue(
     take,
   );
 }
-
-/** `baselines.untrained.top1` of a result. */
-export const valueAt = (value: unknown, path: string): unknown =>
-  path.split(".").reduce<unknown>((at, name) => (isRecord(at) ? at[name] : undefined), value);
 
 function taken(values: readonly number[], take: StudyColumn["take"] = "last"): number | undefined {
   if (values.length === 0) return undefined;
