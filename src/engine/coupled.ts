@@ -1,9 +1,10 @@
 /** What both engines do with a method whose loss needs the rows of the whole batch. */
 import type * as tf from "@tensorflow/tfjs-core";
-import type { BatchMethod, Method, Unit } from "../methods/method.ts";
+import type { BatchMethod, Method, Unit, ViewSpec } from "../methods/method.ts";
 import { type Entry, type Layout, OWN } from "../nn/layout.ts";
 import { Tape } from "../nn/tape.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
+import { hasPart } from "./units.ts";
 
 /** The method as a coupled one. @throws Error if its loss is a sum over rows. */
 export function coupled(method: Method<TrainSpec>): BatchMethod<TrainSpec> {
@@ -11,9 +12,12 @@ export function coupled(method: Method<TrainSpec>): BatchMethod<TrainSpec> {
   return method;
 }
 
-/** Parameters that units have a gradient of: a loss over the batch has that of the method's own ones. */
-export const differentiatedByUnits = ({ couples }: Pick<Method, "couples">, { trainable }: Layout): readonly Entry[] =>
-  couples === "batch" ? trainable.filter(({ part }) => part !== OWN) : trainable;
+/** Parameters that units of a view have a gradient of: a loss over the batch has that of the method's own ones. */
+export const differentiatedByUnits = (
+  { couples }: Pick<Method, "couples">,
+  { trainable }: Layout,
+  view: ViewSpec,
+): readonly Entry[] => trainable.filter((entry) => hasPart(entry, view) && (couples === "rows" || entry.part !== OWN));
 
 /**
  * The name of a parameter of the method's own that a unit asks for.

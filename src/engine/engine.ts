@@ -1,7 +1,7 @@
 /** What computes a run: threads of WASM, or one WebGPU device. Both do the same to the same state. */
 import type { DeviceWish } from "../backend/choose.ts";
 import type { StepMetrics } from "./metrics.ts";
-import type { EmbedTask } from "./threads/tasks.ts";
+import type { EmbedTask, EmbedTextsTask } from "./threads/tasks.ts";
 
 /** One step. What it is of lies in the model's buffers: images and their places, the order of targets, classes. */
 export interface StepTask {
@@ -43,5 +43,6 @@ export interface Engine {
   /** The targets of the batch as their network is now, to the model's buffers; nothing is trained. */
   encodeTargets(task: Pick<StepTask, "epoch" | "pixels">): Promise<void>;
   embed(task: EmbedTask): Promise<void>;
+  embedTexts(task: EmbedTextsTask): Promise<void>;
   close(): void;
 }

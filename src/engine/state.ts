@@ -56,6 +56,9 @@ export interface StepBuffers {
   readonly places: Float64Array;
   /** Classes of the batch, i32[N]: of supervised training only. */
   readonly labels: Int32Array;
+  /** Tokens of the batch's texts, i32[N, context], and how many of each count, i32[N]. Empty without texts. */
+  readonly tokens: Int32Array;
+  readonly lengths: Int32Array;
   /** The method's `schedules` in this step, in their order, f32. */
   readonly scheduled: Float32Array;
   /** Order in which each direction's targets are dealt to splits, i32[D, N]. Empty without targets. */
@@ -96,6 +99,9 @@ export function gradientSlots(params: number, units: number, together: number): 
   return Math.min(units, together * Math.max(1, Math.floor(fitting / together)));
 }
 
+const networkOf = ({ encoder, augmentation }: TrainSpec, channels: number, of: NetworkSpec): Network =>
+  buildNetwork(encoder, channels, augmentation.size, of.heads, of.parameters, of.text);
+
 /** The networks of a spec, in the method's order: the trained one first. */
 export class Networks {
   readonly names: readonly string[];
@@ -106,10 +112,7 @@ export class Networks {
   constructor(spec: TrainSpec, channels: number) {
     const specs = methodOf(spec).networks(spec);
     this.built = new Map(
-      Object.entries(specs).map(([name, own]) => [
-        name,
-        { spec: own, network: buildNetwork(spec.encoder, channels, spec.augmentation.size, own.heads, own.parameters) },
-      ]),
+      Object.entries(specs).map(([name, own]) => [name, { spec: own, network: networkOf(spec, channels, own) }]),
     );
     this.names = [...this.built.keys()];
     this.trained = this.names[0] as string;
@@ -278,10 +281,13 @@ function allocateBuffers(spec: TrainSpec, networks: Networks, slots: number): St
     );
   const widest = Math.max(0, ...networks.names.flatMap((n) => networks.get(n).stats.entries.map(({ size }) => size)));
   const meets = splitsMeet(spec);
+  const context = networks.specOf(networks.trained).text?.encoder.context ?? 0;
   return {
     batch: ints(batchSize),
     places: doubles(batchSize * PLACE),
     labels: ints(batchSize),
+    tokens: ints(context * batchSize),
+    lengths: ints(context > 0 ? batchSize : 0),
     scheduled: floats(Object.keys(schedulesOf(spec)).length),
     order: ints(method.targets ? directions * batchSize : 0),
     targets: floats(method.targets ? directions * batchSize * method.targets.dim(spec) : 0),

@@ -1,11 +1,26 @@
 /** How a batch is divided into units: splits, once for each direction. */
 import { methodOf } from "../methods/index.ts";
+import type { ViewSpec } from "../methods/method.ts";
+import { type Entry, OWN, TEXT } from "../nn/layout.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 
 export const directionsOf = (spec: TrainSpec): number => methodOf(spec).directions(spec);
 /** Unit u is split u mod S of direction floor(u / S). */
 export const unitsOf = (spec: TrainSpec): number => directionsOf(spec) * spec.splits;
+/** @throws where the method has no such view. */
+export function viewAt(spec: TrainSpec, view: number): ViewSpec {
+  const found = methodOf(spec).views(spec)[view];
+  if (!found) throw new Error(`there is no view ${view}`);
+  return found;
+}
 export const viewsOf = (spec: TrainSpec): number => methodOf(spec).views(spec).length;
+
+/** Whether every image comes with a text. */
+export const hasTexts = (spec: TrainSpec): boolean => methodOf(spec).views(spec).includes("text");
+
+/** Whether a parameter has a part in a unit of this view: the image encoder and its heads in one of images, the text tower in one of texts. */
+export const hasPart = ({ part }: Pick<Entry, "part">, view: ViewSpec): boolean =>
+  part === OWN || (part === TEXT) === (view === "text");
 
 /** Whether batch norm normalises the splits of a batch together: they then go through each layer at the same time. */
 export const splitsMeet = ({ norm, splits }: TrainSpec): boolean => norm === "batch" && splits > 1;

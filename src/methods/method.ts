@@ -6,7 +6,7 @@
  * has some, see the other view.
  */
 import type * as tf from "@tensorflow/tfjs-core";
-import type { Heads, ParameterSpec } from "../nn/network.ts";
+import type { Heads, ParameterSpec, Texts, TextTower } from "../nn/network.ts";
 import type { AugmentationSpec, CommonSpec } from "../schema/common.ts";
 
 /** A tensor of the method's own that a rule moves, not a gradient: a centre of the targets. */
@@ -20,11 +20,16 @@ export interface StateSpec {
   next(current: tf.Tensor, targets: tf.Tensor2D): tf.Tensor;
 }
 
+/** How a view is drawn: of an image, or one of the texts that belong to it. */
+export type ViewSpec = AugmentationSpec | "text";
+
 export interface NetworkSpec {
   /** Of its tensors' names in a checkpoint. */
   readonly prefix: string;
   /** Besides the encoder. Those of a follower are the first ones of the network that it follows. */
   readonly heads: Heads;
+  /** A tower for texts, of methods on pairs. */
+  readonly text?: TextTower;
   /** Besides those of encoder and heads, by name. Of the trained network alone. */
   readonly parameters?: Readonly<Record<string, ParameterSpec>>;
   /** It is a moving average of the trained network; unset: it is the trained network, which comes first. */
@@ -40,6 +45,8 @@ export interface NetworkSpec {
 export interface RingSpec {
   readonly rows: number;
   readonly dim: number;
+  /** The targets of this direction alone are pushed into it; unset: those of all. */
+  readonly direction?: number;
   /** Names in a checkpoint: of the rows as [dim, rows], of the images, of the place of the oldest row. */
   readonly names: { readonly rows: string; readonly ids: string; readonly pointer: string };
 }
@@ -50,6 +57,8 @@ export interface Bound {
   backbone(images: tf.Tensor): tf.Tensor;
   /** One of its heads. */
   head(name: string, x: tf.Tensor): tf.Tensor;
+  /** Its text tower. -> f32[n,dim] */
+  text(texts: Texts): tf.Tensor;
   /** One of its own parameters; of methods whose loss is over rows. */
   parameter(name: string): tf.Tensor;
 }
@@ -78,8 +87,10 @@ export interface BatchStep extends StepValues {
 /** What a method works on: threads call it for one unit at a time, a GPU for many at once. */
 export interface Unit<S> extends StepValues {
   readonly spec: S;
-  /** f32[n,S,S,channels], augmented. */
+  /** f32[n,S,S,channels], augmented. @throws in a unit of texts. */
   readonly views: tf.Tensor;
+  /** In place of views in a unit whose view is a text; undefined in one of images. */
+  readonly texts: Texts | undefined;
   network(name: string): Bound;
   /** f32[n,C]: the targets of these images. */
   targets(): tf.Tensor;
@@ -104,7 +115,7 @@ export interface Outcome {
 interface Common<S> {
   networks(spec: S): Readonly<Record<string, NetworkSpec>>;
   /** How each view of an image is drawn. */
-  views(spec: S): readonly AugmentationSpec[];
+  views(spec: S): readonly ViewSpec[];
   directions(spec: S): number;
   /** What the loss compares with: computed first, without gradient. */
   readonly targets?: {

@@ -14,6 +14,8 @@ export type Axes = "conv" | "linear" | "plain";
 
 /** The part of parameters that the method adds to encoder and heads. */
 export const OWN = "own";
+/** The part of a text tower. */
+export const TEXT = "text";
 
 export interface Entry {
   /** PyTorch's name: `layer1.0.conv1.weight`. */
@@ -29,14 +31,15 @@ export interface Entry {
   readonly decay: boolean;
   /** It stays as it was initialised: it has no gradient, and the optimiser leaves it. */
   readonly frozen: boolean;
-  /** The part of the network that it belongs to: `backbone`, the name of a head, or `OWN`. */
+  /** The part of the network that it belongs to: `backbone`, the name of a head, `TEXT`, or `OWN`. */
   readonly part: string;
   /** Bounds that it is clamped to after every update. */
   readonly range?: readonly [low: number, high: number] | undefined;
 }
 
-/** SGD and AdamW decay biases and gains too, as the references' optimisers do; a parameter of the method's own only if it says so. */
-export const isDecayed = ({ part, decay }: Entry): boolean => part !== OWN || decay;
+/** `decayBiases` unset: SGD and AdamW decay biases and gains too, as the references' optimisers do. Not a parameter of the method's own. */
+export const isDecayed = ({ part, decay }: Entry, decayBiases = true): boolean =>
+  decay || (part !== OWN && decayBiases);
 
 export class Layout {
   readonly entries: Entry[] = [];

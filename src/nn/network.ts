@@ -2,6 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { attention } from "../kernels/attention/index.ts";
 import { batchNormEval, batchNormTrain, type NormInputs, type NormMeeting } from "../kernels/batch_norm/index.ts";
+import { embedTokens } from "../kernels/embedding/index.ts";
 import { layerNorm } from "../kernels/layer_norm/index.ts";
 import { linear } from "../kernels/linear/index.ts";
 import { maxPool } from "../kernels/max_pool/index.ts";
@@ -10,14 +11,13 @@ import { patches } from "../kernels/patches/index.ts";
 import { scaleRows } from "../kernels/scale_rows/index.ts";
 import { firstToken, place } from "../kernels/tokens/index.ts";
 import type { EncoderSpec } from "../schema/pretrain.ts";
+import type { TextEncoderSpec } from "../schema/text_encoder.ts";
 import { encode, featuresOf } from "./encoders/index.ts";
+import { textTransformer } from "./encoders/text.ts";
 import { sincosPositions } from "./encoders/vit.ts";
 import { applyHead, dimensionOfHead, type HeadSpec } from "./heads.ts";
-import { Layout, OWN } from "./layout.ts";
-import type { Ops } from "./ops.ts";
-
-/** timm's, and MoCo v3's. */
-const LAYER_NORM_EPSILON = 1e-6;
+import { Layout, OWN, TEXT } from "./layout.ts";
+import { LAYER_NORM_EPSILON, type Ops } from "./ops.ts";
 
 /** What a forward pass reads and writes besides its input. */
 export interface Pass {
@@ -39,6 +39,18 @@ export interface Pass {
   readonly branch?: ((index: number) => tf.Tensor) | undefined;
 }
 
+/** Texts as tokens: i32[N,L], and how many of each count, i32[N]; the others are padding. */
+export interface Texts {
+  readonly tokens: tf.Tensor;
+  readonly lengths: tf.Tensor;
+}
+
+/** A tower for texts beside the image encoder. `dim`: of its projection. */
+export interface TextTower {
+  readonly encoder: TextEncoderSpec;
+  readonly dim: number;
+}
+
 export interface Network {
   readonly params: Layout;
   /** running_mean and running_var of every batch norm. */
@@ -56,6 +68,8 @@ export interface Network {
   head(name: string, pass: Pass, x: tf.Tensor): tf.Tensor;
   /** The first head: f32[N,features] -> f32[N,dim], not normalised. */
   project(pass: Pass, features: tf.Tensor): tf.Tensor;
+  /** f32[N,dim] of its text tower, not normalised. @throws where it has none. */
+  text(pass: Pass, texts: Texts): tf.Tensor;
 }
 
 /** Heads in the order in which their parameters follow the encoder's. */
@@ -78,6 +92,7 @@ export function buildNetwork(
   side: number,
   heads: Heads = {},
   own: Readonly<Record<string, ParameterSpec>> = {},
+  text?: TextTower,
 ): Network {
   const [params, stats] = [new Layout(), new Layout()];
   const features = featuresOf(spec);
@@ -89,6 +104,7 @@ export function buildNetwork(
     applyHead(declaring(params, stats, name), name, head, dim, undefined);
     dim = dimensionOfHead(head, dim);
   }
+  if (text) textTransformer(declaring(params, stats, TEXT), text.encoder, text.dim, undefined);
   for (const [name, { shape, init: value, decay = false, range }] of Object.entries(own)) {
     params.add(name, shape, { kind: "constant", value }, { part: OWN, axes: "plain", decay, range });
   }
@@ -108,6 +124,10 @@ export function buildNetwork(
     backbone: (pass, images, blocks) => encode(computing(pass), spec, channels, side, images, blocks),
     head,
     project: (pass, x) => (first === undefined ? x : head(first, pass, x)),
+    text(pass, { tokens, lengths }) {
+      if (!text) throw new Error("the network has no text tower");
+      return textTransformer(computing(pass, lengths), text.encoder, text.dim, tokens);
+    },
   };
 }
 
@@ -162,6 +182,13 @@ function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> 
     },
     attention: () => undefined,
     add: () => undefined,
+    embedTokens(_, { vocabulary, context, width }) {
+      const of = { ...plain, decay: true };
+      params.add("token_embedding.weight", [vocabulary, width], { kind: "normal", std: 0.02 }, of);
+      params.add("positional_embedding", [1, context, width], { kind: "normal", std: 0.01 }, of);
+      return undefined;
+    },
+    poolTokens: () => undefined,
     firstToken: () => undefined,
     meanTokens: () => undefined,
     concat: () => undefined,
@@ -173,8 +200,9 @@ function declaring(params: Layout, stats: Layout, part: string): Ops<undefined> 
   };
 }
 
-/** Runs on tensors, recorded on the tape where there is one. */
-function computing(pass: Pass): Ops<tf.Tensor> {
+/** Runs on tensors, recorded on the tape where there is one. `lengths`: of texts, i32[N]. */
+function computing(pass: Pass, lengths?: tf.Tensor): Ops<tf.Tensor> {
+  const lengthsOf = () => lengths ?? fail("a layer for texts has got images");
   return {
     conv: (name, x, { size, stride }) =>
       tf.conv2d(x as tf.Tensor4D, pass.param(`${name}.weight`) as tf.Tensor4D, stride, (size - 1) / 2),
@@ -207,11 +235,27 @@ function computing(pass: Pass): Ops<tf.Tensor> {
         token: token ? pass.param("cls_token") : undefined,
         positions: position === "none" ? undefined : pass.param("pos_embed"),
       }),
-    layerNorm: (name, x) => layerNorm(x, pass.param(`${name}.weight`), pass.param(`${name}.bias`), LAYER_NORM_EPSILON),
-    attention: (qkv, { heads }) => attention(qkv, heads),
+    layerNorm: (name, x, _, epsilon = LAYER_NORM_EPSILON) =>
+      layerNorm(x, pass.param(`${name}.weight`), pass.param(`${name}.bias`), epsilon),
+    attention: (qkv, { heads, text }) =>
+      text ? attention(qkv, heads, { causal: text.causal, lengths: lengthsOf() }) : attention(qkv, heads),
     add(_, x, y, branch) {
-      const factors = pass.branch?.(branch);
+      const factors = branch === undefined ? undefined : pass.branch?.(branch);
       return tf.add(x, factors ? scaleRows(y, factors) : y);
+    },
+    embedTokens(tokens) {
+      const [, length] = tokens.shape as [number, number];
+      const all = pass.param("positional_embedding"); // [1,context,C]
+      const [, context, width] = all.shape as [number, number, number];
+      const positions = length === context ? all : tf.slice(all, [0, 0, 0], [1, length, width]);
+      const embedded = embedTokens(pass.param("token_embedding.weight"), tokens); // [N,L] -> [N,L,C]
+      return place(embedded, { token: undefined, positions });
+    },
+    poolTokens(x, { causal }) {
+      const [n, l, c] = x.shape as [number, number, number];
+      const weights = tf.mul(causal ? lastOf(lengthsOf(), l) : meanOf(lengthsOf(), l), l); // [N,L]
+      const weighted = scaleRows(tf.reshape(x, [n * l, c]), tf.reshape(weights, [n * l]));
+      return meanPlaces(tf.reshape(weighted, [n, l, 1, c])); // [N,L,C] -> [N,C]
     },
     firstToken,
     meanTokens(x) {
@@ -230,4 +274,19 @@ function computing(pass: Pass): Ops<tf.Tensor> {
       return y;
     },
   };
+}
+
+/** 1 at the last token of each text. i32[N] -> f32[N,L] */
+const lastOf = (lengths: tf.Tensor, l: number): tf.Tensor =>
+  tf.cast(tf.oneHot(tf.sub(lengths, tf.scalar(1, "int32")) as tf.Tensor1D, l), "float32");
+
+/** 1 / length at each token of a text. i32[N] -> f32[N,L] */
+function meanOf(lengths: tf.Tensor, l: number): tf.Tensor {
+  const counts = tf.expandDims(lengths, 1); // [N,1]
+  const inside = tf.less(tf.range(0, l, 1, "int32"), counts); // [N,L]
+  return tf.div(tf.cast(inside, "float32"), tf.cast(counts, "float32"));
+}
+
+function fail(message: string): never {
+  throw new Error(message);
 }

@@ -7,7 +7,7 @@ import { isVit } from "../schema/encoder.ts";
 import type { EncoderSpec } from "../schema/pretrain.ts";
 import type { StoredTensor } from "../store/safetensors.ts";
 import { encode, featuresOf, stemOf } from "./encoders/index.ts";
-import type { Ops } from "./ops.ts";
+import { LAYER_NORM_EPSILON, type Ops } from "./ops.ts";
 
 const { root } = protobuf.parse(
   `
@@ -132,12 +132,12 @@ function graph(nodes: NodeProto[], constants: Map<string, TensorProto>): Ops<str
       }
       return position === "none" ? y : add("Add", "tokens:placed", [y, "pos_embed"]);
     },
-    layerNorm: (name, x) =>
+    layerNorm: (name, x, _, epsilon = LAYER_NORM_EPSILON) =>
       add(
         "LayerNormalization",
         `${name}:out`,
         [x, `${name}.weight`, `${name}.bias`],
-        [int("axis", -1), float("epsilon", 1e-6)],
+        [int("axis", -1), float("epsilon", epsilon)],
       ),
     attention(qkv, { heads, width }) {
       const name = (part: string) => `${qkv}:${part}`;
@@ -153,6 +153,12 @@ function graph(nodes: NodeProto[], constants: Map<string, TensorProto>): Ops<str
       const out = add("MatMul", name("out"), [shares, v as string]); // [N,H,T,D]
       const tokens = add("Transpose", name("tokens"), [out], [ints("perm", 0, 2, 1, 3)]);
       return add("Reshape", name("attended"), [tokens, integers(0, 0, width)]);
+    },
+    embedTokens: () => {
+      throw new Error("ONNX: text towers are not written");
+    },
+    poolTokens: () => {
+      throw new Error("ONNX: text towers are not written");
     },
     add: (name, x, y) => add("Add", name, [x, y]),
     firstToken: (x) => add("Gather", "token", [x, index(0)], [int("axis", 1)]),

@@ -46,6 +46,9 @@ export interface Placing {
   readonly init: Init;
 }
 
+/** timm's, and MoCo v3's. */
+export const LAYER_NORM_EPSILON = 1e-6;
+
 export interface Ops<T> {
   /** Convolution without bias, padded by (size - 1) / 2. [N,H,W,from] -> [N,H/stride,W/stride,to] */
   conv(name: string, x: T, of: { size: number; from: number; to: number; stride: number; init?: Init }): T;
@@ -63,12 +66,22 @@ export interface Ops<T> {
   patches(name: string, x: T, of: PatchesLayer): T;
   /** A class token first, where one is wanted, then positions are added. [N,grid^2,width] -> [N,T,width] */
   place(x: T, of: Placing): T;
-  /** Over the last axis. */
-  layerNorm(name: string, x: T, channels: number): T;
-  /** Self-attention of queries, keys and values that lie side by side. [N,T,3C] -> [N,T,C] */
-  attention(qkv: T, of: { heads: number; width: number }): T;
-  /** The sum of `x` and branch number `branch` of the residual ones, which some images may skip in training; `name` is the result's. */
-  add(name: string, x: T, y: T, branch: number): T;
+  /** Over the last axis. `epsilon` unset: that of `LAYER_NORM_EPSILON`. */
+  layerNorm(name: string, x: T, channels: number, epsilon?: number): T;
+  /**
+   * Self-attention of queries, keys and values that lie side by side. Tokens of a text do not see its padding, nor, where it is
+   * causal, those after them. [N,T,3C] -> [N,T,C]
+   */
+  attention(qkv: T, of: { heads: number; width: number; text?: { causal: boolean } }): T;
+  /**
+   * The sum of `x` and branch number `branch` of the residual ones, which some images may skip in training; unset: none does.
+   * `name` is the result's.
+   */
+  add(name: string, x: T, y: T, branch?: number): T;
+  /** Embeddings of tokens and of their places. [N,L] -> [N,L,width] */
+  embedTokens(tokens: T, of: { vocabulary: number; context: number; width: number }): T;
+  /** Of a text's tokens the last one, or the mean of all, without padding. [N,L,C] -> [N,C] */
+  poolTokens(x: T, of: { causal: boolean }): T;
   /** [N,T,C] -> [N,C] */
   firstToken(x: T): T;
   /** [N,T,C] -> [N,C] */

@@ -11,6 +11,7 @@ import { Networks, ringsOf, slotsOf, threadsFor } from "../engine/state.ts";
 import { directionsOf, unitsOf } from "../engine/units.ts";
 import { methodOf } from "../methods/index.ts";
 import { mostActivations } from "../nn/encoders/index.ts";
+import { mostTextActivations } from "../nn/encoders/text.ts";
 import { optimisers } from "../optim/optimiser.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
@@ -197,7 +198,9 @@ export async function expectMemory(
   const units = coupled ? Math.ceil(unitsOf(spec) / all) : 1;
   const images = spec.batchSize / spec.splits;
   // Above what any encoder here takes, with ten times its parameters.
-  const activations = units * images * mostActivations(spec.encoder, spec.augmentation.size);
+  const text = networks.specOf(networks.trained).text?.encoder;
+  const activations =
+    units * images * (mostActivations(spec.encoder, spec.augmentation.size) + (text ? mostTextActivations(text) : 0));
   const rings = Object.values(ringsOf(spec)).reduce((sum, { rows, dim }) => sum + (images + 3 * dim) * rows, 0);
   const rows = coupled ? Object.values(method.rows(spec)).reduce((sum, { dim }) => sum + dim * dim, 0) : 0;
   const pairs = coupled ? (2 * spec.batchSize) ** 2 : 0;

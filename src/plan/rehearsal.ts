@@ -6,6 +6,7 @@ import { type Model, setSchedules } from "../engine/state.ts";
 import type { Threads } from "../engine/threads/threads.ts";
 import { inOrder } from "../engine/units.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
+import { LEAST_VOCABULARY } from "../schema/text_encoder.ts";
 
 export interface Rehearsal {
   readonly model: Model;
@@ -26,6 +27,9 @@ export function dealNoise(model: Model, channels: number): Uint8Array<SharedArra
     buffers.places.set([i * bytes, side, side], i * PLACE);
     buffers.batch[i] = i;
   }
+  // Texts without padding.
+  for (let i = 0; i < buffers.tokens.length; i++) buffers.tokens[i] = i % LEAST_VOCABULARY;
+  buffers.lengths.fill(buffers.tokens.length / spec.batchSize);
   for (let i = 0; i < buffers.order.length; i++) buffers.order[i] = i % spec.batchSize;
   return pixels;
 }

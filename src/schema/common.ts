@@ -46,6 +46,12 @@ export const optimizerSpec = z.strictObject({
     .max(1)
     .optional()
     .describe("weight decay moves to it over the run by half a cosine; unset: it is constant"),
+  decayBiases: z
+    .boolean()
+    .optional()
+    .describe(
+      "whether biases and the gains of norms are decayed as well; unset: true, as the references' optimisers do",
+    ),
   schedule: z.enum(["cosine", "step", "constant"]),
   per: z.enum(["epoch", "step"]).describe("how often the rate changes; epoch: as the reference of v1 and v2 does"),
   warmup: z.number().min(0).describe("epochs in which the rate rises linearly to lr"),

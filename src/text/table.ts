@@ -6,11 +6,11 @@ import { END, START } from "./tokens.ts";
 /** `M` texts of `count` images, up to `length` tokens each. */
 export interface TokenTable {
   /** u16[M, length]: start, the text's, end, padding. */
-  readonly tokens: Uint16Array<SharedArrayBuffer>;
+  readonly tokens: Uint16Array;
   /** i32[M]: tokens of each text with start and end; from 2 to `length`. */
-  readonly lengths: Int32Array<SharedArrayBuffer>;
+  readonly lengths: Int32Array;
   /** i32[count + 1]: texts of image i are first[i] to first[i + 1] - 1. */
-  readonly first: Int32Array<SharedArrayBuffer>;
+  readonly first: Int32Array;
   /** Tokens of a row. */
   readonly length: number;
   /** Texts that are longer and were cut. */

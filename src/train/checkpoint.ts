@@ -8,6 +8,7 @@ import { methodOf } from "../methods/index.ts";
 import { fromTorch, type Layout, type Oriented, torchShape, toTorch } from "../nn/layout.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import { decodeSafetensors, encodeSafetensors, type StoredTensor, type ToStore } from "../store/safetensors.ts";
+import type { TokenizerFile } from "../text/tokenizer.ts";
 import { FileError } from "../util/errors.ts";
 
 const FORMAT = "mocod-checkpoint-4";
@@ -35,7 +36,10 @@ const migrations: Record<string, (position: never) => Position> = {
 export type Tensors = Map<string, StoredTensor>;
 
 /** What of a model a checkpoint is of. */
-export type Saved = Pick<Model, "spec" | "networks" | "state">;
+export interface Saved extends Pick<Model, "spec" | "networks" | "state"> {
+  /** Of a run on texts: a checkpoint is of no use without it. */
+  readonly tokenizer?: TokenizerFile | undefined;
+}
 
 /** The blocks that are tensors of a layout, in the order of the file. */
 function groups({ networks, state }: Saved): [prefix: string, layout: Layout, values: Float32Array][] {
@@ -112,7 +116,13 @@ export function stateTensors(saved: Saved, position: Position): ToStore {
 
 /** `into`: see `encodeSafetensors`. */
 export function encodeCheckpoint(saved: Saved, position: Position, into?: Uint8Array): Uint8Array {
-  const metadata = { format: FORMAT, spec: JSON.stringify(saved.spec), position: JSON.stringify(position) };
+  const { spec, tokenizer } = saved;
+  const metadata = {
+    format: FORMAT,
+    spec: JSON.stringify(spec),
+    position: JSON.stringify(position),
+    ...(tokenizer && { tokenizer: JSON.stringify(tokenizer) }),
+  };
   return encodeSafetensors(stateTensors(saved, position), metadata, into);
 }
 
@@ -150,6 +160,12 @@ export function restoreCheckpoint(bytes: Uint8Array, file: string, saved: Saved)
   expectMethod(metadata.spec, saved.spec, file);
   restoreState(tensors, file, saved);
   return migrate(JSON.parse(metadata.position ?? "{}") as never);
+}
+
+/** The tokenizer in a checkpoint; undefined where the run has no texts. */
+export function checkpointTokenizer(bytes: Uint8Array, file: string): TokenizerFile | undefined {
+  const { tokenizer } = decodeSafetensors(bytes, file).metadata;
+  return tokenizer === undefined ? undefined : (JSON.parse(tokenizer) as TokenizerFile);
 }
 
 /** Methods of one algorithm read each other's files. */

@@ -8,11 +8,12 @@ import { expectMemory } from "../plan/footprint.ts";
 import { lint } from "../schema/lint.ts";
 import { type PretrainSpec, schemaOf } from "../schema/pretrain.ts";
 import type { Verdict } from "../schema/verdict.ts";
-import type { CheckpointRecord, RunStore } from "../store/run_store.ts";
+import { type CheckpointRecord, type RunStore, START_FILE } from "../store/run_store.ts";
+import type { TokenizerFile } from "../text/tokenizer.ts";
 import { machineName, peakMemory } from "../util/machine.ts";
 import { VERSION } from "../util/version.ts";
 import { openBatches } from "./batches.ts";
-import { restoreCheckpoint } from "./checkpoint.ts";
+import { checkpointTokenizer, restoreCheckpoint } from "./checkpoint.ts";
 import { gradientNorms, type Watched, watch } from "./monitor.ts";
 import { Publisher } from "./publisher.ts";
 import { DivergedError, type Outcome, type Reporter } from "./reporter.ts";
@@ -20,6 +21,7 @@ import { gaugeRings } from "./rings.ts";
 import { type DatasetUsed, datasetUsed, expectBatch, openSession, type Session } from "./session.ts";
 import { beginFrom, readStart } from "./start.ts";
 import { type Trainer, trainStep } from "./step.ts";
+import { openTexts } from "./texts.ts";
 
 /**
  * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is
@@ -67,12 +69,13 @@ export async function pretrain(
     const { channels } = session.dataset.train;
     report.warnings?.(lint(spec, session.parts.train.length).map(({ message }) => message));
     const found = await restore(session, store, report.log);
+    const texts = openTexts(session, found.tokenizer);
     await store.tidy(found.record?.step ?? 0);
     publisher = new Publisher(
-      { storeUrl: store.blobs.url, runId: store.id, spec, channels },
+      { storeUrl: store.blobs.url, runId: store.id, spec, channels, tokenizer: texts?.tokenizer.toJSON() },
       report.permit ?? (async () => undefined),
     );
-    return await new Run(spec, session, publisher, report, found, longStepMs).loop();
+    return await new Run(spec, { ...session, texts }, publisher, report, found, longStepMs).loop();
   } finally {
     publisher?.close();
     session.engine.close();
@@ -83,6 +86,8 @@ interface Found {
   readonly position: Position;
   /** The checkpoint that the run resumes from; undefined: it starts. */
   readonly record: CheckpointRecord | undefined;
+  /** Of a run on texts that has begun, or was forked. */
+  readonly tokenizer: TokenizerFile | undefined;
 }
 
 /** Puts the last good checkpoint, or what the run was forked from, into the session's model. */
@@ -90,6 +95,8 @@ async function restore({ model, engine }: Session, store: RunStore, log: Reporte
   const { spec } = model;
   const found = await store.goodCheckpoint("last", log);
   const start = found ? undefined : await readStart(store);
+  const bytes = found?.bytes ?? start?.bytes;
+  const tokenizer = bytes && checkpointTokenizer(bytes, found?.record.file ?? START_FILE);
   const position = found
     ? restoreCheckpoint(found.bytes, found.record.file, model)
     : start
@@ -98,7 +105,7 @@ async function restore({ model, engine }: Session, store: RunStore, log: Reporte
   if (start) log(`starting from ${start.from.id} after step ${start.from.step}, its ${start.keep}`);
   if (position.passes) engine.passes = position.passes;
   engine.load();
-  return { position, record: found?.record };
+  return { position, record: found?.record, tokenizer };
 }
 
 /** One life of a run: from its last checkpoint to its end, or to where it is stopped. */
@@ -126,8 +133,8 @@ class Run {
     found: Found,
     private readonly longStepMs: number,
   ) {
-    const { model, engine, dataset, parts } = session;
-    this.trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec) };
+    const { model, engine, dataset, parts, texts } = session;
+    this.trainer = { model, engine, batches: openBatches(dataset.train, parts.train, spec), texts: texts?.table };
     this.steps = this.trainer.batches.stepsPerEpoch * spec.epochs;
     this.position = found.position;
     publisher.record = found.record;
@@ -256,7 +263,7 @@ class Run {
     const mean = Object.fromEntries(Object.entries(position.sums).map(([name, sum]) => [name, sum / stepsPerEpoch]));
     const { loss, ...metricsOfStep } = mean as Record<string, number> & { loss: number };
     this.loss = loss;
-    const { knn, spread } = due ? this.watched : { knn: null, spread: null };
+    const { knn, spread, recall } = due ? this.watched : { knn: null, spread: null };
     const { step, untrainedKnn } = position;
     const schema = schemaOf(spec.method);
     const past = schema.watchesGradient ? this.past() : {};
@@ -275,6 +282,7 @@ class Run {
       ...rings,
       knn,
       spread,
+      ...(recall && { recall }),
       verdict: this.verdict.state,
     };
     startEpoch(position, spec);

@@ -8,6 +8,7 @@ import { bytesOfState, snapshot, type TrainState } from "../engine/state.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { FencedError, StoreError } from "../store/errors.ts";
 import type { CheckpointRecord, Permit } from "../store/run_store.ts";
+import type { TokenizerFile } from "../text/tokenizer.ts";
 import { messageOf, UserError } from "../util/errors.ts";
 
 /** Published in the order of its fields. */
@@ -29,6 +30,7 @@ export interface PublisherInit {
   readonly runId: string;
   readonly spec: PretrainSpec;
   readonly channels: number;
+  readonly tokenizer?: TokenizerFile | undefined;
 }
 
 export type ToPublisher =

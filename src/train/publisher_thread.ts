@@ -35,9 +35,9 @@ async function publish({ metrics, steps, checkpoint }: Publication): Promise<voi
   if (steps) await run.writeSteps(steps.epoch, steps.lines);
   if (!checkpoint) return send({ kind: "published", record: undefined, state: undefined });
   const { of, position, state } = checkpoint;
-  const { spec, channels } = init;
+  const { spec, channels, tokenizer } = init;
   networks ??= new Networks(spec, channels);
-  const bytes = encodeCheckpoint({ spec, networks, state }, position, memory);
+  const bytes = encodeCheckpoint({ spec, networks, state, tokenizer }, position, memory);
   if (bytes.buffer !== memory?.buffer) memory = new Uint8Array(bytes.buffer);
   const record = await run.writeCheckpoint(of, bytes, spec.checkpoint);
   send({ kind: "published", record, state });

@@ -2,6 +2,7 @@
 import type { Position } from "../engine/metrics.ts";
 import { blockNames, floatsOf, ringsOf } from "../engine/state.ts";
 import { directionsOf } from "../engine/units.ts";
+import type { RingSpec } from "../methods/method.ts";
 import { deal, pushedPerStep, type Trainer } from "./step.ts";
 
 export interface RingGauge {
@@ -21,9 +22,9 @@ export async function gaugeRings(
 ): Promise<Record<string, RingGauge>> {
   const { spec } = trainer.model;
   const gauges: Record<string, RingGauge> = {};
-  for (const [ring, { rows }] of Object.entries(ringsOf(spec))) {
+  for (const [ring, of] of Object.entries(ringsOf(spec))) {
     // The ring is a FIFO.
-    const refresh = rows / pushedPerStep(spec);
+    const refresh = of.rows / pushedPerStep(spec, of);
     gauges[ring] = {
       oldest: Math.min(position.step, Math.ceil(refresh)),
       random: Math.max(0, 1 - position.step / refresh),
@@ -40,8 +41,9 @@ export async function gaugeRings(
 export async function drift(trainer: Trainer, position: Position, ring: string): Promise<number | null> {
   const { model, engine, batches } = trainer;
   const { spec, buffers, state } = model;
-  const { rows: capacity, dim } = ringsOf(spec)[ring] as { rows: number; dim: number };
-  const perStep = pushedPerStep(spec);
+  const of = ringsOf(spec)[ring] as RingSpec;
+  const { rows: capacity, dim } = of;
+  const perStep = pushedPerStep(spec, of);
   const ago = Math.floor(capacity / perStep);
   const step = position.step - ago;
   if (step < 0) return null;
@@ -51,7 +53,7 @@ export async function drift(trainer: Trainer, position: Position, ring: string):
   let sum = 0;
   for (let i = 0; i < perStep; i++) {
     // Stored with the last direction first.
-    const direction = directionsOf(spec) - 1 - Math.floor(i / spec.batchSize);
+    const direction = of.direction ?? directionsOf(spec) - 1 - Math.floor(i / spec.batchSize);
     const slot = ((position.pointers[ring] as number) + capacity - ago * perStep + i) % capacity;
     const now = (direction * spec.batchSize + (i % spec.batchSize)) * dim;
     for (let c = 0; c < dim; c++) sum += (stored[slot * dim + c] as number) * (buffers.targets[now + c] as number);

@@ -13,7 +13,15 @@ import type { Labelled } from "../evaluate/knn.ts";
 import { colourFields, noColours } from "../schema/colours.ts";
 import type { DatasetSpec } from "../schema/dataset.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
+import type { TokenTable } from "../text/table.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { FileError, UserError } from "../util/errors.ts";
+
+/** The texts of the training images, as tokens. */
+export interface SessionTexts {
+  readonly tokenizer: Tokenizer;
+  readonly table: TokenTable;
+}
 
 export interface Session {
   readonly spec: TrainSpec;
@@ -22,6 +30,8 @@ export interface Session {
   readonly engine: Engine;
   /** Dataset indices that may be trained on, and those held out for the monitor. */
   readonly parts: { train: Int32Array; holdout: Int32Array };
+  /** Of a method on pairs, once it is known which tokenizer. */
+  readonly texts?: SessionTexts | undefined;
   readonly alive: () => void;
 }
 

@@ -2,11 +2,13 @@
 import type { Engine } from "../engine/engine.ts";
 import type { Position, StepMetrics } from "../engine/metrics.ts";
 import { type Model, ringsOf, setSchedules } from "../engine/state.ts";
-import { directionsOf, inOrder } from "../engine/units.ts";
+import { directionsOf, hasTexts, inOrder } from "../engine/units.ts";
 import { type AnyMethod, methodOf } from "../methods/index.ts";
+import type { RingSpec } from "../methods/method.ts";
 import type { Entry } from "../nn/layout.ts";
 import { learningRate, weightDecayAt } from "../optim/schedule.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
+import { type TokenTable, textOf } from "../text/table.ts";
 import { Stream } from "../util/random.ts";
 import type { Batches } from "./batches.ts";
 
@@ -14,23 +16,26 @@ export interface Trainer {
   readonly model: Model;
   readonly engine: Engine;
   readonly batches: Batches;
-  /** Of the training images, where the method needs them. */
+  /** Of the training images, where the method needs them: classes, and texts. */
   readonly labels?: ArrayLike<number> | undefined;
+  readonly texts?: TokenTable | undefined;
 }
 
 /** Targets that one step pushes into a ring. */
-export const pushedPerStep = (spec: Model["spec"]): number => directionsOf(spec) * spec.batchSize;
+export const pushedPerStep = (spec: Model["spec"], { direction }: RingSpec): number =>
+  (direction === undefined ? directionsOf(spec) : 1) * spec.batchSize;
 
 /** The share of all steps of the run that are done before `step`. */
 const progressAt = ({ epochs }: TrainSpec, { stepsPerEpoch }: Batches, step: number): number =>
   step / (stepsPerEpoch * epochs);
 
 /** Puts the batch of `step`, the order of its targets and its scheduled numbers into the buffers. */
-export async function deal({ model, batches, labels }: Trainer, step: number): Promise<void> {
+export async function deal({ model, batches, labels, texts }: Trainer, step: number): Promise<void> {
   const { buffers, spec } = model;
   await batches.source.at(step, buffers.places);
   buffers.batch.set(batches.indices(step));
   setSchedules(model, progressAt(spec, batches, step));
+  if (hasTexts(spec)) dealTexts(model, texts, Math.floor(step / batches.stepsPerEpoch));
   if (labels) buffers.labels.set(buffers.batch.map((index) => labels[index] as number));
   const { targets } = methodOf(spec);
   if (!targets) return;
@@ -40,6 +45,17 @@ export async function deal({ model, batches, labels }: Trainer, step: number): P
       : inOrder(spec.batchSize);
     buffers.order.set(order, direction * spec.batchSize);
   }
+}
+
+/** Puts one text of each image of the batch, drawn anew in every epoch, into the buffers. */
+function dealTexts({ spec, buffers }: Model, texts: TokenTable | undefined, epoch: number): void {
+  if (!texts) throw new Error("the method needs texts, and the trainer has none");
+  const context = buffers.tokens.length / spec.batchSize;
+  buffers.batch.forEach((image, i) => {
+    const text = textOf(texts, image, { seed: spec.seed, epoch });
+    buffers.tokens.set(texts.tokens.subarray(text * context, (text + 1) * context), i * context);
+    buffers.lengths[i] = texts.lengths[text] as number;
+  });
 }
 
 /** Factor of the rate for each parameter, 0 for frozen ones; undefined: 1 for all. */
@@ -73,8 +89,8 @@ export async function trainStep(trainer: Trainer, position: Position): Promise<S
     ),
     pointers,
   });
-  for (const [ring, { rows }] of Object.entries(ringsOf(spec))) {
-    pointers[ring] = ((pointers[ring] as number) + pushedPerStep(spec)) % rows;
+  for (const [ring, of] of Object.entries(ringsOf(spec))) {
+    pointers[ring] = ((pointers[ring] as number) + pushedPerStep(spec, of)) % of.rows;
   }
   position.step++;
   return known;

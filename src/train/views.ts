@@ -82,7 +82,9 @@ export async function contactSheet(
     { kind: "centre", share: 1 },
     ...methodOf(spec)
       .views(spec)
-      .map((of, view): Look => ({ kind: "random", seed: spec.seed, epoch, view, spec: of })),
+      .flatMap((of, view): Look[] =>
+        of === "text" ? [] : [{ kind: "random", seed: spec.seed, epoch, view, spec: of }],
+      ),
   ];
   const scale = Math.max(1, Math.ceil(LEGIBLE / size));
   const side = size * scale;
@@ -96,10 +98,7 @@ export async function contactSheet(
       tiles.push({ input, left: GAP + x * (side + GAP), top: GAP + y * (side + GAP) });
     }
   }
-  const [width, height] = [
-    GAP + (1 + methodOf(spec).views(spec).length) * (side + GAP),
-    GAP + lines.length * (side + GAP),
-  ];
+  const [width, height] = [GAP + looks(0).length * (side + GAP), GAP + lines.length * (side + GAP)];
   const png = await sharp({ create: { width, height, channels: 3, background: "white" } })
     .composite(tiles)
     .png()

@@ -42,10 +42,9 @@ export interface Held {
   batchIds(): tf.Tensor;
 }
 
-/** Parameters of a network: by name, and those that units have a gradient of, in the layout's order. */
+/** Parameters of a network by name. */
 export interface Params {
   readonly param: Pass["param"];
-  readonly trainable: readonly tf.Tensor[];
 }
 
 /** One of the method's schedules, as it is in this step. */

@@ -1,4 +1,4 @@
-/** Features of images by the trained network in evaluation mode: threads take chunks in turn. */
+/** Features of images and of texts by the trained network in evaluation mode: threads take chunks in turn. */
 import * as tf from "@tensorflow/tfjs-core";
 import { PLACE } from "../../data/source.ts";
 import { lookRow, rowFloats } from "../../data/view.ts";
@@ -6,7 +6,7 @@ import { augment } from "../../kernels/augment/index.ts";
 import type { Pass } from "../../nn/network.ts";
 import { blockNames, floatsOf } from "../state.ts";
 import { named, type ThreadContext, tensorsOf } from "./context.ts";
-import type { EmbedTask } from "./tasks.ts";
+import type { EmbedTask, EmbedTextsTask } from "./tasks.ts";
 
 const CHUNK = 64;
 
@@ -39,4 +39,29 @@ export function embedChunks(context: ThreadContext, task: EmbedTask): void {
     });
   });
   tf.dispose([...stats.values()]);
+}
+
+/** As long as the longest text of a chunk. */
+export function embedTextChunks(context: ThreadContext, { tokens, lengths, out }: EmbedTextsTask): void {
+  const { networks } = context;
+  const name = networks.trained;
+  const network = networks.get(name);
+  const width = tokens.length / lengths.length;
+  context.hold([name], ({ params }) => {
+    const { param } = params[name] as (typeof params)[string];
+    const pass: Pass = { param, norm: { mode: "eval", stat: (of) => param(of) } };
+    context.take(Math.ceil(lengths.length / CHUNK), (chunk) => {
+      const from = chunk * CHUNK;
+      const part = lengths.slice(from, from + CHUNK);
+      const longest = Math.max(...part);
+      const rows = new Int32Array(part.length * longest);
+      part.forEach((_, i) => {
+        const at = (from + i) * width;
+        rows.set(tokens.subarray(at, at + longest), i * longest);
+      });
+      const texts = { tokens: tf.tensor2d(rows, [part.length, longest], "int32"), lengths: tf.tensor1d(part, "int32") };
+      const features = network.text(pass, texts);
+      out.set(features.dataSync(), from * (features.shape[1] as number));
+    });
+  });
 }

@@ -7,7 +7,7 @@ import type { Entry } from "../../nn/layout.ts";
 import { differentiate, type Tape } from "../../nn/tape.ts";
 import { coupled, differentiatedByUnits, expectAll, recordRows } from "../coupled.ts";
 import { blockNames, floatsOf } from "../state.ts";
-import { directionsOf, unitsOf } from "../units.ts";
+import { directionsOf, hasPart, unitsOf } from "../units.ts";
 import { type Held, named, scheduledOf, stateTensor, type ThreadContext, tensorsOf } from "./context.ts";
 import type { Task } from "./tasks.ts";
 import { ThreadUnit } from "./unit.ts";
@@ -43,7 +43,7 @@ export class LearnUnits {
         const names = Object.keys(method.rows(c.spec));
         const tape = recordRows(method, unit, names);
         this.give(unit, Object.fromEntries(names.map((name, i) => [name, tape.outputs[i] as tf.Tensor])));
-        this.kept.set(index, { unit, tape, xs: held.params[c.networks.trained]?.trainable ?? [] });
+        this.kept.set(index, { unit, tape, xs: this.tensorsOf(unit, held) });
       }),
     );
   }
@@ -81,8 +81,8 @@ export class LearnUnits {
       metrics = tf.keep(outcome.metrics);
       return outcome.loss;
     };
-    const take = this.taking(slot);
-    const value = differentiate(loss, held.params[c.networks.trained]?.trainable ?? [], take.gradient);
+    const take = this.taking(unit, slot);
+    const value = differentiate(loss, this.tensorsOf(unit, held), take.gradient);
     take.expectAll();
     const measured = metrics as unknown as tf.Tensor;
     into.set([...floatsOfTensor(value), ...floatsOfTensor(measured)], unit.index * (1 + measured.size));
@@ -93,7 +93,7 @@ export class LearnUnits {
     const { context: c } = this;
     const method = coupled(c.method);
     const tape = recordRows(method, unit, Object.keys(method.rows(c.spec)));
-    this.back({ unit, tape, xs: held.params[c.networks.trained]?.trainable ?? [] }, slot);
+    this.back({ unit, tape, xs: this.tensorsOf(unit, held) }, slot);
   }
 
   /** Goes back over a unit's tape with the gradient of its rows. */
@@ -103,7 +103,7 @@ export class LearnUnits {
     const seeds = Object.entries(rows).map(([name, { dim, constant = false }]) =>
       constant ? undefined : unit.gather(buffers.rowGradients[name] as Float32Array, dim),
     );
-    const take = this.taking(slot);
+    const take = this.taking(unit, slot);
     tape.back(seeds, xs, take.gradient);
     take.expectAll();
   }
@@ -112,16 +112,30 @@ export class LearnUnits {
     for (const [name, into] of Object.entries(this.context.buffers.rows)) unit.scatter(rows[name] as tf.Tensor, into);
   }
 
+  private entriesOf({ view }: ThreadUnit): readonly Entry[] {
+    const { networks, method } = this.context;
+    return differentiatedByUnits(method, networks.get(networks.trained).params, view);
+  }
+
+  private tensorsOf(unit: ThreadUnit, { params }: Held): readonly tf.Tensor[] {
+    const { param } = params[this.context.networks.trained] as (typeof params)[string];
+    return this.entriesOf(unit).map(({ name }) => param(name));
+  }
+
   /**
    * Takes gradients of the parameters into a slot, straight out of the device: `dataSync` would leave one more copy of all
-   * of them to the collector.
+   * of them to the collector. Those of a tower that has no part in the unit are 0.
    */
-  private taking(slot: number) {
-    const { networks, buffers, method } = this.context;
+  private taking(unit: ThreadUnit, slot: number) {
+    const { networks, buffers } = this.context;
     const { params } = networks.get(networks.trained);
-    const entries = differentiatedByUnits(method, params);
+    const entries = this.entriesOf(unit);
     const base = slot * params.size;
     const taken = new Set<number>();
+    for (const entry of params.trainable) {
+      if (!hasPart(entry, unit.view))
+        buffers.unitGradients.fill(0, base + entry.offset, base + entry.offset + entry.size);
+    }
     return {
       gradient: (gradient: tf.Tensor, index: number): void => {
         taken.add(index);

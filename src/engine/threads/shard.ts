@@ -8,11 +8,10 @@ import { openDevice } from "../../kernels/index.ts";
 import { measured, startProfile, takeProfile } from "../../kernels/profile.ts";
 import { methodOf } from "../../methods/index.ts";
 import { tooLarge } from "../advice.ts";
-import { differentiatedByUnits } from "../coupled.ts";
 import { blockNames, floatsOf, intsOf, Networks } from "../state.ts";
 import { directionsOf, splitsMeet, unitsOf } from "../units.ts";
 import { type Held, named, type Params, stateTensor, type ThreadContext, tensorsOf } from "./context.ts";
-import { embedChunks } from "./embed_chunks.ts";
+import { embedChunks, embedTextChunks } from "./embed_chunks.ts";
 import { coupleRows, LearnUnits } from "./learn.ts";
 import { Meeting } from "./meeting.ts";
 import type { Answer, ShardInit, Task } from "./tasks.ts";
@@ -59,10 +58,7 @@ export class Shard {
         const params = Object.fromEntries(
           names.map((name, i): [string, Params] => {
             const tensors = maps[i] as Map<string, tf.Tensor>;
-            const trainable = differentiatedByUnits(method, networks.get(name).params).map((entry) =>
-              named(tensors, entry.name),
-            );
-            return [name, { param: (of) => named(tensors, of), trainable }];
+            return [name, { param: (of) => named(tensors, of) }];
           }),
         );
         const made = new Map<string, tf.Tensor>();
@@ -148,6 +144,9 @@ export class Shard {
         return;
       case "embed":
         embedChunks(c, task);
+        return;
+      case "embed texts":
+        embedTextChunks(c, task);
         return;
       case "memory":
         return { tensors: tf.memory().numTensors, heap: heap().byteLength };

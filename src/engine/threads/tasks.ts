@@ -42,6 +42,16 @@ export interface EmbedTask {
   out: Float32Array;
 }
 
+/** Features of texts by the trained text tower. */
+export interface EmbedTextsTask {
+  kind: "embed texts";
+  /** i32[n, context] and i32[n] */
+  tokens: Int32Array;
+  lengths: Int32Array;
+  /** f32[n, dim] */
+  out: Float32Array;
+}
+
 export type Features = "backbone" | "projection" | "pixels";
 
 export type Task =
@@ -60,6 +70,7 @@ export type Task =
   /** `scale`: factor of the rate for each parameter, in the layout's order; undefined: 1 for all. */
   | { kind: "update"; lr: number; weightDecay: number; step: number; scale?: readonly number[] | undefined }
   | EmbedTask
+  | EmbedTextsTask
   /** Tensors that there are, and bytes of the heap. */
   | { kind: "memory" }
   /** Switches the profile on, or gives what was measured since: milliseconds by kernel. */

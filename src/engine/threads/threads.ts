@@ -8,7 +8,7 @@ import { phasesOf } from "../phases.ts";
 import { blockNames, floatsOf, intsOf, type Model, ringsOf, statesOf } from "../state.ts";
 import { directionsOf, unitsOf } from "../units.ts";
 import type { Pool } from "./pool.ts";
-import type { EmbedTask } from "./tasks.ts";
+import type { EmbedTask, EmbedTextsTask } from "./tasks.ts";
 
 export class Threads implements Engine {
   readonly device = "wasm";
@@ -79,6 +79,10 @@ export class Threads implements Engine {
     await this.pool.run(task);
   }
 
+  async embedTexts(task: EmbedTextsTask): Promise<void> {
+    await this.pool.run(task);
+  }
+
   close(): void {
     this.pool.close();
   }
@@ -91,15 +95,16 @@ export class Threads implements Engine {
     }
   }
 
-  /** The targets of the last direction first, as the CIFAR demo of MoCo does. */
+  /** The targets of a ring's directions, of the last one first, as the CIFAR demo of MoCo does. */
   private remember(pointers: StepTask["pointers"]): void {
     const { spec, buffers, state } = this.model;
     const directions = directionsOf(spec);
-    for (const ring of Object.keys(ringsOf(spec))) {
+    for (const [ring, of] of Object.entries(ringsOf(spec))) {
       const [keys, ids] = [floatsOf(state, blockNames.ring(ring)), intsOf(state, blockNames.ringIds(ring))];
       const size = buffers.targets.length / directions;
       let pointer = pointers[ring] as number;
       for (let direction = directions - 1; direction >= 0; direction--) {
+        if (of.direction !== undefined && of.direction !== direction) continue;
         const targets = buffers.targets.subarray(direction * size, (direction + 1) * size);
         pointer = enqueue({ keys, ids }, targets, buffers.batch, pointer);
       }

@@ -4,12 +4,12 @@ import { floatsOf as floatsOfTensor } from "../../backend/wasm.ts";
 import { PLACE } from "../../data/source.ts";
 import { rowFloats, viewRow } from "../../data/view.ts";
 import { augment } from "../../kernels/augment/index.ts";
-import type { BatchTargets, Bound, Unit } from "../../methods/method.ts";
-import type { Pass } from "../../nn/network.ts";
-import type { TrainSpec } from "../../schema/pretrain.ts";
+import type { BatchTargets, Bound, Unit, ViewSpec } from "../../methods/method.ts";
+import type { Pass, Texts } from "../../nn/network.ts";
+import type { AugmentationSpec, TrainSpec } from "../../schema/pretrain.ts";
 import { ownParameter } from "../coupled.ts";
 import { branchesOf, dropFactors } from "../drop.ts";
-import { directionsOf, inOrder, splitPositions, targetView, unitAt } from "../units.ts";
+import { directionsOf, inOrder, splitPositions, targetView, unitAt, viewAt, viewsOf } from "../units.ts";
 import { type Held, scheduledOf, type ThreadContext } from "./context.ts";
 import type { BatchTask } from "./tasks.ts";
 
@@ -20,7 +20,9 @@ export class ThreadUnit implements Unit<TrainSpec> {
   readonly direction: number;
   /** Places of its images in the batch. */
   readonly positions: readonly number[];
-  readonly views: tf.Tensor;
+  readonly view: ViewSpec;
+  readonly texts: Texts | undefined;
+  private readonly images: tf.Tensor | undefined;
   /** By branch, a factor for each of its images. */
   private readonly branches: readonly tf.Tensor[];
 
@@ -32,20 +34,27 @@ export class ThreadUnit implements Unit<TrainSpec> {
     side: Side,
     private readonly held: Held,
   ) {
-    const { spec, buffers, method } = context;
+    const { spec, buffers } = context;
     const { direction, split } = unitAt(spec, index);
     const { batchSize, splits } = spec;
     this.direction = direction;
     const order =
       side === "own" ? inOrder(batchSize) : buffers.order.subarray(direction * batchSize, (direction + 1) * batchSize);
     this.positions = splitPositions(order, split, splits);
-    const views = method.views(spec).length;
-    this.views = this.draw(task, side === "own" ? direction : targetView(direction, views));
+    const view = side === "own" ? direction : targetView(direction, viewsOf(spec));
+    this.view = viewAt(spec, view);
+    this.texts = this.view === "text" ? this.ownTexts() : undefined;
+    this.images = this.view === "text" ? undefined : this.draw(task, view, this.view);
     this.branches = side === "own" ? this.drawBranches(task.epoch) : [];
   }
 
   get spec(): TrainSpec {
     return this.context.spec;
+  }
+
+  get views(): tf.Tensor {
+    if (!this.images) throw new Error("this unit has texts, and no images");
+    return this.images;
   }
 
   network(name: string): Bound {
@@ -56,6 +65,7 @@ export class ThreadUnit implements Unit<TrainSpec> {
     return {
       backbone: (images) => network.backbone(pass, images),
       head: (head, x) => network.head(head, pass, x),
+      text: (texts) => network.text(pass, texts),
       parameter: (of) => params.param(ownParameter(this.context.method, network.params, of)),
     };
   }
@@ -127,10 +137,8 @@ export class ThreadUnit implements Unit<TrainSpec> {
   }
 
   /** Views f32[n,S,S,channels] of the unit's images. */
-  private draw({ epoch, pixels }: BatchTask, view: number): tf.Tensor {
-    const { spec, channels, valueBytes, buffers, mean, std, method } = this.context;
-    const augmentation = method.views(spec)[view];
-    if (!augmentation) throw new Error(`there is no view ${view}`);
+  private draw({ epoch, pixels }: BatchTask, view: number, augmentation: AugmentationSpec): tf.Tensor {
+    const { spec, channels, valueBytes, buffers, mean, std } = this.context;
     const row = rowFloats(channels);
     const rows = new Float32Array(this.positions.length * row);
     const places = new Float64Array(this.positions.length * PLACE);
@@ -144,11 +152,24 @@ export class ThreadUnit implements Unit<TrainSpec> {
     return augment({ pixels, places, channels, valueBytes }, rows, augmentation.size, mean, std);
   }
 
+  /** The texts of the unit's images, as long as the longest of them. */
+  private ownTexts(): Texts {
+    const { tokens, lengths } = this.context.buffers;
+    const context = tokens.length / lengths.length;
+    const own = this.positions.map((position) => lengths[position] as number);
+    const longest = Math.max(...own);
+    const rows = new Int32Array(own.length * longest);
+    this.positions.forEach((position, i) => {
+      rows.set(tokens.subarray(position * context, position * context + longest), i * longest);
+    });
+    return { tokens: tf.tensor2d(rows, [own.length, longest], "int32"), lengths: tf.tensor1d(own, "int32") };
+  }
+
   /** f32[n] of each branch that images may skip. */
   private drawBranches(epoch: number): tf.Tensor[] {
     const { spec, positions, direction: view } = this;
     const { batch } = this.context.buffers;
-    const count = branchesOf(spec.encoder);
+    const count = this.texts ? 0 : branchesOf(spec.encoder);
     if (count === 0) return [];
     const of = positions.map((position) => dropFactors(spec, { epoch, sample: batch[position] as number, view }));
     return Array.from({ length: count }, (_, branch) => tf.tensor1d(of.map((factors) => factors[branch] as number)));

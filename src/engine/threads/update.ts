@@ -9,7 +9,7 @@ import { optimisers } from "../../optim/optimiser.ts";
 import { BATCH_NORM_MOMENTUM, runningStatistics } from "../../optim/running/index.ts";
 import { expectShape } from "../../util/errors.ts";
 import { blockNames, floatsOf, statesOf } from "../state.ts";
-import { directionsOf, unitsOf } from "../units.ts";
+import { directionsOf, targetView, unitsOf, viewAt, viewsOf } from "../units.ts";
 import { stateTensor, type ThreadContext } from "./context.ts";
 import type { Task } from "./tasks.ts";
 
@@ -59,7 +59,7 @@ export function follow({ state, networks, thread, threads }: ThreadContext, netw
 /** One step of the optimiser on this thread's share, and (the first thread) the running statistics. */
 export function updateParams(context: ThreadContext, task: Extract<Task, { kind: "update" }>): void {
   const { state, buffers, spec, networks, range, thread } = context;
-  const { algorithm, clip: most, ...settings } = spec.optimizer;
+  const { algorithm, clip: most, decayBiases, ...settings } = spec.optimizer;
   const clip = most === undefined ? 1 : clipFactor(buffers.squares, most);
   const optimiser = optimisers[algorithm];
   const tensors = {
@@ -72,7 +72,7 @@ export function updateParams(context: ThreadContext, task: Extract<Task, { kind:
   const update = (index: number, from: number, to: number) => {
     const lr = task.lr * (task.scale?.[index] ?? 1);
     const entry = entries[index] as (typeof entries)[number];
-    const weightDecay = isDecayed(entry) ? task.weightDecay : 0;
+    const weightDecay = isDecayed(entry, decayBiases) ? task.weightDecay : 0;
     optimiser.update(tensors, { from, to }, { ...settings, lr, weightDecay, clip, step: task.step }, entry.decay);
     if (entry.range) clamp(tensors.params, { from, to }, entry.range);
   };
@@ -104,13 +104,15 @@ export function advanceState(context: ThreadContext): void {
   }
 }
 
-/** A network sees one direction after the other, so its running statistics move once for each of them. */
+/** A network sees one direction after the other, so its running statistics move once for each of them that is of images. */
 function updateStatistics({ state, buffers, spec, networks, method }: ThreadContext): void {
   for (const name of networks.names) {
     if (name !== networks.trained && name !== method.targets?.network) continue;
     const { size } = networks.get(name).stats;
     const batch = buffers.batchStats[name] as Float32Array;
     for (let direction = 0; direction < directionsOf(spec); direction++) {
+      const view = name === networks.trained ? direction : targetView(direction, viewsOf(spec));
+      if (viewAt(spec, view) === "text") continue;
       const from = direction * spec.splits * size;
       const of = batch.subarray(from, from + spec.splits * size);
       runningStatistics(floatsOf(state, blockNames.stats(name)), of, spec.splits, BATCH_NORM_MOMENTUM);

@@ -1,4 +1,4 @@
-/** Features of a batch of images by the trained network in evaluation mode, said once and recorded. */
+/** Features of a batch of images, or of texts, by the trained network in evaluation mode, said once and recorded. */
 import * as tf from "@tensorflow/tfjs-core";
 import { augmentViews } from "../../kernels/augment/views.ts";
 import type { Pass } from "../../nn/network.ts";
@@ -16,12 +16,7 @@ export function embedBatch(
   count: number,
 ): void {
   const network = networks.get(networks.trained);
-  const params = state.tensors(blockNames.params(networks.trained));
-  const stats = state.tensors(blockNames.stats(networks.trained));
-  const pass: Pass = {
-    param: (name) => named(params, name),
-    norm: { mode: "eval", stat: (name) => named(stats, name) },
-  };
+  const pass = evaluating({ networks, state });
   const { pixels, places, rows } = views;
   const images = augmentViews(
     {
@@ -40,4 +35,21 @@ export function embedBatch(
   const features = network.backbone(pass, images, blocks);
   const wanted = what === "backbone" ? features : network.project(pass, features);
   launchGather([{ tensor: wanted, offset: 0 }], out);
+}
+
+/** The features of the texts in the step's inputs to `out` f32[N, dim]. In float32, too. */
+export function embedTextBatch({ networks, state, inputs }: Program, out: tf.Tensor): void {
+  const texts = { tokens: inputs.tokens.tensor, lengths: inputs.lengths.tensor };
+  const features = networks.get(networks.trained).text(evaluating({ networks, state }), texts);
+  launchGather([{ tensor: features, offset: 0 }], out);
+}
+
+/** The trained network in evaluation mode. */
+function evaluating({ networks, state }: Pick<Program, "networks" | "state">): Pass {
+  const params = state.tensors(blockNames.params(networks.trained));
+  const stats = state.tensors(blockNames.stats(networks.trained));
+  return {
+    param: (name) => named(params, name),
+    norm: { mode: "eval", stat: (name) => named(stats, name) },
+  };
 }

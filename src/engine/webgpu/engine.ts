@@ -13,14 +13,14 @@ import type { Engine, StepTask } from "../engine.ts";
 import { watchedLayers } from "../gradient.ts";
 import { figuresOf, type StepMetrics } from "../metrics.ts";
 import { type Model, ringsOf } from "../state.ts";
-import type { EmbedTask } from "../threads/tasks.ts";
+import type { EmbedTask, EmbedTextsTask } from "../threads/tasks.ts";
 import { directionsOf, inOrder, splitPositions, splitsMeet } from "../units.ts";
-import { embedBatch } from "./embed.ts";
+import { embedBatch, embedTextBatch } from "./embed.ts";
 import { dealt, Feed } from "./feed.ts";
 import { bytesOf, stepInputs, ViewInputs } from "./inputs.ts";
 import type { Program } from "./program.ts";
 import { GpuState } from "./state.ts";
-import { encodeTargets, trainStep } from "./step.ts";
+import { encodeTargets, fewestPasses, trainStep } from "./step.ts";
 import { tune } from "./tuning.ts";
 
 /** Steps that may wait on the device: enough that it never waits for us, few enough to stop soon. */
@@ -64,7 +64,7 @@ export function passesAfter(
 
 export class GpuEngine implements Engine {
   readonly threads = 1;
-  passes = 1;
+  passes: number;
   private readonly state: GpuState;
   private readonly inputs: Program["inputs"];
   private readonly fixed: Pick<Program, "picks" | "segments" | "layers" | "log">;
@@ -83,6 +83,7 @@ export class GpuEngine implements Engine {
     const { spec, trained } = model;
     const state = new GpuState(backend, model);
     this.state = state;
+    this.passes = fewestPasses(spec);
     const { batchSize, splits } = spec;
     const blocks = state.params.size / BLOCK;
     const rings = Object.keys(ringsOf(spec)).length;
@@ -93,6 +94,7 @@ export class GpuEngine implements Engine {
       rings,
       branches: branchesOf(spec.encoder),
       scheduled: model.buffers.scheduled.length,
+      context: model.buffers.tokens.length / batchSize,
     });
     const log = state.allocate([spec.logEvery, figuresOf(spec).length]);
     this.logSlice = log.slice;
@@ -199,6 +201,25 @@ export class GpuEngine implements Engine {
       );
       const features = new Float32Array(await backend.readSlice(slice));
       out.set(features.subarray(0, Math.min(chunk, count - from) * width), from * width);
+    }
+  }
+
+  /** As many texts at a time as a batch of training has. */
+  async embedTexts({ tokens, lengths, out }: EmbedTextsTask): Promise<void> {
+    const { batchSize } = this.settings.model.spec;
+    const context = tokens.length / lengths.length;
+    const width = out.length / lengths.length;
+    for (let from = 0; from < lengths.length; from += batchSize) {
+      const size = Math.min(batchSize, lengths.length - from);
+      const [some, counts] = [new Int32Array(batchSize * context), new Int32Array(batchSize).fill(1)];
+      some.set(tokens.subarray(from * context, (from + size) * context));
+      counts.set(lengths.subarray(from, from + size));
+      this.inputs.tokens.write(some);
+      this.inputs.lengths.write(counts);
+      const { slice, tensor } = this.output(width, batchSize);
+      this.submit(await this.recording("embed texts", (program) => embedTextBatch(program, tensor), false));
+      const features = new Float32Array(await this.settings.backend.readSlice(slice));
+      out.set(features.subarray(0, size * width), from * width);
     }
   }
 

@@ -40,7 +40,8 @@ export class Feed {
     const ofBlocks = (value: (index: number) => number) =>
       params.fillBlocks(new Float32Array(params.size / BLOCK), value);
     const rates = ofBlocks((i) => scale?.[i] ?? 1);
-    const decays = ofBlocks((i) => Number(isDecayed(entries[i] as (typeof entries)[number])));
+    const { decayBiases } = this.model.spec.optimizer;
+    const decays = ofBlocks((i) => Number(isDecayed(entries[i] as (typeof entries)[number], decayBiases)));
     const both = Float32Array.from({ length: 2 * rates.length }, (_, i) => (i % 2 ? decays : rates)[i >> 1] as number);
     this.inputs.rates.write(both);
     this.written = wanted;
@@ -53,6 +54,7 @@ export class Feed {
     const row = rowFloats(this.channels);
     const rows = new Float32Array(augmentations.length * spec.batchSize * row);
     augmentations.forEach((augmentation, view) => {
+      if (augmentation === "text") return;
       for (let i = 0; i < spec.batchSize; i++) {
         const key = { seed: spec.seed, epoch, sample: buffers.batch[i] as number, view };
         const place = buffers.places.subarray(i * PLACE + 1, (i + 1) * PLACE);
@@ -63,12 +65,16 @@ export class Feed {
     return rows;
   }
 
-  /** All but the views: images, classes, scheduled numbers, dropped branches, the order of targets. */
+  /** All but the views: images, classes, texts, scheduled numbers, dropped branches, the order of targets. */
   writeBatch(epoch: number): void {
-    const { batch, labels, scheduled } = this.model.buffers;
+    const { batch, labels, scheduled, tokens, lengths } = this.model.buffers;
     this.inputs.ids.write(batch.slice());
     this.inputs.labels.write(labels.slice());
     this.inputs.scheduled.write(scheduled.slice());
+    if (tokens.length > 0) {
+      this.inputs.tokens.write(tokens.slice());
+      this.inputs.lengths.write(lengths.slice());
+    }
     this.writeBranches(epoch);
     this.writeTargetOrder();
   }

@@ -88,6 +88,9 @@ export interface StepInputs {
   /** i32[N]: images, and their classes. */
   readonly ids: Input;
   readonly labels: Input;
+  /** Of the batch's texts, i32[N,context] and i32[N]; of one value where there are none. */
+  readonly tokens: Input;
+  readonly lengths: Input;
   /** f32: see `StepBuffers.scheduled`. */
   readonly scheduled: Input;
   /** i32[D * N]: the views that targets are of, and the places that they go to, in the order in which they are encoded. */
@@ -100,15 +103,26 @@ export interface StepInputs {
 export function stepInputs(
   device: GPUDevice,
   state: GpuState,
-  sizes: { batch: number; directions: number; blocks: number; rings: number; branches: number; scheduled: number },
+  sizes: {
+    batch: number;
+    directions: number;
+    blocks: number;
+    rings: number;
+    branches: number;
+    scheduled: number;
+    /** Tokens of a text; 0: there are none. */
+    context: number;
+  },
 ): StepInputs {
-  const { batch, directions, blocks, rings, branches, scheduled } = sizes;
+  const { batch, directions, blocks, rings, branches, scheduled, context } = sizes;
   return {
     scalars: new Input(device, state, [SCALARS]),
     counters: new Input(device, state, [1 + rings], "int32"),
     rates: new Input(device, state, [blocks, 2]),
     ids: new Input(device, state, [batch], "int32"),
     labels: new Input(device, state, [batch], "int32"),
+    tokens: new Input(device, state, context > 0 ? [batch, context] : [1, 1], "int32"),
+    lengths: new Input(device, state, [context > 0 ? batch : 1], "int32"),
     scheduled: new Input(device, state, [scheduled]),
     targetPicks: new Input(device, state, [directions * batch], "int32"),
     targetPlaces: new Input(device, state, [directions * batch], "int32"),

@@ -5,8 +5,8 @@ import type { ValueBytes } from "../../data/types.ts";
 import { augmentViews } from "../../kernels/augment/views.ts";
 import { withStatistics } from "../../kernels/webgpu/statistics.ts";
 import type { AnyMethod } from "../../methods/index.ts";
-import type { BatchTargets, Bound, Unit } from "../../methods/method.ts";
-import type { Pass } from "../../nn/network.ts";
+import type { BatchTargets, Bound, Unit, ViewSpec } from "../../methods/method.ts";
+import type { Pass, Texts } from "../../nn/network.ts";
 import type { Segments } from "../../optim/flat.ts";
 import { launchRunning } from "../../optim/running/webgpu.ts";
 import type { TrainSpec } from "../../schema/pretrain.ts";
@@ -14,7 +14,7 @@ import { ownParameter } from "../coupled.ts";
 import { branchesOf } from "../drop.ts";
 import { blockNames, type Networks, ownStateOf, ringsOf, scheduleIndex } from "../state.ts";
 import { named } from "../threads/context.ts";
-import { directionsOf, unitsOf } from "../units.ts";
+import { directionsOf, targetView, unitsOf, viewAt, viewsOf } from "../units.ts";
 import type { StepInputs, ViewInputs } from "./inputs.ts";
 import { launchRows } from "./launches.ts";
 import type { GpuState } from "./state.ts";
@@ -52,6 +52,12 @@ function partOf({ passes }: Program, rows: tf.Tensor, pass: number): tf.Tensor1D
   return (passes === 1 ? rows : tf.slice(rows, [pass * size], [size])) as tf.Tensor1D;
 }
 
+/** How the views of a pass are drawn: its own, or those of its targets. A pass of several directions has one kind of view. */
+export function viewOfPass({ spec, passes }: Pick<Program, "spec" | "passes">, pass: number, side: Side): ViewSpec {
+  const direction = Math.floor((pass * directionsOf(spec)) / passes);
+  return viewAt(spec, side === "own" ? direction : targetView(direction, viewsOf(spec)));
+}
+
 /** One of the method's schedules, as it is in the step that runs. */
 export function scheduledOf({ spec, inputs }: Program, name: string): tf.Scalar {
   const at = tf.slice(inputs.scheduled.tensor as tf.Tensor1D, [scheduleIndex(spec, name)], [1]);
@@ -69,7 +75,8 @@ export type Side = "own" | "targets";
 export class PassUnit implements Unit<TrainSpec> {
   /** i32[n] */
   private readonly picks: tf.Tensor1D;
-  readonly views: tf.Tensor;
+  readonly texts: Texts | undefined;
+  private readonly images: tf.Tensor | undefined;
 
   /** Made inside a tidy, whose tensors it has. `records`: whether running statistics move. */
   constructor(
@@ -82,7 +89,11 @@ export class PassUnit implements Unit<TrainSpec> {
     const { inputs, picks, views, channels, valueBytes, mean, std, spec } = program;
     this.picks = partOf(program, side === "own" ? picks : inputs.targetPicks.tensor, pass);
     const { pixels, places, rows } = views;
-    this.views = augmentViews(
+    if (viewOfPass(program, pass, side) === "text") {
+      this.texts = this.ownTexts();
+      return;
+    }
+    this.images = augmentViews(
       { pixels: pixels.tensor, places: places.tensor, rows: rows.tensor, picks: this.picks },
       { size: spec.augmentation.size, channels, valueBytes, mean, std },
     );
@@ -90,6 +101,11 @@ export class PassUnit implements Unit<TrainSpec> {
 
   get spec(): TrainSpec {
     return this.program.spec;
+  }
+
+  get views(): tf.Tensor {
+    if (!this.images) throw new Error("this pass has texts, and no images");
+    return this.images;
   }
 
   network(name: string): Bound {
@@ -103,6 +119,7 @@ export class PassUnit implements Unit<TrainSpec> {
     return {
       backbone: (images) => withStatistics(groups, () => network.backbone(pass, images)),
       head: (head, x) => network.head(head, pass, x),
+      text: (texts) => network.text(pass, texts),
       parameter: (of) => pass.param(ownParameter(this.program.method, network.params, of)),
     };
   }
@@ -169,6 +186,16 @@ export class PassUnit implements Unit<TrainSpec> {
     return stateTensor(this.program, name);
   }
 
+  private ownTexts(): Texts {
+    const { inputs, spec } = this.program;
+    // A view of image i of the batch is row view * N + i.
+    const positions = tf.mod(this.picks, tf.scalar(spec.batchSize, "int32")); // i32[n]
+    return {
+      tokens: tf.gather(inputs.tokens.tensor, positions as tf.Tensor1D), // [N,L] -> [n,L]
+      lengths: tf.gather(inputs.lengths.tensor, positions as tf.Tensor1D),
+    };
+  }
+
   /** Factors of a residual branch, of the views of this pass. */
   private branch(index: number): tf.Tensor {
     const { inputs, spec } = this.program;
@@ -186,6 +213,7 @@ export class PassUnit implements Unit<TrainSpec> {
   private trainingPass(name: string, params: Map<string, tf.Tensor>): Pass {
     const { state, passes, spec } = this.program;
     const { records } = this;
+    const drops = this.side === "own" && !this.texts && branchesOf(spec.encoder) > 0;
     const running = state.tensors(blockNames.stats(name));
     const splits = spec.norm === "batch" ? 1 : spec.splits;
     const groups = (directionsOf(spec) * splits) / passes;
@@ -193,7 +221,7 @@ export class PassUnit implements Unit<TrainSpec> {
     const first = (this.pass * groups) % splits === 0;
     return {
       param: (of) => named(params, of),
-      branch: this.side === "own" && branchesOf(spec.encoder) > 0 ? (index) => this.branch(index) : undefined,
+      branch: drops ? (index) => this.branch(index) : undefined,
       norm: {
         mode: "train",
         groups,

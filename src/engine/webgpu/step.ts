@@ -12,6 +12,7 @@ import { launchMomentum } from "../../optim/average/webgpu.ts";
 import { type Limits, launchClamp } from "../../optim/clamp/webgpu.ts";
 import { launchClip, launchSquares } from "../../optim/clip/webgpu.ts";
 import { launchUpdate } from "../../optim/update.ts";
+import type { TrainSpec } from "../../schema/pretrain.ts";
 import { expectShape } from "../../util/errors.ts";
 import { coupled, differentiatedByUnits, expectAll, recordRows } from "../coupled.ts";
 import { needsSquares } from "../gradient.ts";
@@ -19,9 +20,9 @@ import { schemaOfTraining } from "../metrics.ts";
 import { phasesOf } from "../phases.ts";
 import { blockNames, ringsOf, statesOf } from "../state.ts";
 import { named } from "../threads/context.ts";
-import { directionsOf } from "../units.ts";
+import { directionsOf, hasPart, hasTexts } from "../units.ts";
 import { launchGather, launchGradientLog, launchLog } from "./launches.ts";
-import { eachPass, PassUnit, type Program, scheduledOf, stateTensor } from "./program.ts";
+import { eachPass, PassUnit, type Program, scheduledOf, stateTensor, viewOfPass } from "./program.ts";
 
 /**
  * In float16 the smallest gradients of a deep layer, about 1e-8, would be 0: the loss is that much larger while it is
@@ -31,6 +32,12 @@ const LOSS_SCALE = 1024;
 
 const isMixed = ({ spec }: Program) => spec.precision === "mixed";
 const scaleOf = (program: Program) => (isMixed(program) ? LOSS_SCALE : 1);
+
+/**
+ * Passes of a step for which there is room: towers for images and for texts are not gone through together, so each direction
+ * has a pass of its own.
+ */
+export const fewestPasses = (spec: TrainSpec): number => (hasTexts(spec) ? directionsOf(spec) : 1);
 
 /** One step of training. */
 export function trainStep(program: Program): void {
@@ -53,8 +60,8 @@ class Step {
   /** Rows of a coupled loss, f32[D*N,dim] in the order of `picks`, and its gradient by them. */
   private rowsOfBatch: Rows = {};
   private rowGradients: Rows = {};
-  /** The forward pass, where it is in one pass: it waits for the gradient of its rows. */
-  private tape: Tape | undefined;
+  /** Of each pass its forward pass, where there is room for all of them: it waits for the gradient of its rows. */
+  private readonly tapes: Tape[] = [];
 
   constructor(private readonly program: Program) {
     const { networks, state } = program;
@@ -83,22 +90,25 @@ class Step {
     const { program, tensors } = this;
     const method = coupled(program.method);
     const names = Object.keys(method.rows(program.spec));
-    if (program.passes === 1) {
-      tf.tidy(() => {
-        const unit = new PassUnit(program, 0, "own", true, tensors);
-        this.tape = recordRows(method, unit, names);
-        names.forEach((name, i) => {
-          this.rowsOfBatch[name] = tf.keep(this.tape?.outputs[i] as tf.Tensor);
-        });
-      });
-      return;
-    }
     const parts: Record<string, tf.Tensor[]> = Object.fromEntries(names.map((name) => [name, []]));
+    const kept = program.passes === fewestPasses(program.spec);
     eachPass(program, (pass) => {
+      if (kept) {
+        const tape = recordRows(method, new PassUnit(program, pass, "own", true, tensors), names);
+        this.tapes.push(tape);
+        names.forEach((name, i) => {
+          parts[name]?.push(tf.keep(tape.outputs[i] as tf.Tensor));
+        });
+        return;
+      }
       // Statistics move where the gradient is taken: once.
       const rows = method.embed(new PassUnit(program, pass, "own", false, tensors));
       for (const name of names) parts[name]?.push(tf.keep(rows[name] as tf.Tensor));
     });
+    if (program.passes === 1) {
+      for (const name of names) this.rowsOfBatch[name] = parts[name]?.[0] as tf.Tensor;
+      return;
+    }
     for (const name of names) {
       this.rowsOfBatch[name] = tf.keep(tf.tidy(() => tf.concat(parts[name] as tf.Tensor[], 0)));
       tf.dispose(parts[name] as tf.Tensor[]);
@@ -160,20 +170,20 @@ class Step {
   learn(): void {
     const { program, tensors } = this;
     const { method, passes, networks } = program;
-    if (this.tape) {
-      const tape = this.tape;
-      this.collect(0, (xs, take) => tape.back(this.seeds(0), xs, take), networks.trained);
-      return;
-    }
     eachPass(program, (pass) => {
+      const tape = this.tapes[pass];
+      if (tape) {
+        this.collect(pass, (xs, take) => tape.back(this.seeds(pass), xs, take), networks.trained);
+        return;
+      }
       const unit = new PassUnit(program, pass, "own", true, tensors);
       this.collect(
         pass,
         (xs, take) => {
           if (method.couples === "rows") tf.dispose(differentiate(this.rowLoss(unit, pass, passes), xs, take));
           else {
-            const tape = recordRows(method, unit, Object.keys(method.rows(program.spec)));
-            tape.back(this.seeds(pass), xs, take);
+            const names = Object.keys(method.rows(program.spec));
+            recordRows(method, unit, names).back(this.seeds(pass), xs, take);
           }
         },
         networks.trained,
@@ -210,13 +220,14 @@ class Step {
   remember(): void {
     const { spec, state, inputs } = this.program;
     const directions = directionsOf(spec);
-    Object.entries(ringsOf(spec)).forEach(([name, { rows, dim }], i) => {
+    Object.entries(ringsOf(spec)).forEach(([name, { rows, dim, direction }], i) => {
       const targets = state.shaped("targets", [directions * spec.batchSize, dim]);
       const queue = {
         keys: state.shaped(blockNames.ring(name), [rows, dim]),
         ids: state.flat(blockNames.ringIds(name)),
       };
-      launchEnqueue(queue, targets, inputs.ids.tensor, inputs.counters.tensor, directions, 1 + i);
+      const of = direction === undefined ? { directions, first: 0 } : { directions: 1, first: direction };
+      launchEnqueue(queue, targets, inputs.ids.tensor, inputs.counters.tensor, of, 1 + i);
     });
     for (const [name, { shape, next }] of Object.entries(statesOf(spec))) this.advance(name, shape, next);
   }
@@ -300,7 +311,9 @@ class Step {
   ): void {
     const { program, tensors } = this;
     const { state, networks, method } = program;
-    const units = differentiatedByUnits(method, networks.get(network).params);
+    const { params } = networks.get(network);
+    const view = viewOfPass(program, pass, "own");
+    const units = differentiatedByUnits(method, params, view);
     const xs = units.map(({ name }) => named(tensors[network] as Map<string, tf.Tensor>, name));
     const gradients: { tensor: tf.Tensor; offset: number }[] = [];
     const taken = new Set<number>();
@@ -309,6 +322,13 @@ class Step {
       gradients.push({ tensor: tf.keep(part.clone()), offset: this.offsetOf(units[index] as Entry) });
     });
     expectAll(units, taken);
+    if (pass === 0) {
+      // What this pass has no part in has its gradient added by later ones.
+      for (const entry of params.trainable) {
+        if (hasPart(entry, view)) continue;
+        gradients.push({ tensor: tf.keep(tf.fill([entry.size], 0)), offset: this.offsetOf(entry) });
+      }
+    }
     launchGather(gradients, state.flat("gradient"), 1 / scaleOf(program), pass > 0);
     for (const { tensor } of gradients) tensor.dispose();
   }

@@ -1,0 +1,63 @@
+/** The texts of a session's images: as tokens, and as features. */
+import type { Images } from "../data/types.ts";
+import type { TrainSpec } from "../schema/pretrain.ts";
+import type { TextEncoderSpec } from "../schema/text_encoder.ts";
+import { type TokenTable, tokenTable } from "../text/table.ts";
+import { openTokenizer, type TokenizerFile, trainTokenizer } from "../text/tokenizer.ts";
+import { FileError, UserError } from "../util/errors.ts";
+import type { Session, SessionTexts } from "./session.ts";
+
+/** The text tower of a method that has one. */
+export const textEncoderOf = (spec: TrainSpec): TextEncoderSpec | undefined => ("text" in spec ? spec.text : undefined);
+
+/** @throws UserError where the method has none. */
+export function expectTextEncoder(spec: TrainSpec): TextEncoderSpec {
+  const found = textEncoderOf(spec);
+  if (found) return found;
+  throw new UserError(`spec.from: got a run of ${spec.method}, allowed: one of a method with a text tower, as clip`);
+}
+
+/** @throws FileError where the images have no texts. */
+export function textsOf(name: string, { texts }: Images): readonly (readonly string[])[] {
+  if (texts) return texts;
+  throw new FileError(name, "texts are needed here, and these images have none: give spec.dataset.texts");
+}
+
+/**
+ * The texts of the training images of a method that has texts; by the tokenizer of a checkpoint, or a new one for what it trains on.
+ * @throws FileError where there are none.
+ */
+export function openTexts(session: Session, file: TokenizerFile | undefined): SessionTexts | undefined {
+  const { spec, dataset, parts } = session;
+  const encoder = textEncoderOf(spec);
+  if (!encoder) return undefined;
+  const texts = textsOf(dataset.name, dataset.train);
+  // Held-out images are measured on: their texts have no part in it.
+  const tokenizer = file ? openTokenizer(file) : trainTokenizer(encoder.tokens, textsAt(texts, parts.train));
+  return { tokenizer, table: tokenTable(texts, tokenizer, encoder.context) };
+}
+
+function* textsAt(texts: readonly (readonly string[])[], indices: Int32Array): Generator<string> {
+  for (const index of indices) yield* texts[index] as readonly string[];
+}
+
+/** Features f32[M, dim] of the texts of a table, not normalised, by the trained text tower as it is now. */
+export async function embedTexts({ engine, model, alive }: Session, table: TokenTable): Promise<Float32Array> {
+  const count = table.lengths.length;
+  const context = table.tokens.length / Math.max(1, count);
+  const { dim } = model.trained;
+  const all = new Float32Array(count * dim);
+  for (let from = 0; from < count; from += TEXTS) {
+    const size = Math.min(TEXTS, count - from);
+    const out = new Float32Array(new SharedArrayBuffer(size * dim * 4));
+    const tokens = new Int32Array(new SharedArrayBuffer(size * context * 4));
+    tokens.set(table.tokens.subarray(from * context, (from + size) * context));
+    await engine.embedTexts({ kind: "embed texts", tokens, lengths: table.lengths.slice(from, from + size), out });
+    all.set(out, from * dim);
+    alive();
+  }
+  return all;
+}
+
+/** Texts of one task. */
+const TEXTS = 8192;
