@@ -3,6 +3,8 @@ import type { CommonSpec } from "../schema/common.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import { barlowTwins } from "./barlow_twins.ts";
 import { byol } from "./byol.ts";
+import { clip } from "./clip.ts";
+import { clipQueue } from "./clip_queue.ts";
 import type { Method } from "./method.ts";
 import { moco } from "./moco.ts";
 import { mocoV3 } from "./moco_v3.ts";
@@ -21,6 +23,8 @@ const methods = {
   byol,
   simsiam,
   "barlow-twins": barlowTwins,
+  clip,
+  "clip-queue": clipQueue,
   supervised,
 } satisfies { [Name in TrainSpec["method"]]: Method<Extract<TrainSpec, { method: Name }>> };
 

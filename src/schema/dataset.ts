@@ -70,10 +70,12 @@ const bands = z
   .max(64)
   .optional()
   .describe("channels of the files that are used, counted from 1, in this order; unset: all");
+/** What may stand in `texts`. */
+export const TEXTS_ALLOWED = '"beside", or names of fields or columns';
 /** What a text column may be called, and how many there may be. */
 const textNames = z.array(z.string().min(1)).min(1).max(16);
 const texts = z
-  .union([z.literal("beside"), textNames], '"beside", or names of fields or columns')
+  .union([z.literal("beside"), textNames], TEXTS_ALLOWED)
   .optional()
   .describe(
     "texts of the images: beside: a .txt beside each, one text a line; names: fields of a .json beside it or columns of " +
@@ -283,3 +285,6 @@ export function shares(
   const heldOut = Math.min(holdout, Math.floor(count / 5));
   return { heldOut, trained: Math.min(images ?? count, count - heldOut) };
 }
+
+/** Whether texts are read with the images. */
+export const hasTexts = (spec: DatasetSpec): boolean => "texts" in spec && spec.texts !== undefined;

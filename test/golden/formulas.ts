@@ -1,6 +1,8 @@
 /** The weights and pixels of nets.py, so that goldens store results only. */
 import { sharedBytes } from "../../src/data/types.ts";
 import { type Entry, fromTorch, torchShape } from "../../src/nn/layout.ts";
+import { LEAST_VOCABULARY } from "../../src/schema/text_encoder.ts";
+import type { TokenTable } from "../../src/text/table.ts";
 
 /** `fill` of nets.py. */
 export function fill(entries: readonly Entry[], values: Float32Array, salt: number): void {
@@ -59,6 +61,17 @@ export function fillMixed(entries: readonly Entry[], values: Float32Array, salt:
     });
     values.set(fromTorch(entry, tensor), offset);
   }
+}
+
+/** `texts` of clip.py: of each of `n` images one text, i32[n, context], with padding. */
+export function formulaTexts(n: number, context: number): TokenTable {
+  const lengths = Int32Array.from({ length: n }, (_, i) => 3 + (mixed(i + 7) % (context - 2)));
+  const tokens = Uint16Array.from({ length: n * context }, (_, at) => {
+    const [place, length] = [at % context, lengths[Math.floor(at / context)] as number];
+    if (place >= length) return 0;
+    return place === 0 ? 1 : place === length - 1 ? 2 : 3 + (mixed(at + 99) % (LEAST_VOCABULARY - 3));
+  });
+  return { tokens, lengths, first: Int32Array.from({ length: n + 1 }, (_, i) => i), length: context, cut: 0 };
 }
 
 /** `pixels` of methods_nets.py: u8[n, side, side, 3], squares of 4 x 4 pixels of one colour. */

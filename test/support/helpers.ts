@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import * as tf from "@tensorflow/tfjs-core";
+import sharp from "sharp";
 import type { HeapRecord } from "../../src/backend/heap.ts";
 import { wasmDevice } from "../../src/backend/wasm.ts";
 import { type HeldImages, type Images, isHeld } from "../../src/data/types.ts";
@@ -116,6 +117,46 @@ export function writeFashionLike(folder: string, train: number, test: number): v
     }
     writeFileSync(join(folder, `${prefix}-images-idx3-ubyte.gz`), idx([count, 28, 28], pixels));
     writeFileSync(join(folder, `${prefix}-labels-idx1-ubyte.gz`), idx([count], labels));
+  }
+}
+
+const COLOURS = { red: [220, 30, 30], green: [30, 200, 40], blue: [40, 60, 230], grey: [128, 128, 128] } as const;
+const SHAPES = ["bar", "pole", "frame"] as const;
+
+/**
+ * Pairs of images and texts in `folder`: train and test parts, a class folder for each colour, a PNG of 24 x 24 pixels with a shape,
+ * and beside it a .txt of two lines that name both.
+ */
+export async function writePairs(folder: string, train: number, test: number): Promise<void> {
+  const colours = Object.entries(COLOURS);
+  const picture = async (part: string, i: number) => {
+    const [colour, rgb] = colours[i % colours.length] as (typeof colours)[number];
+    const shape = SHAPES[Math.floor(i / colours.length) % SHAPES.length] as (typeof SHAPES)[number];
+    const [side, at] = [24, 2 + (i % 11)];
+    const inside = (x: number, y: number) => {
+      if (shape === "bar") return Math.abs(y - at - 4) < 4;
+      if (shape === "pole") return Math.abs(x - at - 4) < 4;
+      return Math.max(Math.abs(x - 12), Math.abs(y - 12)) > 8;
+    };
+    const pixels = Uint8Array.from({ length: side * side * 3 }, (_, p) => {
+      const place = Math.floor(p / 3);
+      return inside(place % side, Math.floor(place / side)) ? (rgb[p % 3] as number) : 240 - ((i * 7 + place) % 20);
+    });
+    const base = join(folder, part, colour, `${i}`);
+    mkdirSync(join(folder, part, colour), { recursive: true });
+    writeFileSync(`${base}.txt`, `a ${colour} ${shape}\n${shape} of ${colour}\n`);
+    writeFileSync(
+      `${base}.png`,
+      await sharp(pixels, { raw: { width: side, height: side, channels: 3 } })
+        .png()
+        .toBuffer(),
+    );
+  };
+  for (const [part, count] of [
+    ["train", train],
+    ["test", test],
+  ] as const) {
+    for (let i = 0; i < count; i++) await picture(part, i);
   }
 }
 
