@@ -119,7 +119,7 @@ export const jobRoutes = (jobs: Jobs, images: ImageChecks) =>
         metadata,
         idempotency: idempotencyOf(c.req.valid("header"), body),
         check: async () => {
-          await jobs.submissions.expectSource(spec);
+          await jobs.submissions.expectSource(type, spec);
           await images.job(type, spec);
         },
       });

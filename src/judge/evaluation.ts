@@ -7,7 +7,9 @@ import type { DatasetSpec } from "../schema/dataset.ts";
 import type { WhichEncoder } from "../schema/evaluation.ts";
 import { sha256 } from "../store/files.ts";
 import type { CheckpointChoice } from "../store/retention.ts";
-import { restoreCheckpoint } from "../train/checkpoint.ts";
+import { tokenTable } from "../text/table.ts";
+import { openTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { checkpointTokenizer, restoreCheckpoint } from "../train/checkpoint.ts";
 import type { Outcome, StopReason } from "../train/reporter.ts";
 import {
   type DatasetUsed,
@@ -20,6 +22,7 @@ import {
   openSession,
   type Session,
 } from "../train/session.ts";
+import { embedTexts, expectTextEncoder } from "../train/texts.ts";
 import { FileError } from "../util/errors.ts";
 import { checkpointOf, type EvaluationContext } from "./context.ts";
 import { EVERYTHING, Journal } from "./journal.ts";
@@ -58,6 +61,7 @@ export interface LabelledRows extends Labelled {
 
 export class Evaluation {
   private step = 0;
+  private tokenizer: Tokenizer | undefined;
   readonly tally = new Tally();
 
   private constructor(
@@ -136,8 +140,25 @@ export class Evaluation {
     const found = await checkpointOf(this.common.checkpoint, this.context);
     const { model, engine } = this.session;
     this.step = restoreCheckpoint(found.bytes, found.record.file, model).step;
+    const tokenizer = checkpointTokenizer(found.bytes, found.record.file);
+    this.tokenizer = tokenizer && openTokenizer(tokenizer);
     if (this.common.encoder === "average") useAverage(model);
     engine.load();
+  }
+
+  /** Features f32[M, dim] of some texts by the restored text tower. Throws UserError where there is none. */
+  async textFeatures(texts: readonly string[]): Promise<Float32Array> {
+    const { session, tokenizer } = this;
+    const { context } = expectTextEncoder(session.spec);
+    if (!tokenizer) throw new Error("texts are embedded after the encoder is restored");
+    return embedTexts(
+      session,
+      tokenTable(
+        texts.map((text) => [text]),
+        tokenizer,
+        context,
+      ),
+    );
   }
 
   /** SHA-256 of what the features depend on: main_lincls.py's sanity check, over every bit. */

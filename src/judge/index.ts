@@ -8,7 +8,9 @@ import { exportEncoder } from "./export.ts";
 import { fineTune } from "./fine_tune.ts";
 import { mapImages } from "./map.ts";
 import { probe } from "./probe.ts";
+import { retrieve } from "./retrieve.ts";
 import { vote } from "./vote.ts";
+import { zeroShot } from "./zero_shot.ts";
 
 type Runs = { [T in EvaluationType]: (spec: JobSpecs[T], context: EvaluationContext) => Promise<Outcome<unknown>> };
 
@@ -16,6 +18,8 @@ const runs: Runs = {
   "linear-probe": probe,
   knn: vote,
   "fine-tune": fineTune,
+  "zero-shot": zeroShot,
+  retrieval: retrieve,
   embed: embedImages,
   map: mapImages,
   export: exportEncoder,

@@ -1,6 +1,6 @@
 /** The jobs that judge or use a pretrained encoder. To add one: a schema here, a line in `job.ts`, a run in `train`. */
 import { z } from "zod";
-import { datasetSpec } from "./dataset.ts";
+import { datasetSpec, hasTexts, TEXTS_ALLOWED } from "./dataset.ts";
 
 const from = z
   .string()
@@ -125,6 +125,44 @@ export const fineTuneSpec = z.strictObject({
   baselines,
 });
 export type FineTuneSpec = z.infer<typeof fineTuneSpec>;
+
+/** Where the name of a class goes in a template. */
+export const PLACEHOLDER = "{}";
+
+/** Classification by the names of classes alone, of a method with a text tower. */
+export const zeroShotSpec = z.strictObject({
+  ...judged,
+  split: z.enum(["train", "test"]).default("test"),
+  classes: z
+    .union([z.literal("dataset"), z.array(z.string().trim().min(1).max(500)).min(2)])
+    .describe('names in the order of the dataset\'s classes; or "dataset": its own names, as of a folder')
+    .meta({ examples: [["T-shirt", "trouser"]] }),
+  templates: z
+    .array(
+      z.string().refine((template) => template.includes(PLACEHOLDER), `a text with ${PLACEHOLDER} where the name goes`),
+    )
+    .min(1)
+    .max(200)
+    .default([PLACEHOLDER])
+    .describe("prompts; a class is the mean of what they give with its name")
+    .meta({ examples: [["a photo of a {}.", "a drawing of a {}."]] }),
+  centreCrop,
+});
+export type ZeroShotSpec = z.infer<typeof zeroShotSpec>;
+
+/** Texts found by their images, and images by their texts, of a method with a text tower. */
+export const retrievalSpec = z.strictObject({
+  ...judged,
+  dataset: datasetSpec
+    .optional()
+    .refine((of) => of === undefined || hasTexts(of), `a dataset with texts: ${TEXTS_ALLOWED}`)
+    .describe("images with texts; unset: those of the pretrain job"),
+  split: z.enum(["train", "test"]).default("test"),
+  images: z.int().min(2).max(1_000_000).optional().describe("how many, drawn by `seed`; unset: all"),
+  seed,
+  centreCrop,
+});
+export type RetrievalSpec = z.infer<typeof retrievalSpec>;
 
 /** Some images as the encoder sees them, to be looked at: in a plane, with their neighbours. */
 export const mapSpec = z.strictObject({

@@ -15,6 +15,10 @@ import {
   type ProbeSpec,
   probeSpec,
   protocols,
+  type RetrievalSpec,
+  retrievalSpec,
+  type ZeroShotSpec,
+  zeroShotSpec,
 } from "./evaluation.ts";
 import type { JobStatus } from "./life.ts";
 import { merge } from "./merge.ts";
@@ -31,6 +35,8 @@ export interface JobSpecs {
   "linear-probe": ProbeSpec;
   knn: KnnSpec;
   "fine-tune": FineTuneSpec;
+  "zero-shot": ZeroShotSpec;
+  retrieval: RetrievalSpec;
   embed: EmbedSpec;
   map: MapSpec;
   export: ExportSpec;
@@ -58,6 +64,8 @@ export const schemas = {
   "linear-probe": probeSpec,
   knn: knnSpec,
   "fine-tune": fineTuneSpec,
+  "zero-shot": zeroShotSpec,
+  retrieval: retrievalSpec,
   embed: embedSpec,
   map: mapSpec,
   export: exportSpec,

@@ -1,7 +1,7 @@
 /** Whether a run will have what a job on it asks for: the checkpoint, the blocks of its encoder. */
 import { isVit } from "./encoder.ts";
 import { type JobSpecs, type JobType, SpecError } from "./job.ts";
-import type { PretrainSpec } from "./pretrain.ts";
+import { methodsWith, type PretrainSpec } from "./pretrain.ts";
 
 /** Throws SpecError where the encoder of `source` has fewer blocks than `spec` wants the features of. */
 function expectBlocks(spec: JobSpecs[JobType], { encoder }: PretrainSpec): void {
@@ -17,9 +17,22 @@ function expectBlocks(spec: JobSpecs[JobType], { encoder }: PretrainSpec): void 
   throw new SpecError([{ field: "spec.blocks", got, allowed }]);
 }
 
-/** The same, and where its run will not have kept the checkpoint that `spec` names; says which it will. */
-export function expectKept(spec: JobSpecs[JobType], source: PretrainSpec): void {
+/** Throws SpecError where `type` needs a text tower and the method of `source` has none. */
+function expectTexts(type: JobType, source: PretrainSpec): void {
+  if ((type !== "zero-shot" && type !== "retrieval") || "text" in source) return;
+  const allowed = `a run of ${methodsWith("text").join(" or ")}: ${source.method} has no text tower`;
+  throw new SpecError([{ field: "spec.from", got: source.method, allowed }]);
+}
+
+/** Throws SpecError where `spec` wants what the networks of `source` do not have. */
+export function expectFits(type: JobType, spec: JobSpecs[JobType], source: PretrainSpec): void {
+  expectTexts(type, source);
   expectBlocks(spec, source);
+}
+
+/** The same, and where its run will not have kept the checkpoint that `spec` names; says which it will. */
+export function expectKept(type: JobType, spec: JobSpecs[JobType], source: PretrainSpec): void {
+  expectFits(type, spec, source);
   if (!("checkpoint" in spec)) return;
   const wanted = spec.checkpoint;
   const { epochs, checkpoint, monitor } = source;

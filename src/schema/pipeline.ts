@@ -190,7 +190,7 @@ function specAt(
   if (from) spec = withValue(spec, ["from"], from.id);
   try {
     const parsed = parseSpec(own.type, spec);
-    if (from) expectKept(parsed, from.spec as PretrainSpec);
+    if (from) expectKept(own.type, parsed, from.spec as PretrainSpec);
     return parsed;
   } catch (error) {
     if (!(error instanceof SpecError)) throw error;

@@ -2,15 +2,18 @@
 import { sampleOf } from "../util/sample.ts";
 import type { Job } from "./job.ts";
 import { finalStatuses } from "./life.ts";
+import { valueAt } from "./merge.ts";
 import type { PlannedJob } from "./pipeline.ts";
 import type { JobType } from "./types.ts";
 
-/** The figures of a result that are worth comparing. */
+/** The figures of a result that are worth comparing, dotted. */
 const figures: Record<JobType, readonly string[]> = {
   pretrain: ["loss", "knn"],
   "linear-probe": ["top1", "top5", "knn"],
   knn: ["top1", "top5"],
   "fine-tune": ["top1", "top5"],
+  "zero-shot": ["top1", "top5"],
+  retrieval: ["text.at1", "text.at5", "image.at1", "image.at5"],
   embed: [],
   map: [],
   export: [],
@@ -57,9 +60,7 @@ export function report(jobs: readonly Seen[]): ReportRow[] {
     const good = group.filter(({ job }) => job?.status === "succeeded");
     const failed = group.filter(({ job }) => job && job.status !== "succeeded" && finalStatuses.includes(job.status));
     const named = figures[type].flatMap((name): [string, Figure][] => {
-      const values = good
-        .map(({ job }) => (job?.result as Record<string, unknown> | null)?.[name])
-        .filter((value) => typeof value === "number");
+      const values = good.map(({ job }) => valueAt(job?.result, name)).filter((value) => typeof value === "number");
       return values.length > 0 ? [[name, figureOf(values)]] : [];
     });
     return {

@@ -8,7 +8,7 @@ import {
   type PipelineMember,
   SpecError,
 } from "../../schema/job.ts";
-import { expectKept } from "../../schema/kept.ts";
+import { expectFits, expectKept } from "../../schema/kept.ts";
 import { lint } from "../../schema/lint.ts";
 import { chosen } from "../../store/retention.ts";
 import type { RunStore } from "../../store/run_store.ts";
@@ -115,7 +115,7 @@ export class Submissions {
    * @param field - Name of the source's field in the error.
    * @throws SpecError unless the source is a pretrain job that has succeeded or still can, with that checkpoint.
    */
-  async expectSource(spec: JobSpecs[JobType], field = "spec.from"): Promise<void> {
+  async expectSource(type: JobType, spec: JobSpecs[JobType], field = "spec.from"): Promise<void> {
     if (!("from" in spec)) return;
     const source = await this.records.read(spec.from);
     const refuse = (allowed: string) => new SpecError([{ field, got: spec.from, allowed }]);
@@ -123,8 +123,10 @@ export class Submissions {
     if (source.status === "failed" || source.status === "cancelled") {
       throw refuse(`a pretrain job that can end well (the status of this one is ${source.status})`);
     }
-    if (source.status === "succeeded") await this.expectCheckpoint(spec);
-    else expectKept(spec, source.spec as JobSpecs["pretrain"]);
+    const { spec: pretrained } = source as { spec: JobSpecs["pretrain"] };
+    if (source.status !== "succeeded") return expectKept(type, spec, pretrained);
+    expectFits(type, spec, pretrained);
+    await this.expectCheckpoint(spec);
   }
 
   /** Throws SpecError where a finished run has no such checkpoint, naming those that it has. */

@@ -68,9 +68,9 @@ export class Pipelines {
     const ids = Array.from({ length: PIPELINE_JOBS }, () => newId("run")).sort();
     const planned = expand(submission.spec, () => ids.shift() ?? newId("run"));
     const own = new Set(planned.map((job) => job.id));
-    for (const { node, spec } of planned) {
+    for (const { node, type, spec } of planned) {
       if ("from" in spec && !own.has(spec.from)) {
-        await this.submissions.expectSource(spec, `jobs.${node}.spec.from`);
+        await this.submissions.expectSource(type, spec, `jobs.${node}.spec.from`);
       }
     }
     await submission.check?.(planned);

@@ -13,6 +13,13 @@ const figures: Record<JobType, readonly string[]> = {
   "linear-probe": ["top1", "top5", "knn", "seconds", ...baselines, "baselines.untrained.knn"],
   knn: ["top1", "top5", "seconds", ...baselines],
   "fine-tune": ["top1", "top5", "seconds", ...baselines],
+  "zero-shot": ["top1", "top5", "seconds"],
+  retrieval: [
+    ...["text", "image"].flatMap((of) => ["at1", "at5", "at10", "medianRank"].map((name) => `${of}.${name}`)),
+    "images",
+    "texts",
+    "seconds",
+  ],
   embed: [],
   map: [],
   export: [],
