@@ -25,14 +25,15 @@ export interface Emoji {
 const COMPONENTS = "component";
 const SKIN = /-1f3f[b-f]/g;
 const SEX_OR_DIRECTION = /-200d-(2640|2642|27a1)/g;
-const MAN_OR_WOMAN = /\b1f46[89]\b/g;
+const ADULT = /\b1f46[89]\b/g;
+const CHILD = /\b1f46[67]\b/g;
 
 /**
- * What emoji share that differ in skin, sex or direction alone ("man rowing boat" and "woman rowing boat"): one of them in training
- * would give the others away.
+ * What emoji share that differ in skin, sex, age or direction alone ("man rowing boat" and "woman rowing boat"): one of them in training
+ * would give the others away, and some styles draw them alike.
  */
 export const familyOf = (hexcode: string): string =>
-  keyOfEmoji(hexcode).replace(SKIN, "").replace(SEX_OR_DIRECTION, "").replace(MAN_OR_WOMAN, "1f9d1");
+  keyOfEmoji(hexcode).replace(SKIN, "").replace(SEX_OR_DIRECTION, "").replace(ADULT, "1f9d1").replace(CHILD, "1f9d2");
 
 const textsOf = ({ label, tags = [] }: Entry): string[] => [label, ...(tags.length > 0 ? [tags.join(", ")] : [])];
 

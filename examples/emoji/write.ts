@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { UserError } from "../../src/util/errors.ts";
 import { inParallel } from "../../src/util/parallel.ts";
 import { type DrawingSet, drawn, keyOfEmoji, openStyle, type SharedNames, sharedNames, svgOf } from "./drawings.ts";
-import { type Emoji, readEmoji, unseenEmoji } from "./emoji.ts";
+import { type Emoji, familyOf, readEmoji, unseenEmoji } from "./emoji.ts";
 import { fetched, type Package } from "./packages.ts";
 import type { Style } from "./sources.ts";
 
@@ -51,12 +51,19 @@ type Failed = (name: string, error: Error) => void;
 
 /** PNGs of a set's drawings, by emoji; undefined where it has none. */
 async function drawAll(set: DrawingSet, emoji: readonly Emoji[], shared: SharedNames, side: number, failed: Failed) {
+  const svgs = emoji.map(({ hexcode }) => svgOf(set, keyOfEmoji(hexcode), shared, side));
+  const families = new Map<string | undefined, Set<string>>();
+  for (const [i, svg] of svgs.entries()) {
+    families.set(svg, (families.get(svg) ?? new Set()).add(familyOf((emoji[i] as Emoji).hexcode)));
+  }
   const pngs: (Buffer | undefined)[] = new Array(emoji.length);
   await inParallel(emoji.length, async (i) => {
-    const { hexcode } = emoji[i] as Emoji;
-    const svg = svgOf(set, keyOfEmoji(hexcode), shared, side);
-    if (svg === undefined) return;
-    pngs[i] = await drawn(svg).catch((error: Error) => void failed(`${set.style} ${hexcode}`, error));
+    const svg = svgs[i];
+    // By its name alone a drawing that two emoji find ("cricket", the insect and the game) may be either's.
+    const isAmbiguous = set.own.size === 0 && (families.get(svg)?.size ?? 0) > 1;
+    if (svg === undefined || isAmbiguous) return;
+    const name = `${set.style} ${(emoji[i] as Emoji).hexcode}`;
+    pngs[i] = await drawn(svg).catch((error: Error) => void failed(name, error));
   });
   return pngs;
 }

@@ -137,6 +137,8 @@ test("emoji that differ in skin, sex or direction are of one family, and held ou
   for (const of of ["1F6A3-200D-2642-FE0F", "1F6A3-1F3FB-200D-2640-FE0F"]) expect(familyOf(of)).toBe(rower);
   expect(familyOf("1F468-1F3FF-200D-1F680")).toBe(familyOf("1F9D1-200D-1F680"));
   expect(familyOf("1F3C3-200D-27A1-FE0F")).toBe(familyOf("1F3C3"));
+  // A family of a man and two boys, and of an adult and two children.
+  expect(familyOf("1F468-200D-1F466-200D-1F466")).toBe(familyOf("1F9D1-200D-1F9D2-200D-1F9D2"));
   expect(familyOf("1F431")).not.toBe(familyOf("1F436"));
   using folder = temporaryFolder();
   const entries = [...Array(60).keys()].flatMap((i) => {
