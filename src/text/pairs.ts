@@ -118,8 +118,10 @@ export function trainPairs(words: ReadonlyMap<string, number>, most: number): Pa
     const token = FIRST_PAIR + pairs.push(pair) - 1;
     const changes = new Map<number, number>();
     for (const word of counts.take(key)) {
+      const tokens = merged(word.tokens, pair, token);
+      if (tokens.length === word.tokens.length) continue;
       counts.add(word, -1, changes);
-      word.tokens = merged(word.tokens, pair, token);
+      word.tokens = tokens;
       counts.add(word, 1, changes);
     }
     counts.of.delete(key);
