@@ -32,10 +32,11 @@ const progressAt = ({ epochs }: TrainSpec, { stepsPerEpoch }: Batches, step: num
 /** Puts the batch of `step`, the order of its targets and its scheduled numbers into the buffers. */
 export async function deal({ model, batches, labels, texts }: Trainer, step: number): Promise<void> {
   const { buffers, spec } = model;
-  await batches.source.at(step, buffers.places);
+  const shown = texts ? new Int32Array(spec.batchSize) : undefined;
+  await batches.source.at(step, buffers.places, shown);
   buffers.batch.set(batches.indices(step));
   setSchedules(model, progressAt(spec, batches, step));
-  if (hasTexts(spec)) dealTexts(model, texts, Math.floor(step / batches.stepsPerEpoch));
+  if (hasTexts(spec)) dealTexts(model, texts, shown, Math.floor(step / batches.stepsPerEpoch));
   if (labels) buffers.labels.set(buffers.batch.map((index) => labels[index] as number));
   const { targets } = methodOf(spec);
   if (!targets) return;
@@ -47,11 +48,19 @@ export async function deal({ model, batches, labels, texts }: Trainer, step: num
   }
 }
 
-/** Puts one text of each image of the batch, drawn anew in every epoch, into the buffers. */
-function dealTexts({ spec, buffers }: Model, texts: TokenTable | undefined, epoch: number): void {
-  if (!texts) throw new Error("the method needs texts, and the trainer has none");
+/**
+ * Puts one text of each image of the batch, drawn anew in every epoch, into the buffers. `shown`: the images that are really there,
+ * one in place of each that is damaged.
+ */
+function dealTexts(
+  { spec, buffers }: Model,
+  texts: TokenTable | undefined,
+  shown: Int32Array | undefined,
+  epoch: number,
+): void {
+  if (!texts || !shown) throw new Error("the method needs texts, and the trainer has none");
   const context = buffers.tokens.length / spec.batchSize;
-  buffers.batch.forEach((image, i) => {
+  shown.forEach((image, i) => {
     const text = textOf(texts, image, { seed: spec.seed, epoch });
     buffers.tokens.set(texts.tokens.subarray(text * context, (text + 1) * context), i * context);
     buffers.lengths[i] = texts.lengths[text] as number;
