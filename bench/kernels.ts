@@ -14,6 +14,7 @@ import { infoNce } from "../src/kernels/info_nce/index.ts";
 import { maxPool } from "../src/kernels/max_pool/index.ts";
 import { startProfile, takeProfile } from "../src/kernels/profile.ts";
 import { median } from "./compare.ts";
+import { textCases } from "./kernels_text.ts";
 import { vitCases } from "./kernels_vit.ts";
 import { measureRoof } from "./peak.ts";
 
@@ -190,6 +191,7 @@ const cases = [
   ...[64, 16].flatMap((w) => [norm(32, w), norm(4, 8 * w)].flat()),
   ...others(),
   ...vitCases(),
+  ...textCases(),
 ].filter(({ work }) => work.includes(args.match));
 const roof = await measureRoof();
 startProfile();
