@@ -241,8 +241,16 @@ describe("service", () => {
       const response = await fetch(`${service.url}/v1/pipelines/${id}/${name}`, { method: "POST" });
       expect(response.status).toBe(200);
     };
-    const counts = (expected: Pipeline["counts"]) =>
-      eventually(async () => JSON.stringify((await get(id)).counts) === JSON.stringify(expected), 30);
+    const counts = async (expected: Pipeline["counts"]) => {
+      let seen: Pipeline | undefined;
+      const reached = async () => {
+        seen = await get(id);
+        return JSON.stringify(seen.counts) === JSON.stringify(expected);
+      };
+      await eventually(reached, 30).catch((cause) => {
+        throw new Error(`counts ${JSON.stringify(expected)} not reached: ${JSON.stringify(seen)}`, { cause });
+      });
+    };
     await eventually(async () => (await get(id)).counts.running === 1);
     await act("pause");
     await counts({ paused: 4 });
