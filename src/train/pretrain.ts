@@ -21,7 +21,7 @@ import { gaugeRings } from "./rings.ts";
 import { type DatasetUsed, datasetUsed, expectBatch, openSession, type Session } from "./session.ts";
 import { beginFrom, readStart } from "./start.ts";
 import { type Trainer, trainStep } from "./step.ts";
-import { openTexts } from "./texts.ts";
+import { falseNegatives, openTexts } from "./texts.ts";
 
 /**
  * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is
@@ -250,6 +250,7 @@ class Run {
 
   private async endEpoch(epoch: number): Promise<void> {
     const { spec, position, session } = this;
+    const { texts } = session;
     const { stepsPerEpoch } = this.trainer.batches;
     const { everyEpochs } = spec.monitor;
     const before = performance.now();
@@ -283,6 +284,7 @@ class Run {
       knn,
       spread,
       ...(recall && { recall }),
+      ...(texts && { falseNegatives: falseNegatives(this.trainer.batches, texts, spec, epoch) }),
       verdict: this.verdict.state,
     };
     startEpoch(position, spec);

@@ -21,6 +21,8 @@ import { FileError, UserError } from "../util/errors.ts";
 export interface SessionTexts {
   readonly tokenizer: Tokenizer;
   readonly table: TokenTable;
+  /** Of each row of the table, the number of its text among the different ones. */
+  readonly different: Int32Array;
 }
 
 export interface Session {

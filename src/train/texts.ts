@@ -2,9 +2,10 @@
 import type { Images } from "../data/types.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
 import type { TextEncoderSpec } from "../schema/text_encoder.ts";
-import { type TokenTable, tokenTable } from "../text/table.ts";
+import { type TokenTable, textOf, tokenTable } from "../text/table.ts";
 import { openTokenizer, type TokenizerFile, trainTokenizer } from "../text/tokenizer.ts";
 import { FileError, UserError } from "../util/errors.ts";
+import type { Batches } from "./batches.ts";
 import type { Session, SessionTexts } from "./session.ts";
 
 /** The text tower of a method that has one. */
@@ -34,7 +35,36 @@ export function openTexts(session: Session, file: TokenizerFile | undefined): Se
   const texts = textsOf(dataset.name, dataset.train);
   // Held-out images are measured on: their texts have no part in it.
   const tokenizer = file ? openTokenizer(file) : trainTokenizer(encoder.tokens, textsAt(texts, parts.train));
-  return { tokenizer, table: tokenTable(texts, tokenizer, encoder.context) };
+  const numbers = new Map<string, number>();
+  const different = Int32Array.from(texts.flat(), (text) => {
+    const number = numbers.get(text) ?? numbers.size;
+    numbers.set(text, number);
+    return number;
+  });
+  return { tokenizer, table: tokenTable(texts, tokenizer, encoder.context), different };
+}
+
+/**
+ * Share of the negatives of an epoch's batches that are false: the other pairs of a batch that have the very text of a pair. A function
+ * of the seed and the epoch alone, so nothing of it is saved.
+ */
+export function falseNegatives(
+  { stepsPerEpoch, indices }: Pick<Batches, "stepsPerEpoch" | "indices">,
+  { table, different }: SessionTexts,
+  { seed, batchSize }: TrainSpec,
+  epoch: number,
+): number {
+  let same = 0;
+  for (let step = epoch * stepsPerEpoch; step < (epoch + 1) * stepsPerEpoch; step++) {
+    const counts = new Map<number, number>();
+    for (const image of indices(step)) {
+      const text = different[textOf(table, image, { seed, epoch })] as number;
+      const before = counts.get(text) ?? 0;
+      same += 2 * before;
+      counts.set(text, before + 1);
+    }
+  }
+  return same / (stepsPerEpoch * batchSize * (batchSize - 1));
 }
 
 function* textsAt(texts: readonly (readonly string[])[], indices: Int32Array): Generator<string> {
