@@ -1,6 +1,6 @@
 /** The texts of a session's images: as tokens, and as features. */
 import type { Images } from "../data/types.ts";
-import type { TrainSpec } from "../schema/pretrain.ts";
+import { methodsWith, type TrainSpec } from "../schema/pretrain.ts";
 import type { TextEncoderSpec } from "../schema/text_encoder.ts";
 import { type TokenTable, textOf, tokenTable } from "../text/table.ts";
 import { openTokenizer, type TokenizerFile, trainTokenizer } from "../text/tokenizer.ts";
@@ -15,7 +15,8 @@ export const textEncoderOf = (spec: TrainSpec): TextEncoderSpec | undefined => (
 export function expectTextEncoder(spec: TrainSpec): TextEncoderSpec {
   const found = textEncoderOf(spec);
   if (found) return found;
-  throw new UserError(`spec.from: got a run of ${spec.method}, allowed: one of a method with a text tower, as clip`);
+  const allowed = methodsWith("text").join(", ");
+  throw new UserError(`spec.from: got a run of ${spec.method}, allowed: methods with a text tower: ${allowed}`);
 }
 
 /** @throws FileError where the images have no texts. */

@@ -8,6 +8,7 @@ import { classifierSpec } from "../../src/judge/fine_tune.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { barlowTwins } from "../../src/methods/barlow_twins.ts";
 import { ntXent } from "../../src/methods/losses/nt_xent.ts";
+import { pairMetrics, sigmoidLoss, symmetricCrossEntropy } from "../../src/methods/losses/pairs.ts";
 import { deviation, normalise } from "../../src/methods/losses/vectors.ts";
 import { simclr } from "../../src/methods/simclr.ts";
 import { simsiam } from "../../src/methods/simsiam.ts";
@@ -22,13 +23,16 @@ import type { SimclrSpec } from "../../src/schema/methods/simclr.ts";
 import type { SimsiamSpec } from "../../src/schema/methods/simsiam.ts";
 import type { PresetName } from "../../src/schema/presets.ts";
 import { presetNames } from "../../src/schema/presets.ts";
-import { methodNames, schemaOf } from "../../src/schema/pretrain.ts";
+import { methodNames, methodsWith, schemaOf } from "../../src/schema/pretrain.ts";
 import { byCosine } from "../../src/util/cosine.ts";
 import { relativeError, wave } from "../support/helpers.ts";
 
 beforeAll(openDevice);
 
 const dataset = { kind: "cifar10" };
+/** A dataset that a method can be trained on. */
+const datasetFor = (method: string) =>
+  methodsWith("text").includes(method) ? { kind: "folder", path: "/pairs", texts: "beside" } : dataset;
 
 function errorsOf(spec: object): string[] {
   try {
@@ -44,7 +48,7 @@ describe("specs", () => {
   test.each(methodNames.flatMap((method) => presetNames.map((preset) => [method, preset] as const)))(
     "%s, preset %s is complete, and no rule of its own warns of it",
     (method, preset) => {
-      const spec = parseSpec("pretrain", { method, preset, dataset });
+      const spec = parseSpec("pretrain", { method, preset, dataset: datasetFor(method) });
       expect(spec.method).toBe(method);
       expect(parseSpec("pretrain", spec)).toEqual(spec);
       expect(lint(spec).map(({ fields }) => fields[0])).toEqual([]);
@@ -53,9 +57,9 @@ describe("specs", () => {
 
   test("a field of another method is refused, naming the methods that have it", () => {
     expect(errorsOf({ method: "simclr", queueSize: 4096 })).toEqual([
-      "spec.queueSize 4096: no such field of this method; moco-v1, moco-v2 have it",
+      "spec.queueSize 4096: no such field of this method; moco-v1, moco-v2, clip-queue have it",
     ]);
-    expect(errorsOf({ method: "byol", temperature: 0.1 })[0]).toContain("moco-v1, moco-v2, moco-v3, simclr have it");
+    expect(errorsOf({ method: "byol", temperature: 0.1 })[0]).toContain("moco-v3, simclr, clip, clip-queue have it");
     expect(errorsOf({ method: "moco-v2", bottleneck: 64 })[0]).toContain("simsiam have it");
     expect(errorsOf({ method: "simclr", nothing: 1 })).toEqual(["spec.nothing 1: no such field"]);
     expect(errorsOf({ method: "dino" })).toEqual([`spec.method "dino": ${methodNames.join(", ")}`]);
@@ -147,11 +151,106 @@ describe("specs", () => {
   test("what a method draws is what it measures", () => {
     for (const name of methodNames) {
       const { charts, watchesGradient } = schemaOf(name);
-      const measured = figuresOf(parseSpec("pretrain", { method: name, dataset }));
+      const measured = figuresOf(parseSpec("pretrain", { method: name, dataset: datasetFor(name) }));
       expect(measured.includes("gradientFirst")).toBe(watchesGradient === true);
       const figures = charts.filter(({ of }) => of === "steps").flatMap(({ figures }) => figures);
       expect(figures.every((figure) => measured.includes(figure))).toBe(true);
     }
+  });
+});
+
+describe("closed forms of losses on pairs", () => {
+  const c = 4;
+  /** Unit rows of images, times 5, and of texts. */
+  const pairs = (n: number) => {
+    const [x, y] = [1, 2].map((seed) => normalise(tf.tensor2d(wave(n * c, n + seed), [n, c])) as tf.Tensor2D);
+    return [tf.mul(x as tf.Tensor2D, 5) as tf.Tensor2D, y as tf.Tensor2D] as const;
+  };
+  const logitsOf = (a: number[][], b: number[][]) =>
+    a.map((row) => b.map((other) => row.reduce((sum, v, k) => sum + v * (other[k] as number), 0)));
+  /** Gradients by a and b where the loss's by the logits is `of`. */
+  const gradients = (of: number[][], a: number[][], b: number[][]) => [
+    of.flatMap((row) =>
+      Array.from({ length: c }, (_, k) => row.reduce((sum, v, j) => sum + v * (b[j]?.[k] as number), 0)),
+    ),
+    b.flatMap((_, j) =>
+      Array.from({ length: c }, (__, k) =>
+        of.reduce((sum, row, i) => sum + (row[j] as number) * (a[i]?.[k] as number), 0),
+      ),
+    ),
+  ];
+  const expectLoss = (
+    loss: (...of: tf.Tensor[]) => tf.Scalar,
+    inputs: tf.Tensor[],
+    value: number,
+    slopes: number[][],
+  ) => {
+    const error = Math.abs((loss(...inputs).dataSync()[0] as number) - value);
+    expect(error / Math.max(1, Math.abs(value))).toBeLessThan(1e-5);
+    const got = tf.grads(loss)(inputs);
+    slopes.forEach((slope, i) => {
+      expect(relativeError((got[i] as tf.Tensor).dataSync(), slope)).toBeLessThan(1e-4);
+    });
+  };
+
+  // 2,100 rows are more logits than one block has room for.
+  test.each([3, 2100])("CLIP's and SigLIP's losses and gradients equal a double loop's, N = %p", (n) => {
+    const [x, y] = pairs(n);
+    const [a, b] = [x.arraySync(), y.arraySync()];
+    const logits = logitsOf(a, b);
+    const exps = logits.map((row) => row.map(Math.exp));
+    const byRow = exps.map((row) => row.reduce((sum, v) => sum + v, 0));
+    const byColumn = b.map((_, j) => exps.reduce((sum, row) => sum + (row[j] as number), 0));
+    const own = (i: number, j: number) => Number(i === j);
+    const softmax = logits.reduce((sum, row, i) => {
+      return sum + (Math.log(byRow[i] as number) + Math.log(byColumn[i] as number)) / 2 - (row[i] as number);
+    }, 0);
+    const ofSoftmax = exps.map((row, i) =>
+      row.map((v, j) => (v / (byRow[i] as number) / 2 + v / (byColumn[j] as number) / 2 - own(i, j)) / n),
+    );
+    expectLoss(symmetricCrossEntropy as never, [x, y], softmax / n, gradients(ofSoftmax, a, b));
+
+    const bias = -2;
+    const sign = (i: number, j: number) => 2 * own(i, j) - 1;
+    let [sigmoid, byBias] = [0, 0];
+    const ofSigmoid = logits.map((row, i) =>
+      row.map((v, j) => {
+        const z = sign(i, j) * (v + bias);
+        sigmoid += Math.log1p(Math.exp(-z));
+        const slope = -sign(i, j) / (1 + Math.exp(z)) / n;
+        byBias += slope;
+        return slope;
+      }),
+    );
+    const slopes = [...gradients(ofSigmoid, a, b), [byBias]];
+    expectLoss(sigmoidLoss as never, [x, y, tf.scalar(bias)], sigmoid / n, slopes);
+  });
+
+  test("CLIP's loss of constant embeddings is log N, and its figures are those of chance", () => {
+    const same = normalise(tf.ones([6, c])) as tf.Tensor2D;
+    expect(symmetricCrossEntropy(same, same).dataSync()[0]).toBeCloseTo(Math.log(6), 5);
+    expect([...pairMetrics(same, same).dataSync()].map((v) => v.toFixed(4))).toEqual([
+      "0.0000",
+      "0.0000",
+      "1.0000",
+      "1.0000",
+    ]);
+  });
+
+  test.each([5, 2100])("figures of pairs equal a double loop's, N = %p", (n) => {
+    const [, y] = pairs(n);
+    const x = normalise(tf.add(y, tf.mul(tf.tensor2d(wave(n * c, 9), [n, c]), 0.3))) as tf.Tensor2D;
+    const cosines = logitsOf(x.arraySync(), y.arraySync());
+    const turned = cosines.map((_, j) => cosines.map((row) => row[j] as number));
+    const first = (of: number[][]) =>
+      of.filter((row, i) => row.every((v, j) => j === i || v < (row[i] as number))).length / n;
+    const positive = cosines.reduce((sum, row, i) => sum + (row[i] as number), 0);
+    const all = cosines.flat().reduce((sum, v) => sum + v, 0);
+    const expected = [first(cosines), first(turned), positive / n, (all - positive) / (n * (n - 1))];
+    const got = [...pairMetrics(x, y).dataSync()];
+    got.forEach((v, i) => {
+      expect(Math.abs(v - (expected[i] as number))).toBeLessThan(n > 1000 ? 2e-3 : 1e-5);
+    });
   });
 });
 

@@ -30,7 +30,7 @@ function meanOfBlocks(a: tf.Tensor2D, b: tf.Tensor2D, bias: tf.Scalar | undefine
     const rows: tf.Tensor2D[] = [];
     for (let from = 0; from < n; from += size) {
       const before = sums;
-      const next = tf.tidy(() => {
+      const { rows: ofRows, ...next } = tf.tidy(() => {
         const part = tf.slice(left, [from, 0], [Math.min(size, n - from), c]); // [B,C]
         const block = of(part, right, from);
         return {
@@ -40,7 +40,7 @@ function meanOfBlocks(a: tf.Tensor2D, b: tf.Tensor2D, bias: tf.Scalar | undefine
           rows: block.rows,
         };
       });
-      rows.push(next.rows);
+      rows.push(ofRows);
       tf.dispose(before);
       sums = next;
     }
@@ -52,6 +52,9 @@ function meanOfBlocks(a: tf.Tensor2D, b: tf.Tensor2D, bias: tf.Scalar | undefine
     };
   })(...inputs) as tf.Scalar;
 }
+
+/** Row by row: float32 loses too much in one sum of millions. f32[B,N] -> f32[] */
+const sumOf = (x: tf.Tensor): tf.Scalar => tf.sum(tf.sum(x, 1));
 
 /** 1 where a row of the block meets its own pair. f32[B,N] */
 const ownPairs = (from: number, size: number, n: number): tf.Tensor2D =>
@@ -90,10 +93,10 @@ export const sigmoidLoss = (x: tf.Tensor2D, y: tf.Tensor2D, bias: tf.Scalar): tf
     const losses = tf.add(tf.relu(tf.neg(signed)), tf.log(tf.add(tf.exp(tf.neg(tf.abs(signed))), 1)));
     const slope = tf.neg(tf.mul(sign, tf.sigmoid(tf.neg(signed)))) as tf.Tensor2D; // [B,N]
     return {
-      loss: tf.sum(losses),
+      loss: sumOf(losses),
       rows: tf.matMul(slope, all),
       others: tf.matMul(slope, rows, true, false),
-      bias: tf.sum(slope),
+      bias: sumOf(slope),
     };
   });
 
