@@ -132,11 +132,15 @@ const lars = { ...sgd, algorithm: "lars", lr: 0.03 };
 describe.each(devices)("%s", (device) => {
   afterAll(() => useTestDevice("wasm"));
 
+  // A software adapter takes seconds for each; how a batch is split is no matter of the method.
+  const split = device === "wasm" || LONG ? methods : (["byol", "simclr"] as const);
   test.each([
-    ...methods.flatMap((method) => [
-      [`${method}.batch.`, method, { norm: "batch" }, 1, { ...sgd, lr: rates[method] }] as const,
-      [`${method}.split.`, method, { norm: "split" }, 2, { ...sgd, lr: rates[method] }] as const,
-    ]),
+    ...methods.map(
+      (method) => [`${method}.batch.`, method, { norm: "batch" }, 1, { ...sgd, lr: rates[method] }] as const,
+    ),
+    ...split.map(
+      (method) => [`${method}.split.`, method, { norm: "split" }, 2, { ...sgd, lr: rates[method] }] as const,
+    ),
     ["simclr-lars.batch.", "simclr", { norm: "batch" }, 2, lars] as const,
     ["moco-v3-lars.batch.", "moco-v3", { norm: "batch" }, 2, { ...lars, lr: 0.01 }] as const,
   ])(
