@@ -1,7 +1,7 @@
 /** What a run gives to others: files for PyTorch and ONNX. */
 import { Networks } from "../engine/state.ts";
 import { stemOf } from "../nn/encoders/index.ts";
-import { encodeOnnx } from "../nn/onnx.ts";
+import { encodeOnnx } from "../nn/onnx/index.ts";
 import { isVit } from "../schema/encoder.ts";
 import type { ExportFormat, WhichEncoder } from "../schema/evaluation.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";

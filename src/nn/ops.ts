@@ -1,6 +1,6 @@
 /**
  * What an encoder is written in. A topology is one function over these operations, and what it means depends on who
- * interprets it: `network.ts` declares its parameters and runs it on tensors, `onnx.ts` writes it as a graph.
+ * interprets it: `network.ts` declares its parameters and runs it on tensors, `onnx/` writes it as a graph.
  */
 import type { Init } from "./layout.ts";
 
