@@ -109,7 +109,7 @@ export function addToolCommands(program: Command): void {
         .default("trained"),
     )
     .option("--step <n>", "step of the checkpoint; unset: the newest")
-    .option("--out <file>", "unset: named after the run")
+    .option("--out <path>", "the file, or a folder for it; unset: named after the run. Of several files the main one")
     .action((id: string, options) => exportRun(envOf(options), id, options));
 
   addCommand(program, {

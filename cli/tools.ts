@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { checkDataset } from "../src/data/check.ts";
 import { loadDataset } from "../src/data/index.ts";
 import type { DataContext } from "../src/data/types.ts";
-import { exportCheckpoint, exportedName } from "../src/exchange/export.ts";
+import { exportCheckpoint } from "../src/exchange/export.ts";
 import { importCheckpoint } from "../src/exchange/import.ts";
 import { gigabytes } from "../src/plan/footprint.ts";
 import { plan } from "../src/plan/plan.ts";
@@ -23,6 +23,7 @@ import { contactSheet } from "../src/train/views.ts";
 import { CacheFolder } from "../src/util/cache_folder.ts";
 import type { Env } from "../src/util/env.ts";
 import { messageOf, UserError } from "../src/util/errors.ts";
+import { exportPaths } from "./export_paths.ts";
 import { printJson } from "./json.ts";
 import { describeReport } from "./report.ts";
 import { findRedis } from "./services.ts";
@@ -165,7 +166,7 @@ export function listData(env: Env, options: { json?: boolean }): void {
   console.log('archive        tar, tar.gz, tar.zst, zip          {"kind":"archive","path":"shard-{000..041}.tar"}');
 }
 
-/** Exports the encoder of a checkpoint to a file. */
+/** Exports the encoder of a checkpoint to a file, or several. */
 export async function exportRun(
   env: Env,
   id: string,
@@ -186,12 +187,20 @@ export async function exportRun(
   if (!found) throw new UserError(`run ${id} has no checkpoint${at === undefined ? " yet" : ` of step ${at}`}`);
   const { file, step } = found.record;
   const encoder = whichEncoder(options.encoder);
-  const bytes = exportCheckpoint(found.bytes, file, spec, options.format, encoder);
-  const out = options.out ?? exportedName(id, options.format);
-  writeFileSync(out, bytes);
   const { format } = options;
-  if (options.json) return printJson({ file: out, format, encoder, step, bytes: bytes.length });
-  console.log(`${out}: ${options.format}, ${encoder} encoder after step ${step}, ${bytes.length} bytes`);
+  const made = exportCheckpoint(found.bytes, file, spec, format, encoder);
+  const files = exportPaths(
+    id,
+    made.map(({ suffix }) => suffix),
+    options.out,
+  );
+  made.forEach(({ bytes }, i) => {
+    writeFileSync(files[i] as string, bytes);
+  });
+  if (options.json) return printJson({ file: files[0], files, format, encoder, step, bytes: made[0].bytes.length });
+  made.forEach(({ bytes }, i) => {
+    console.log(`${files[i]}: ${format}, ${encoder} encoder after step ${step}, ${bytes.length} bytes`);
+  });
 }
 
 /** Imports somebody else's checkpoint or weights as a finished run, so that it can be evaluated, forked and exported. */

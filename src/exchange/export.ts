@@ -1,23 +1,32 @@
 /** What a run gives to others: files for PyTorch and ONNX. */
-import { Networks } from "../engine/state.ts";
-import { stemOf } from "../nn/encoders/index.ts";
-import { encodeOnnx } from "../nn/onnx/index.ts";
+import { TEXT } from "../nn/layout.ts";
+import { encodeImageTower, encodeTextTower } from "../nn/onnx/index.ts";
 import { isVit } from "../schema/encoder.ts";
 import type { ExportFormat, WhichEncoder } from "../schema/evaluation.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
-import { decodeSafetensors, encodeSafetensors, type StoredTensor } from "../store/safetensors.ts";
-import { FileError, UserError } from "../util/errors.ts";
+import { decodeSafetensors, encodeSafetensors } from "../store/safetensors.ts";
+import { UserError } from "../util/errors.ts";
+import { SavedNetwork } from "./saved_network.ts";
 import { expectTorchvision, torchvisionName } from "./vit_names.ts";
 
 /** Of the names of facebookresearch/moco's files. */
 const MOCO_PREFIX = "module.";
 
+/** A file of an export. */
+export interface Exported {
+  /** What follows the run's id in its name. */
+  readonly suffix: string;
+  readonly bytes: Uint8Array;
+}
+
 /**
+ * The files of an export, the main one first.
  * - `torchvision`: safetensors of the backbone with torchvision's names, for `load_state_dict(strict=True)` into a
  *   `torchvision.models.resnet*` whose `fc`, or a `VisionTransformer` whose `heads`, is `nn.Identity()`.
  * - `timm`: the same with timm's names, for a model with `num_classes=0`; those of ResNets are torchvision's.
  * - `moco`: safetensors with facebookresearch/moco's names: both encoders with their heads, the queue.
- * - `onnx`: the backbone in evaluation mode; input f32[N,C,S,S] of normalised pixels, output f32[N,F].
+ * - `onnx`: the backbone in evaluation mode; input f32[N,C,S,S] of normalised pixels, output f32[N,F]. Of a method on pairs two files:
+ *   the tower for images with its projection, and the tower for texts; see `encodeTextTower`.
  *
  * @throws UserError where the method has no such network, or no such format.
  */
@@ -27,54 +36,36 @@ export function exportCheckpoint(
   spec: PretrainSpec,
   format: ExportFormat,
   which: WhichEncoder,
-): Uint8Array {
+): readonly [Exported, ...Exported[]] {
   const { tensors } = decodeSafetensors(bytes, file);
   const metadata = { source: "mocod", spec: JSON.stringify(spec) };
+  const suffix = `.${format}.safetensors`;
   if (format === "moco") {
     const named = [...tensors].filter(([name]) => name.startsWith(MOCO_PREFIX));
-    if (named.length > 0) return encodeSafetensors(new Map(named), metadata);
+    if (named.length > 0) return [{ suffix, bytes: encodeSafetensors(new Map(named), metadata) }];
     throw new UserError(
       `spec.format: got "moco", allowed: "torchvision", "timm", "onnx"; method ${spec.method} is not MoCo's`,
     );
   }
   if (format === "torchvision") expectTorchvision(spec.encoder);
-  const backbone = backboneOf(tensors, file, spec, which);
-  if (format === "onnx") return encodeOnnx(spec.encoder, spec.augmentation.size, backbone);
+  const network = new SavedNetwork(tensors, file, spec, which);
+  if (format === "onnx") return onnxOf(network, spec);
+  const backbone = network.parts("backbone");
   const renamed = format === "torchvision" && isVit(spec.encoder);
   const named = renamed ? new Map([...backbone].map(([name, tensor]) => [torchvisionName(name), tensor])) : backbone;
-  return encodeSafetensors(named, metadata);
+  return [{ suffix, bytes: encodeSafetensors(named, metadata) }];
 }
 
-/** The tensors of a network's encoder, without the network's prefix and its heads. */
-function backboneOf(
-  tensors: ReadonlyMap<string, StoredTensor>,
-  file: string,
-  spec: PretrainSpec,
-  which: WhichEncoder,
-): Map<string, StoredTensor> {
-  const stem = `${stemOf(spec.encoder)}.weight`;
-  const first = [...tensors].find(([name]) => name.endsWith(stem));
-  if (!first) throw new FileError(file, `holds no tensor …${stem}`);
-  const networks = new Networks(spec, first[1].shape[1] as number);
-  const name = which === "trained" ? networks.trained : networks.followers[0];
-  if (name === undefined) {
-    throw new UserError(`spec.encoder: got "average", allowed: "trained"; ${spec.method} keeps no moving average`);
-  }
-  const { prefix } = networks.specOf(name);
-  const { params, stats } = networks.get(name);
-  const wanted = [...params.entries, ...stats.entries]
-    .filter(({ part }) => part === "backbone")
-    .flatMap(({ name: own }) =>
-      own.endsWith("running_var") ? [own, own.replace("running_var", "num_batches_tracked")] : [own],
-    );
-  return new Map(
-    wanted.map((own) => {
-      const tensor = tensors.get(prefix + own);
-      if (!tensor) throw new FileError(file, `holds no tensor ${prefix}${own}`);
-      return [own, tensor];
-    }),
-  );
+function onnxOf(
+  network: SavedNetwork,
+  { encoder, augmentation: { size: side } }: PretrainSpec,
+): readonly [Exported, ...Exported[]] {
+  const { pairs } = network;
+  if (!pairs) return [{ suffix: ".onnx", bytes: encodeImageTower({ encoder, side }, network.parts("backbone")) }];
+  const { projection, text } = pairs;
+  const images = network.parts("backbone", projection.name);
+  return [
+    { suffix: ".image.onnx", bytes: encodeImageTower({ encoder, side, projection }, images) },
+    { suffix: ".text.onnx", bytes: encodeTextTower(text, network.parts(TEXT)) },
+  ];
 }
-
-export const exportedName = (id: string, format: ExportFormat): string =>
-  `${id}.${format === "onnx" ? "onnx" : `${format}.safetensors`}`;

@@ -51,7 +51,10 @@ try {
       for (let i = offset; i < offset + size; i++) stats[i] = (isMean ? 0 : 0.7) + (isMean ? 0.1 : 0.3) * Math.sin(i);
     }
     const checkpoint = encodeCheckpoint(model, startPosition(spec, []));
-    writeFileSync(file("encoder.safetensors"), exportCheckpoint(checkpoint, "x", spec, "torchvision", "trained"));
+    writeFileSync(
+      file("encoder.safetensors"),
+      exportCheckpoint(checkpoint, "x", spec, "torchvision", "trained")[0].bytes,
+    );
     const of = (
       values: Float32Array,
       { offset, size, shape }: { offset: number; size: number; shape: readonly number[] },

@@ -47,7 +47,7 @@ test("a page embeds images with an exported encoder to the features of the servi
     { what: "backbone" },
   );
   const checkpoint = encodeCheckpoint(model, startPosition(spec, ["queue"]));
-  const encoder = exportCheckpoint(checkpoint, "checkpoint", spec, "torchvision", "trained");
+  const [{ bytes: encoder }] = exportCheckpoint(checkpoint, "checkpoint", spec, "torchvision", "trained");
   session.engine.close();
 
   const rows = new Float32Array(n * ROW);

@@ -1,6 +1,6 @@
 /** In and out of PyTorch: files that PyTorch made are read, what is exported is what torchvision and ONNX expect. */
 import { beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { startPosition } from "../../src/engine/metrics.ts";
@@ -15,7 +15,8 @@ import { readPickle } from "../../src/store/pickle.ts";
 import { decodeSafetensors } from "../../src/store/safetensors.ts";
 import { encodeCheckpoint, restoreCheckpoint } from "../../src/train/checkpoint.ts";
 import { fill, hashedPixels } from "../golden/formulas.ts";
-import { golden, relativeError, temporaryFolder } from "../support/helpers.ts";
+import { golden, relativeError } from "../support/helpers.ts";
+import { channelsFirst, onnxFeatures } from "../support/onnx.ts";
 
 beforeAll(openDevice);
 
@@ -24,6 +25,9 @@ const given = { dataset: { kind: "folder", path: "/images" }, augmentation: { si
 const importOf = (bytes: Uint8Array, file: string) => importCheckpoint(bytes, file, { fields: given, side: 32 });
 const [N, SIDE] = [4, 32];
 const pixels = Float32Array.from(hashedPixels(N, SIDE), (v) => (v / 255 - 0.45) / 0.25); // NHWC
+
+/** The main file of an export. */
+const exportMain = (...of: Parameters<typeof exportCheckpoint>): Uint8Array => exportCheckpoint(...of)[0].bytes;
 
 /** Features of the trained encoder in evaluation mode, or their projections, by our kernels. */
 function featuresOf(model: Model, channels = 3, projected = false): Float32Array {
@@ -63,7 +67,7 @@ describe("import of facebookresearch/moco", () => {
 
   test("what it exports as `moco` comes back as it went", () => {
     const { spec, checkpoint } = importOf(bytesOf("moco_new.pth.tar"), "x");
-    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "trained");
+    const exported = exportMain(checkpoint, "x", spec, "moco", "trained");
     const again = importOf(exported, "again.safetensors");
     expect(decodeSafetensors(again.checkpoint, "x").tensors).toEqual(decodeSafetensors(checkpoint, "x").tensors);
   });
@@ -78,7 +82,7 @@ describe("import of facebookresearch/moco", () => {
     expect(() => importOf(zip.subarray(0, zip.length - 100), "cut.zip")).toThrow("cut.zip: is a damaged zip");
 
     const { spec, checkpoint } = importOf(zip, "x");
-    const exported = exportCheckpoint(checkpoint, "x", spec, "moco", "trained");
+    const exported = exportMain(checkpoint, "x", spec, "moco", "trained");
     const broken = (from: string, to: string) =>
       Buffer.from(Buffer.from(exported).toString("latin1").replace(from, to), "latin1");
     const missing = broken('"module.encoder_q.layer2.0.bn1.bias"', '"module.encoder_q.layer2.0.bn1.bios"');
@@ -152,7 +156,7 @@ describe("import of others, saved by PyTorch", () => {
     const { spec, model } = imported("moco_v3.pth.tar", { heads: 2 });
     const checkpoint = encodeCheckpoint(model, startPosition(spec, []));
     for (const format of ["timm", "torchvision"] as const) {
-      const exported = exportCheckpoint(checkpoint, "x", spec, format, "trained");
+      const exported = exportMain(checkpoint, "x", spec, format, "trained");
       const again = importCheckpoint(exported, "again.safetensors", {
         fields: { ...given, ...narrow },
         side: 32,
@@ -214,7 +218,7 @@ describe("import of others, saved by PyTorch", () => {
     const encoder = { arch: "vit-small", depth: 1, patch: 16 };
     const spec = parseSpec("pretrain", { preset: "cifar", method: "moco-v3", ...given, ...narrow, encoder });
     const checkpoint = encodeCheckpoint(createModel(spec, 3, 1), startPosition(spec, []));
-    const small = exportCheckpoint(checkpoint, "x", spec, "timm", "trained");
+    const small = exportMain(checkpoint, "x", spec, "timm", "trained");
     const take = (heads?: number) =>
       importCheckpoint(small, "s.safetensors", { fields: { ...given, ...narrow }, side: 32, heads }).spec.encoder;
     expect(() => take()).toThrow(
@@ -278,7 +282,7 @@ describe("export", () => {
     (arch) => {
       const spec = parseSpec("pretrain", { preset: "imagenet", ...given, encoder: { arch }, queueSize: 256 });
       const checkpoint = encodeCheckpoint(allocateModel(spec, 3, 1), startPosition(spec, ["queue"]));
-      const { tensors } = decodeSafetensors(exportCheckpoint(checkpoint, "x", spec, "torchvision", "average"), "x");
+      const { tensors } = decodeSafetensors(exportMain(checkpoint, "x", spec, "torchvision", "average"), "x");
       const wanted = JSON.parse(readFileSync(join(import.meta.dir, "../golden/torchvision_names.json"), "utf8"))[arch];
       const got = Object.fromEntries([...tensors].map(([name, { shape }]) => [name, [...shape]]));
       expect(got).toEqual(wanted);
@@ -291,7 +295,7 @@ describe("export", () => {
   test("timm: a ViT has just the names and shapes of its VisionTransformer without a classifier", () => {
     const spec = parseSpec("pretrain", { preset: "cifar", method: "moco-v3", ...given, ...narrow, encoder: vit });
     const checkpoint = encodeCheckpoint(createModel(spec, 3, 1), startPosition(spec, []));
-    const { tensors } = decodeSafetensors(exportCheckpoint(checkpoint, "x", spec, "timm", "average"), "x");
+    const { tensors } = decodeSafetensors(exportMain(checkpoint, "x", spec, "timm", "average"), "x");
     const linear = (name: string, from: number, to: number) => ({
       [`${name}.weight`]: [to, from],
       [`${name}.bias`]: [to],
@@ -325,7 +329,7 @@ describe("export", () => {
       encoder: { ...vit, pool: "mean" },
     });
     const checkpoint = encodeCheckpoint(createModel(spec, 3, 1), startPosition(spec, []));
-    expect(() => exportCheckpoint(checkpoint, "x", spec, "torchvision", "trained")).toThrow(
+    expect(() => exportMain(checkpoint, "x", spec, "torchvision", "trained")).toThrow(
       'spec.format: got "torchvision", allowed: "timm", "onnx"; torchvision has no ViT with encoder.pool mean',
     );
   });
@@ -365,25 +369,8 @@ describe("export", () => {
   }
 
   function expectOnnx(spec: PretrainSpec, model: Model, checkpoint: Uint8Array): void {
-    using folder = temporaryFolder();
-    const [file, input] = [join(folder.path, "encoder.onnx"), join(folder.path, "images.f32")];
-    writeFileSync(file, exportCheckpoint(checkpoint, "x", spec, "onnx", "trained"));
-    const nchw = new Float32Array(pixels.length);
-    pixels.forEach((v, i) => {
-      const [n, p, c] = [Math.floor(i / (SIDE * SIDE * 3)), Math.floor(i / 3) % (SIDE * SIDE), i % 3];
-      nchw[(n * 3 + c) * SIDE * SIDE + p] = v;
-    });
-    writeFileSync(input, nchw);
-    const command = [
-      process.execPath,
-      join(import.meta.dir, "../support/onnx_run.ts"),
-      file,
-      input,
-      ...[N, 3, SIDE, SIDE].map(String),
-    ];
-    const { stdout, exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "pipe", "inherit"] });
-    expect(exitCode).toBe(0);
-    const features = new Float32Array(new Uint8Array(stdout).buffer);
+    const onnx = exportMain(checkpoint, "x", spec, "onnx", "trained");
+    const features = onnxFeatures(onnx, channelsFirst(pixels, SIDE, 3), [N, 3, SIDE, SIDE]);
     expect(features.length).toBe(N * model.trained.features);
     expect(relativeError(features, featuresOf(model))).toBeLessThan(1e-5);
   }

@@ -25,7 +25,7 @@ const Model = root.lookupType("Model");
 const IR_VERSION = 8;
 const [ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS] = [1, 2, 7];
 /** Types of elements. */
-export const [FLOAT, INT64] = [1, 7];
+export const [FLOAT, INT64, BOOL] = [1, 7, 9];
 
 export interface Attribute {
   name: string;

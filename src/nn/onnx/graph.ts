@@ -2,8 +2,14 @@
 import { LAYER_NORM_EPSILON, type Ops } from "../ops.ts";
 import { float, int, ints } from "./format.ts";
 import type { Nodes } from "./nodes.ts";
+import type { Texts } from "./text.ts";
 
-export function graph(nodes: Nodes): Ops<string> {
+/** Layers of a Transformer's blocks, whose values have an axis of tokens: [N,T,C]. */
+const isOfTokens = (name: string): boolean => /^(blocks|transformer\.resblocks)\./.test(name);
+
+/** `texts`: of a text tower. */
+export function graph(nodes: Nodes, texts?: Texts): Ops<string> {
+  const textsOf = (): Texts => texts ?? fail("ONNX: a layer for texts has got images");
   const add: Nodes["add"] = (...node) => nodes.add(...node);
   /** x * Phi(x) */
   const gelu = (name: string, x: string): string => {
@@ -26,8 +32,8 @@ export function graph(nodes: Nodes): Ops<string> {
       if (!affine) throw new Error(`ONNX: ${name} has no gain and bias to write`); // of heads, which are not exported
       const inputs = ["weight", "bias", "running_mean", "running_var"].map((part) => `${name}.${part}`);
       // ONNX has channels second, and so has all that this encoder norms but the tokens of ViT-BN.
-      const tokens = name.startsWith("blocks.");
-      const turn = (of: string, as: string) => (tokens ? add("Transpose", as, [of], [ints("perm", 0, 2, 1)]) : of);
+      const turn = (of: string, as: string) =>
+        isOfTokens(name) ? add("Transpose", as, [of], [ints("perm", 0, 2, 1)]) : of;
       const normal = add(
         "BatchNormalization",
         `${name}:out`,
@@ -39,7 +45,7 @@ export function graph(nodes: Nodes): Ops<string> {
       return relu ? add("Relu", `${name}:relu`, [y]) : y;
     },
     linear(name, x, { bias, gelu: wanted = false }) {
-      if (!bias || !name.startsWith("blocks.")) {
+      if (!bias || !isOfTokens(name)) {
         const weights = [`${name}.weight`, ...(bias ? [`${name}.bias`] : [])];
         return add("Gemm", `${name}:out`, [x, ...weights], [int("transB", 1)]);
       }
@@ -77,7 +83,7 @@ export function graph(nodes: Nodes): Ops<string> {
         [x, `${name}.weight`, `${name}.bias`],
         [int("axis", -1), float("epsilon", epsilon)],
       ),
-    attention(qkv, { heads, width }) {
+    attention(qkv, { heads, width, text }) {
       const name = (part: string) => `${qkv}:${part}`;
       const parts = add("Reshape", name("heads"), [qkv, nodes.integers(0, 0, 3, heads, width / heads)]); // [N,T,3,H,D]
       const turned = add("Transpose", name("turned"), [parts], [ints("perm", 2, 0, 3, 1, 4)]); // [3,N,H,T,D]
@@ -87,25 +93,26 @@ export function graph(nodes: Nodes): Ops<string> {
       const keys = add("Transpose", name("keys"), [k as string], [ints("perm", 0, 1, 3, 2)]);
       const product = add("MatMul", name("product"), [q as string, keys]); // [N,H,T,T]
       const scores = add("Mul", name("scores"), [product, nodes.scalar(1 / Math.sqrt(width / heads))]);
-      const shares = add("Softmax", name("shares"), [scores], [int("axis", -1)]);
+      const seen = text ? textsOf().hide(name("seen"), scores, text.causal) : scores;
+      const shares = add("Softmax", name("shares"), [seen], [int("axis", -1)]);
       const out = add("MatMul", name("out"), [shares, v as string]); // [N,H,T,D]
       const tokens = add("Transpose", name("tokens"), [out], [ints("perm", 0, 2, 1, 3)]);
       return add("Reshape", name("attended"), [tokens, nodes.integers(0, 0, width)]);
     },
-    embedTokens: () => {
-      throw new Error("ONNX: text towers are not written");
-    },
-    poolTokens: () => {
-      throw new Error("ONNX: text towers are not written");
-    },
+    embedTokens: () => textsOf().embed(),
+    poolTokens: (x, { causal }) => textsOf().pool(x, causal),
     add: (name, x, y) => add("Add", name, [x, y]),
     firstToken: (x) => add("Gather", "token", [x, nodes.index(0)], [int("axis", 1)]),
-    concat: (xs) => add("Concat", "features", [...xs], [int("axis", 1)]),
-    meanTokens: (x) => add("ReduceMean", "features", [x], [ints("axes", 1), int("keepdims", 0)]),
+    concat: (xs) => add("Concat", "pooled", [...xs], [int("axis", 1)]),
+    meanTokens: (x) => add("ReduceMean", "pooled", [x], [ints("axes", 1), int("keepdims", 0)]),
     maxPool: (x) =>
       add("MaxPool", "maxpool:out", [x], [ints("kernel_shape", 3, 3), ints("strides", 2, 2), ints("pads", 1, 1, 1, 1)]),
-    meanPlaces: (x) => add("ReduceMean", "features", [x], [ints("axes", 2, 3), int("keepdims", 0)]),
+    meanPlaces: (x) => add("ReduceMean", "pooled", [x], [ints("axes", 2, 3), int("keepdims", 0)]),
     stem: (x, layers) => layers(x),
     block: (x, layers) => layers(x),
   };
+}
+
+function fail(message: string): never {
+  throw new Error(message);
 }

@@ -29,6 +29,10 @@ export class Nodes {
     return this.constant(`index:${value}`, [], INT64, BigInt64Array.of(BigInt(value)));
   }
 
+  floats(name: string, shape: number[], values: Float32Array): string {
+    return this.constant(name, shape, FLOAT, values);
+  }
+
   private constant(name: string, dims: number[], data_type: number, values: BigInt64Array | Float32Array): string {
     this.named.set(name, { name, dims, data_type, raw_data: new Uint8Array(values.buffer) });
     return name;
