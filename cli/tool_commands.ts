@@ -99,7 +99,7 @@ export function addToolCommands(program: Command): void {
   })
     .argument("<id>", "a pretrain job")
     .addOption(
-      new Option("--format <name>", "torchvision, timm, moco: safetensors")
+      new Option("--format <name>", "torchvision, timm, moco, openclip: safetensors")
         .choices(exportFormats)
         .default("torchvision"),
     )

@@ -4,8 +4,10 @@ import { encodeImageTower, encodeTextTower } from "../nn/onnx/index.ts";
 import { isVit } from "../schema/encoder.ts";
 import type { ExportFormat, WhichEncoder } from "../schema/evaluation.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
+import { vocabularyOf } from "../schema/text_encoder.ts";
 import { decodeSafetensors, encodeSafetensors } from "../store/safetensors.ts";
 import { UserError } from "../util/errors.ts";
+import { modelConfig, openClipTensors } from "./open_clip.ts";
 import { SavedNetwork } from "./saved_network.ts";
 import { expectTorchvision, torchvisionName } from "./vit_names.ts";
 
@@ -25,6 +27,7 @@ export interface Exported {
  *   `torchvision.models.resnet*` whose `fc`, or a `VisionTransformer` whose `heads`, is `nn.Identity()`.
  * - `timm`: the same with timm's names, for a model with `num_classes=0`; those of ResNets are torchvision's.
  * - `moco`: safetensors with facebookresearch/moco's names: both encoders with their heads, the queue.
+ * - `openclip`: safetensors of both towers with OpenCLIP's names, and in the metadata `model_cfg`; see `modelConfig`.
  * - `onnx`: the backbone in evaluation mode; input f32[N,C,S,S] of normalised pixels, output f32[N,F]. Of a method on pairs two files:
  *   the tower for images with its projection, and the tower for texts; see `encodeTextTower`.
  *
@@ -43,17 +46,42 @@ export function exportCheckpoint(
   if (format === "moco") {
     const named = [...tensors].filter(([name]) => name.startsWith(MOCO_PREFIX));
     if (named.length > 0) return [{ suffix, bytes: encodeSafetensors(new Map(named), metadata) }];
-    throw new UserError(
-      `spec.format: got "moco", allowed: "torchvision", "timm", "onnx"; method ${spec.method} is not MoCo's`,
-    );
+    const others = `"torchvision", "timm", ${"text" in spec ? '"openclip", ' : ""}"onnx"`;
+    throw new UserError(`spec.format: got "moco", allowed: ${others}; method ${spec.method} is not MoCo's`);
   }
   if (format === "torchvision") expectTorchvision(spec.encoder);
   const network = new SavedNetwork(tensors, file, spec, which);
+  if (format === "openclip") {
+    const trained = new SavedNetwork(tensors, file, spec, "trained");
+    return [{ suffix, bytes: openClipOf(network, trained, spec, metadata) }];
+  }
   if (format === "onnx") return onnxOf(network, spec);
   const backbone = network.parts("backbone");
   const renamed = format === "torchvision" && isVit(spec.encoder);
   const named = renamed ? new Map([...backbone].map(([name, tensor]) => [torchvisionName(name), tensor])) : backbone;
   return [{ suffix, bytes: encodeSafetensors(named, metadata) }];
+}
+
+function openClipOf(
+  network: SavedNetwork,
+  trained: SavedNetwork,
+  spec: PretrainSpec,
+  metadata: Record<string, string>,
+): Uint8Array {
+  const { pairs, channels } = network;
+  if (!pairs) {
+    throw new UserError(
+      `spec.format: got "openclip", allowed: "torchvision", "timm", "onnx"; method ${spec.method} has no tower for texts`,
+    );
+  }
+  const { context, tokens } = pairs.text.encoder;
+  const tensors = openClipTensors(network, pairs, trained);
+  return encodeSafetensors(tensors, {
+    ...metadata,
+    context_length: String(context),
+    vocabulary: String(vocabularyOf(tokens)),
+    model_cfg: JSON.stringify(modelConfig(spec, pairs, channels, tensors.get("logit_bias"))),
+  });
 }
 
 function onnxOf(

@@ -15,6 +15,8 @@ export interface Pairs {
 }
 
 export class SavedNetwork {
+  /** Of its images. */
+  readonly channels: number;
   private readonly networks: Networks;
   private readonly name: string;
 
@@ -28,7 +30,8 @@ export class SavedNetwork {
     const stem = `${stemOf(spec.encoder)}.weight`;
     const first = [...tensors].find(([name]) => name.endsWith(stem));
     if (!first) throw new FileError(file, `holds no tensor …${stem}`);
-    this.networks = new Networks(spec, first[1].shape[1] as number);
+    this.channels = first[1].shape[1] as number;
+    this.networks = new Networks(spec, this.channels);
     const name = which === "trained" ? this.networks.trained : this.networks.followers[0];
     if (name === undefined) {
       throw new UserError(`spec.encoder: got "average", allowed: "trained"; ${spec.method} keeps no moving average`);

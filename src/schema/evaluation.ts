@@ -192,7 +192,7 @@ export interface ImageMap {
 }
 
 /** How an encoder is written for others. */
-export const exportFormats = ["torchvision", "timm", "moco", "onnx"] as const;
+export const exportFormats = ["torchvision", "timm", "moco", "openclip", "onnx"] as const;
 export type ExportFormat = (typeof exportFormats)[number];
 
 /** An encoder as a file for PyTorch or ONNX. */
@@ -203,7 +203,9 @@ export const exportSpec = z.strictObject({
   format: z
     .enum(exportFormats)
     .default("torchvision")
-    .describe("torchvision, timm and moco: safetensors with their names"),
+    .describe(
+      "torchvision, timm, moco and openclip: safetensors with their names; openclip: both towers of a method on pairs",
+    ),
 });
 export type ExportSpec = z.infer<typeof exportSpec>;
 

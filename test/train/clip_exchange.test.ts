@@ -1,10 +1,26 @@
 /** What a run on pairs of images and texts exports. */
 import { beforeAll, describe, expect, test } from "bun:test";
+import { blockNames, floatsOf } from "../../src/engine/state.ts";
 import { exportCheckpoint } from "../../src/exchange/export.ts";
 import { openDevice } from "../../src/kernels/index.ts";
+import { parseSpec } from "../../src/schema/job.ts";
+import { decodeSafetensors } from "../../src/store/safetensors.ts";
+import names from "../golden/openclip_names.json";
 import { relativeError } from "../support/helpers.ts";
 import { channelsFirst, onnxFeatures } from "../support/onnx.ts";
-import { CONTEXT, DIM, featuresOf, images, lengths, pairsRun, pixels, resnet, SIDE, tokens } from "../support/pairs.ts";
+import {
+  CONTEXT,
+  DIM,
+  featuresOf,
+  images,
+  lengths,
+  pairsRun,
+  pixels,
+  resnet,
+  SIDE,
+  tokens,
+  vit,
+} from "../support/pairs.ts";
 
 beforeAll(openDevice);
 
@@ -32,5 +48,52 @@ describe("ONNX", () => {
     const text = onnxFeatures(named.get(".text.onnx") as Uint8Array, given, [lengths.length, CONTEXT]);
     expect(text.length).toBe(lengths.length * DIM);
     expect(relativeError(text, ours.text)).toBeLessThan(1e-5);
+  });
+});
+
+describe("OpenCLIP", () => {
+  test.each([
+    ["vit", {}],
+    ["vit-mean", { encoder: { ...vit, pool: "mean" } }],
+    ["resnet10", { encoder: { ...resnet, arch: "resnet10" }, loss: "sigmoid", bias: -10 }],
+  ] as const)("names, shapes and configuration are those of its own model: %s", (name, more) => {
+    const { spec, checkpoint } = pairsRun(more);
+    const [{ suffix, bytes }] = exportCheckpoint(checkpoint, "x", spec, "openclip", "trained");
+    expect(suffix).toBe(".openclip.safetensors");
+    const { tensors, metadata } = decodeSafetensors(bytes, "x");
+    expect(Object.fromEntries([...tensors].map(([own, { shape }]) => [own, [...shape]]))).toEqual(names[name].names);
+    expect(JSON.parse(metadata.model_cfg as string)).toEqual(names[name].model_cfg);
+    expect(metadata).toMatchObject({ source: "mocod", context_length: "12", vocabulary: "259" });
+    expect(parseSpec("pretrain", JSON.parse(metadata.spec as string))).toEqual(spec);
+  });
+
+  test("a moving average is exported with the scale of the network that it follows", () => {
+    const { spec, model, checkpoint } = pairsRun({ method: "clip-queue" });
+    const [{ bytes }] = exportCheckpoint(checkpoint, "x", spec, "openclip", "average");
+    const { tensors } = decodeSafetensors(bytes, "x");
+    const { offset } = model.networks.get("momentum").params.get("token_embedding.weight");
+    const theirs = floatsOf(model.state, blockNames.params("momentum"));
+    expect(tensors.get("token_embedding.weight")?.data[0]).toBe(theirs[offset] as number);
+    expect(tensors.get("logit_scale")?.data[0]).toBeCloseTo(Math.log(1 / 0.07), 5);
+  });
+
+  test("what OpenCLIP and timm have no model for names one that they refuse", () => {
+    const small = { arch: "resnet10", stem: "cifar", width: 8 };
+    const { spec, checkpoint } = pairsRun({ encoder: small, text: { causal: false } });
+    const [{ bytes }] = exportCheckpoint(checkpoint, "x", spec, "openclip", "trained");
+    expect(JSON.parse(decodeSafetensors(bytes, "x").metadata.model_cfg as string)).toMatchObject({
+      vision_cfg: { timm_model_name: "mocod_resnet10_cifar_8" },
+      text_cfg: { no_causal_mask: true, pool_type: "mean" },
+    });
+  });
+
+  test("a method without a tower for texts is refused, with what it has", () => {
+    const pairs = pairsRun();
+    const dataset = { kind: "folder", path: "/" };
+    const other = parseSpec("pretrain", { preset: "cifar", method: "moco-v3", dataset });
+    const spec = { ...other, encoder: pairs.spec.encoder };
+    expect(() => exportCheckpoint(pairs.checkpoint, "x", spec, "openclip", "trained")).toThrow(
+      'spec.format: got "openclip", allowed: "torchvision", "timm", "onnx"; method moco-v3 has no tower for texts',
+    );
   });
 });
