@@ -5,8 +5,10 @@ import { isVit } from "../schema/encoder.ts";
 import type { ExportFormat, WhichEncoder } from "../schema/evaluation.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { vocabularyOf } from "../schema/text_encoder.ts";
-import { decodeSafetensors, encodeSafetensors } from "../store/safetensors.ts";
-import { UserError } from "../util/errors.ts";
+import { decodeSafetensors, encodeSafetensors, type Stored } from "../store/safetensors.ts";
+import { huggingFaceFile } from "../text/hugging_face.ts";
+import { tokenizerOf } from "../train/checkpoint.ts";
+import { FileError, UserError } from "../util/errors.ts";
 import { modelConfig, openClipTensors } from "./open_clip.ts";
 import { SavedNetwork } from "./saved_network.ts";
 import { expectTorchvision, torchvisionName } from "./vit_names.ts";
@@ -31,6 +33,8 @@ export interface Exported {
  * - `onnx`: the backbone in evaluation mode; input f32[N,C,S,S] of normalised pixels, output f32[N,F]. Of a method on pairs two files:
  *   the tower for images with its projection, and the tower for texts; see `encodeTextTower`.
  *
+ * With a tower for texts comes its tokenizer: as `openTokenizer` reads it, and as Hugging Face's `tokenizers` does.
+ *
  * @throws UserError where the method has no such network, or no such format.
  */
 export function exportCheckpoint(
@@ -40,7 +44,8 @@ export function exportCheckpoint(
   format: ExportFormat,
   which: WhichEncoder,
 ): readonly [Exported, ...Exported[]] {
-  const { tensors } = decodeSafetensors(bytes, file);
+  const stored = decodeSafetensors(bytes, file);
+  const { tensors } = stored;
   const metadata = { source: "mocod", spec: JSON.stringify(spec) };
   const suffix = `.${format}.safetensors`;
   if (format === "moco") {
@@ -53,9 +58,10 @@ export function exportCheckpoint(
   const network = new SavedNetwork(tensors, file, spec, which);
   if (format === "openclip") {
     const trained = new SavedNetwork(tensors, file, spec, "trained");
-    return [{ suffix, bytes: openClipOf(network, trained, spec, metadata) }];
+    const towers = { suffix, bytes: openClipOf(network, trained, spec, metadata) };
+    return [towers, ...tokenizersOf(network, stored, file)];
   }
-  if (format === "onnx") return onnxOf(network, spec);
+  if (format === "onnx") return [...onnxOf(network, spec), ...tokenizersOf(network, stored, file)];
   const backbone = network.parts("backbone");
   const renamed = format === "torchvision" && isVit(spec.encoder);
   const named = renamed ? new Map([...backbone].map(([name, tensor]) => [torchvisionName(name), tensor])) : backbone;
@@ -96,4 +102,17 @@ function onnxOf(
     { suffix: ".image.onnx", bytes: encodeImageTower({ encoder, side, projection }, images) },
     { suffix: ".text.onnx", bytes: encodeTextTower(text, network.parts(TEXT)) },
   ];
+}
+
+/** None where there is no tower for texts. */
+function tokenizersOf({ pairs }: SavedNetwork, stored: Stored, file: string): Exported[] {
+  if (!pairs) return [];
+  const tokenizer = tokenizerOf(stored);
+  if (!tokenizer) throw new FileError(file, "holds no tokenizer");
+  const theirs = huggingFaceFile(tokenizer, pairs.text.encoder.context);
+  const json = (suffix: string, value: object) => ({
+    suffix,
+    bytes: new TextEncoder().encode(`${JSON.stringify(value)}\n`),
+  });
+  return [json(".tokenizer.json", tokenizer), ...(theirs ? [json(".huggingface.json", theirs)] : [])];
 }

@@ -3,9 +3,9 @@
 /**
  * Letters with their marks, one digit, or other signs, each with the space before it. CLIP's pattern, with GPT-2's spaces, so that
  * nothing is lost, and without English contractions. Scripts without spaces have words of 64 characters at the most: what it takes to
- * encode a word grows with the square of its length.
+ * encode a word grows with the square of its length. A prepared text has no other white space than single spaces.
  */
-const WORD = / ?[\p{L}\p{M}]{1,64}| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]{1,64}/gu;
+export const WORD = / ?[\p{L}\p{M}]{1,64}| ?\p{N}| ?[^ \p{L}\p{M}\p{N}]{1,64}/gu;
 
 /** @param text - Prepared. A space is put before it, so that a word is the same wherever it stands. */
 export const wordsOf = (text: string): string[] => ` ${text}`.match(WORD) ?? [];

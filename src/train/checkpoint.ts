@@ -7,7 +7,13 @@ import { blockNames, floatsOf, intsOf, type Model, ringsOf, statesOf } from "../
 import { methodOf } from "../methods/index.ts";
 import { fromTorch, type Layout, type Oriented, torchShape, toTorch } from "../nn/layout.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
-import { decodeSafetensors, encodeSafetensors, type StoredTensor, type ToStore } from "../store/safetensors.ts";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  type Stored,
+  type StoredTensor,
+  type ToStore,
+} from "../store/safetensors.ts";
 import type { TokenizerFile } from "../text/tokenizer.ts";
 import { FileError } from "../util/errors.ts";
 
@@ -163,8 +169,11 @@ export function restoreCheckpoint(bytes: Uint8Array, file: string, saved: Saved)
 }
 
 /** The tokenizer in a checkpoint; undefined where the run has no texts. */
-export function checkpointTokenizer(bytes: Uint8Array, file: string): TokenizerFile | undefined {
-  const { tokenizer } = decodeSafetensors(bytes, file).metadata;
+export const checkpointTokenizer = (bytes: Uint8Array, file: string): TokenizerFile | undefined =>
+  tokenizerOf(decodeSafetensors(bytes, file));
+
+/** The same of a checkpoint that is decoded. */
+export function tokenizerOf({ metadata: { tokenizer } }: Pick<Stored, "metadata">): TokenizerFile | undefined {
   return tokenizer === undefined ? undefined : (JSON.parse(tokenizer) as TokenizerFile);
 }
 

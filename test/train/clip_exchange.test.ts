@@ -1,12 +1,23 @@
 /** What a run on pairs of images and texts exports. */
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, spyOn, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { exportRun } from "../../cli/tools.ts";
 import { blockNames, floatsOf } from "../../src/engine/state.ts";
 import { exportCheckpoint } from "../../src/exchange/export.ts";
+import type { EvaluationContext } from "../../src/judge/context.ts";
+import { exportEncoder } from "../../src/judge/export.ts";
 import { openDevice } from "../../src/kernels/index.ts";
 import { parseSpec } from "../../src/schema/job.ts";
+import { sha256 } from "../../src/store/files.ts";
+import { LocalBlobs } from "../../src/store/local_blobs.ts";
+import { RunStore } from "../../src/store/run_store.ts";
 import { decodeSafetensors } from "../../src/store/safetensors.ts";
+import { huggingFaceFile } from "../../src/text/hugging_face.ts";
+import { openTokenizer } from "../../src/text/tokenizer.ts";
+import type { Env } from "../../src/util/env.ts";
 import names from "../golden/openclip_names.json";
-import { relativeError } from "../support/helpers.ts";
+import { relativeError, temporaryFolder } from "../support/helpers.ts";
 import { channelsFirst, onnxFeatures } from "../support/onnx.ts";
 import {
   CONTEXT,
@@ -95,5 +106,56 @@ describe("OpenCLIP", () => {
     expect(() => exportCheckpoint(pairs.checkpoint, "x", spec, "openclip", "trained")).toThrow(
       'spec.format: got "openclip", allowed: "torchvision", "timm", "onnx"; method moco-v3 has no tower for texts',
     );
+  });
+});
+
+test("an export job writes the towers, the tokenizer beside them, and lists them", async () => {
+  using folder = temporaryFolder();
+  const { spec, checkpoint } = pairsRun();
+  const runs = new LocalBlobs(folder.path);
+  const [source, own] = [new RunStore(runs, "run_1"), new RunStore(runs, "run_2")];
+  await source.writeCheckpoint({ step: 3, epoch: 1, knn: null }, checkpoint, spec.checkpoint);
+  const context = { source, own, pretrained: spec, report: { log: () => undefined } } as unknown as EvaluationContext;
+  const job = parseSpec("export", { from: "run_1", format: "onnx" });
+  const tokenizers = ["run_1.tokenizer.json", "run_1.huggingface.json"];
+  const resultOf = async (of: typeof job) => {
+    const outcome = await exportEncoder(of, context);
+    return "result" in outcome ? outcome.result : undefined;
+  };
+  expect(await resultOf(job)).toMatchObject({
+    file: "run_1.image.onnx",
+    files: ["run_1.image.onnx", "run_1.text.onnx", ...tokenizers],
+    format: "onnx",
+    step: 3,
+    sha256: sha256((await own.read("run_1.image.onnx")) as Uint8Array),
+  });
+  const file = JSON.parse(new TextDecoder().decode(await own.read("run_1.tokenizer.json")));
+  expect(openTokenizer(file).encode("ab")).toEqual([100, 101]);
+  expect(await own.readJson("run_1.huggingface.json")).toEqual(huggingFaceFile(file, CONTEXT));
+  for (const [format, files] of [
+    ["openclip", ["run_1.openclip.safetensors", ...tokenizers]],
+    ["timm", ["run_1.timm.safetensors"]],
+  ] as const) {
+    expect((await resultOf({ ...job, format }))?.files).toEqual([...files]);
+  }
+});
+
+test("mocod export writes the same files, after the path of the main one", async () => {
+  using folder = temporaryFolder();
+  const { spec, checkpoint } = pairsRun();
+  const run = new RunStore(new LocalBlobs(folder.path), "run_1");
+  await run.writeJson("job.json", { spec });
+  await run.writeCheckpoint({ step: 3, epoch: 1, knn: null }, checkpoint, spec.checkpoint);
+  const env = { storeUrl: `file://${folder.path}` } as Env;
+  const out = join(folder.path, "clip.onnx");
+  const log = spyOn(console, "log").mockImplementation(() => undefined);
+  await exportRun(env, "run_1", { format: "onnx", encoder: "trained", out });
+  const printed = log.mock.calls.map(([line]) => String(line));
+  log.mockRestore();
+  const files = exportCheckpoint(checkpoint, "x", spec, "onnx", "trained");
+  const names = ["clip.onnx", "clip.text.onnx", "clip.tokenizer.json", "clip.huggingface.json"];
+  names.forEach((name, i) => {
+    expect(printed[i]).toStartWith(`${join(folder.path, name)}: onnx, trained encoder after step 3`);
+    expect(readFileSync(join(folder.path, name))).toEqual(Buffer.from(files[i]?.bytes as Uint8Array));
   });
 });

@@ -2,12 +2,14 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { type TokensSpec, tokensSpec } from "../../src/schema/text.ts";
+import { huggingFaceFile } from "../../src/text/hugging_face.ts";
 import { trainPairs } from "../../src/text/pairs.ts";
 import { textOf, tokenTable } from "../../src/text/table.ts";
 import { mostTokens, openTokenizer, trainTokenizer } from "../../src/text/tokenizer.ts";
 import { bytesToTokens, END, FIRST_PAIR, PADDING, prepared, START } from "../../src/text/tokens.ts";
 import { countWords } from "../../src/text/words.ts";
 import golden from "../golden/byte_pairs.json";
+import theirs from "../golden/hugging_face.json";
 
 const bpe = (vocabulary: number): TokensSpec => ({ kind: "bpe", vocabulary });
 const specs: TokensSpec[] = [{ kind: "bytes" }, bpe(300), bpe(1000)];
@@ -154,4 +156,35 @@ test("which text an epoch takes depends on seed, epoch and image alone, and each
     const share = drawn(2, 1).filter((of) => of === text).length / 4000;
     expect(share).toBeCloseTo(1 / 4, 1);
   }
+});
+
+test.each([
+  ["bytes", { kind: "bytes" }],
+  ["bpe", bpe(500)],
+] as const)("what Hugging Face's tokenizers reads of our file encodes a row of the token table: %s", (kind, spec) => {
+  const tokenizer = trainTokenizer(spec, golden.texts);
+  const { context, texts } = theirs;
+  expect(huggingFaceFile(tokenizer.toJSON(), context)).toEqual(theirs.files[kind]);
+  const { tokens } = tokenTable(
+    texts.map((text) => [text]),
+    tokenizer,
+    context,
+  );
+  theirs.rows[kind].forEach((row, i) => {
+    const own = [...tokens.subarray(i * context, (i + 1) * context)];
+    expect(own).toEqual(row);
+    expect(tokenizer.decode(own)).toBe(theirs.decoded[kind][i] as string);
+  });
+});
+
+test("tokens of the same bytes have no Hugging Face file", () => {
+  const [a, b, c] = bytesToTokens("abc") as [number, number, number];
+  const pairs = [
+    [a, b],
+    [b, c],
+    [FIRST_PAIR, c],
+  ] as [number, number][];
+  const file = (of: [number, number][]) => ({ format: "mocod-tokenizer-1", kind: "bpe", pairs: of }) as const;
+  expect(huggingFaceFile(file(pairs), 8)).toBeDefined();
+  expect(huggingFaceFile(file([...pairs, [a, FIRST_PAIR + 1]]), 8)).toBeUndefined();
 });
