@@ -1,7 +1,8 @@
 /** The curves of a report. */
-import { isRecord } from "../schema/merge.ts";
+import { valueAt } from "../schema/merge.ts";
 import type { StudyPlot, StudySpec } from "../schema/study/spec.ts";
 import { titled, units } from "../schema/study/units.ts";
+
 import type { Ran, ReportPlot, ReportRow } from "./types.ts";
 
 type Points = [x: number, y: number][];
@@ -51,7 +52,7 @@ function overEpochs(jobs: readonly Ran[], metric: string, scale: number): Points
   for (const { job, lines } of jobs) {
     if (job?.status !== "succeeded") continue;
     for (const line of lines) {
-      const value = metric.split(".").reduce<unknown>((of, name) => (isRecord(of) ? of[name] : undefined), line);
+      const value = valueAt(line, metric);
       if (typeof value !== "number") continue;
       const epoch = line.epoch as number;
       byEpoch.set(epoch, [...(byEpoch.get(epoch) ?? []), value * scale]);

@@ -1,12 +1,13 @@
 /** The report of a study: a pure function of the study and of what its jobs have stored. */
-import { valueAt } from "../schema/merge.ts";
 import { type Layout, layoutOf, type Row } from "../schema/study/layout.ts";
 import type { StudyColumn, StudySpec } from "../schema/study/spec.ts";
 import { units } from "../schema/study/units.ts";
 import { sampleOf } from "../util/sample.ts";
 import { claimsOf } from "./claims.ts";
+import { atEqualTime } from "./equal_time.ts";
 import { plotsOf } from "./plots.ts";
 import { runOf } from "./run.ts";
+import { storedValue } from "./stored.ts";
 import type { Cell, Ran, ReportRow, StudyPlan, StudyRecord, StudyReport } from "./types.ts";
 
 /** Whether a column or a plot needs the metrics of runs. */
@@ -21,11 +22,16 @@ export function studyReport(
   const { spec, scale, name } = record;
   const layout = layoutOf(spec, scale);
   const { columns } = spec.table;
-  const rows = layout.rows.map((row): ReportRow => {
+  const figures = columns.map((column) => {
+    const runs = layout.rows.map((row) => jobsAt(row, column.job, layout, ran));
+    const figureOf = valuesOf(column, runs.flat(), record.plans);
+    return runs.map((jobs) => cellOf(column, jobs, figureOf));
+  });
+  const rows = layout.rows.map((row, i): ReportRow => {
     const paper = spec.paper.figures[row.name];
     return {
       ...row,
-      cells: columns.map((column) => cellOf(column, jobsAt(row, column.job, layout, ran), record.plans)),
+      cells: figures.map((cells) => cells[i] ?? null),
       paper: columns.map((column) => paper?.[column.name] ?? null),
     };
   });
@@ -39,12 +45,10 @@ export function studyReport(
     about: layout.about,
     command: `mocod study run ${name ?? "study.yaml"}${scale === null ? "" : ` --scale ${scale}`}`,
     paper: { citation: spec.paper.citation, setting: spec.paper.setting ?? null },
-    columns: columns.map(({ name: title, job, figure, metric, take = "last", plan, unit, better }) => ({
-      name: title,
-      of: `${job}: ${figure ?? (plan ? `planned ${plan}` : `${metric}, ${take} epoch`)}`,
-      unit,
-      better,
-    })),
+    columns: columns.map((column) => {
+      const { name: title, unit, better } = column;
+      return { name: title, of: sourceOf(column), unit, better };
+    }),
     rows,
     claims: claimsOf(spec, rows),
     plots: plotsOf(spec, rows, (row, job) => jobsAt(row, job, layout, ran)),
@@ -70,34 +74,28 @@ function jobsAt({ point }: Row, name: string, { pipeline: { jobs } }: Layout, ra
 }
 const keyOf = (fields: [string, unknown][]): string => JSON.stringify(fields.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 
-function cellOf(column: StudyColumn, jobs: readonly Ran[], plans: readonly StudyPlan[]): Cell | null {
+function cellOf({ unit }: StudyColumn, jobs: readonly Ran[], figureOf: (ran: Ran) => unknown): Cell | null {
   const found = jobs.flatMap((ran) => {
-    const value = storedValue(column, ran, plans);
-    return typeof value === "number" ? [{ seed: ran.seed, value: value * units[column.unit] }] : [];
+    const value = figureOf(ran);
+    return typeof value === "number" ? [{ seed: ran.seed, value: value * units[unit] }] : [];
   });
   if (found.length === 0) return null;
   const values = found.map(({ value }) => value);
   return { ...sampleOf(values), values, seeds: found.map(({ seed }) => seed) };
 }
 
-/** What a job has stored for a column. A run that has not succeeded has no figure. */
-function storedValue(
-  { figure, metric, take, plan }: StudyColumn,
-  { id, job, lines }: Ran,
-  plans: readonly StudyPlan[],
-) {
-  if (plan) return plans.find(({ jobs }) => jobs.includes(id))?.[plan];
-  if (job?.status !== "succeeded") return undefined;
-  if (figure !== undefined) return valueAt(job.result, figure);
-  return taken(
-    lines.map((line) => valueAt(line, metric as string)).filter((value) => typeof value === "number"),
-    take,
-  );
+const EQUAL_TIME = "equalTime";
+
+/** The value of a column for a run; one at equal time depends on the runs of the other rows too. */
+function valuesOf(column: StudyColumn, runs: readonly Ran[], plans: readonly StudyPlan[]): (ran: Ran) => unknown {
+  if (column.take !== EQUAL_TIME) return (ran) => storedValue(column, ran, plans);
+  const values = atEqualTime(runs, column.metric as string);
+  return ({ id }) => values.get(id);
 }
 
-function taken(values: readonly number[], take: StudyColumn["take"] = "last"): number | undefined {
-  if (values.length === 0) return undefined;
-  if (take === "best") return Math.max(...values);
-  if (take === "dip") return Math.max(...values.map((value, i) => Math.max(...values.slice(0, i + 1)) - value));
-  return take === "first" ? values[0] : values.at(-1);
+/** Where the figures of a column are from. */
+function sourceOf({ job, figure, metric, take = "last", plan }: StudyColumn): string {
+  if (figure !== undefined) return `${job}: ${figure}`;
+  if (plan) return `${job}: planned ${plan}`;
+  return `${job}: ${metric}, ${take === EQUAL_TIME ? "when the fastest run of the seed ended" : `${take} epoch`}`;
 }

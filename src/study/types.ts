@@ -27,7 +27,7 @@ export interface StudyRecord {
 export type Line = Readonly<Record<string, unknown>>;
 
 /** A job of the pipeline with what it left. */
-export interface Ran extends Pick<PlannedJob, "id" | "node" | "params" | "seed"> {
+export interface Ran extends Pick<PlannedJob, "id" | "node" | "params" | "seed" | "spec"> {
   /** Undefined: deleted, or not submitted yet. */
   readonly job: Pick<Job, "status" | "result" | "error" | "startedAt" | "finishedAt"> | undefined;
   /** Of a pretrain job; empty where no column and no plot is of metrics. */

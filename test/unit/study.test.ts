@@ -1,9 +1,10 @@
 /** Studies: the schema's errors by field, their layout at a scale, and a report beside values computed by hand. */
 import { describe, expect, test } from "bun:test";
-import { SpecError } from "../../src/schema/job.ts";
+import { parseSpec, SpecError } from "../../src/schema/job.ts";
 import { expand } from "../../src/schema/pipeline.ts";
 import { parseStudy } from "../../src/schema/study/check.ts";
 import { layoutOf, scaleOf } from "../../src/schema/study/layout.ts";
+import { atEqualTime } from "../../src/study/equal_time.ts";
 import { studyHtml } from "../../src/study/html.ts";
 import { studyMarkdown } from "../../src/study/markdown.ts";
 import { studyReport } from "../../src/study/report.ts";
@@ -165,7 +166,8 @@ describe("report", () => {
   const { rows } = layoutOf(study, "minutes");
   const ran = rows.flatMap(({ name, point }, row) =>
     [0, 1, 2, 3].flatMap((seed): Ran[] => {
-      const at = { params: point, seed, lines: [] };
+      const spec = parseSpec("pretrain", { dataset: { kind: "fashion-mnist" } });
+      const at = { params: point, seed, lines: [], spec };
       const ended = { status: "succeeded" as const, error: null, startedAt: null, finishedAt: null };
       const lines = [0.3, 0.5, 0.4 + 0.01 * row, 0.55].map((value, epoch) => ({ epoch, knn: value }));
       const result = { seconds: 90, device: "wasm", threads: 2, version: "0.1.0", machine: "2 x chip, 8 GB" };
@@ -255,5 +257,71 @@ describe("report", () => {
     expect(empty.claims.map(({ standing }) => standing)).toEqual(["open", "open"]);
     expect(studyHtml(empty)).not.toContain("NaN");
     expect(empty.unfinished).toBe(16);
+  });
+});
+
+describe("at equal time", () => {
+  const spec = parseSpec("pretrain", { dataset: { kind: "fashion-mnist" }, batchSize: 64, splits: 1 });
+  const runOf = (
+    id: string,
+    imagesPerSecond: number,
+    knn: readonly (number | null)[],
+    more: Partial<Ran> = {},
+  ): Ran => ({
+    id,
+    node: "pretrain",
+    params: {},
+    seed: 0,
+    spec,
+    job: { status: "succeeded", error: null, startedAt: null, finishedAt: null, result: { imagesPerSecond } },
+    lines: knn.map((value, epoch) => ({ epoch, step: 10 * epoch, knn: value })),
+    ...more,
+  });
+  const valuesOf = (...runs: Ran[]) => Object.fromEntries(atEqualTime(runs, "knn"));
+
+  test("the metric of each run when the fastest one ended, linear between epochs, from the untrained one on", () => {
+    // 640 images an epoch: 1, 2 and 8 seconds. The fastest ends after 4.
+    const runs = [
+      runOf("fast", 640, [0.1, 0.2, 0.3, 0.4, 0.5]),
+      runOf("slow", 320, [0.1, 0.3, 0.4, 0.6, 0.9]),
+      runOf("slowest", 80, [0.1, 0.5, 0.6, 0.7, 0.8]),
+    ];
+    expect(valuesOf(...runs)).toEqual({
+      fast: 0.5,
+      slow: expect.closeTo(0.4, 12),
+      slowest: expect.closeTo(0.3, 12),
+    });
+    // Epochs without a vote are not of the curve.
+    expect(valuesOf(runs[0] as Ran, runOf("seldom", 320, [0.1, null, null, null, 0.9])).seldom).toBeCloseTo(0.5, 12);
+  });
+
+  test("seeds apart; a run without a pace, or not succeeded, has none and ends nothing", () => {
+    const job = { status: "failed" as const, error: "lost", startedAt: null, finishedAt: null, result: null };
+    expect(
+      valuesOf(
+        runOf("a", 640, [0.1, 0.2]),
+        runOf("b", 320, [0.1, 0.3]),
+        runOf("c", 320, [0.1, 0.4], { seed: 1 }),
+        runOf("d", 0, [0.1, 0.9]),
+        runOf("e", 10_000, [0.1, 0.9], { job }),
+      ),
+    ).toEqual({ a: 0.2, b: expect.closeTo(0.2, 12), c: 0.4 });
+  });
+
+  test("a column of a report", () => {
+    const columns = [{ name: "kNN at equal time", job: "pretrain", metric: "knn", take: "equalTime", unit: "percent" }];
+    const timed = parseStudy({ ...given, paper: { citation: "none" }, table: { columns }, plots: [], claims: [] });
+    const record = { name: null, scale: "minutes" as const, spec: timed, plans: [], unplanned: null };
+    const [slow, fast] = layoutOf(timed, "minutes").rows.map(({ point }) => point);
+    const report = studyReport(record, { id: "pipe_1", createdAt: "", finishedAt: null }, [
+      runOf("run_1", 320, [0.1, 0.3], { params: slow as Ran["params"] }),
+      runOf("run_2", 640, [0.1, 0.4], { params: fast as Ran["params"] }),
+    ]);
+    expect(report.columns[0]?.of).toBe("pretrain: knn, when the fastest run of the seed ended");
+    expect(report.rows.map(({ cells }) => cells[0]?.mean)).toEqual([expect.closeTo(20, 9), expect.closeTo(40, 9)]);
+    const figure = { name: "loss", job: "pretrain", figure: "loss", take: "equalTime" };
+    expect(errorsOf({ ...given, table: { columns: [...given.table.columns, figure] } })).toEqual([
+      expect.stringContaining("unset, without metric"),
+    ]);
   });
 });

@@ -39,9 +39,12 @@ const column = z
     figure: dotted.optional().describe("of its result: top1, imagesPerSecond"),
     metric: dotted.optional().describe("of its metrics by epoch: knn, top1"),
     take: z
-      .enum(["last", "first", "best", "dip"])
+      .enum(["last", "first", "best", "dip", "equalTime"])
       .optional()
-      .describe("of a metric's values over the epochs; dip: the largest fall below an earlier one; unset: last"),
+      .describe(
+        "of a metric's values over the epochs; dip: the largest fall below an earlier one; equalTime: linearly between two epochs, " +
+          "when the fastest run of the seed ended, by the pace of each; unset: last",
+      ),
     plan: z.enum(["memory"]).optional().describe("what the plan of the run said before it started"),
     unit: z.enum(Object.keys(units) as [Unit, ...Unit[]]).default("number"),
     better: z.enum(["higher", "lower"]).default("higher"),
