@@ -1,6 +1,7 @@
 /** The committed studies: each one is valid, and laid out, at every scale. */
 import { expect, test } from "bun:test";
 import { committedStudies } from "../../api/study_files.ts";
+import { shares } from "../../src/schema/dataset.ts";
 import { expand, type PlannedJob } from "../../src/schema/pipeline.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
 import { layoutOf } from "../../src/schema/study/layout.ts";
@@ -41,8 +42,13 @@ test("negatives: every run encodes the same images, whatever the batch", () => {
     const specs = expand(layoutOf(study, scale).pipeline, () => "run_1").flatMap(({ type, spec }) =>
       type === "pretrain" ? [spec as PretrainSpec] : [],
     );
-    const encoded = ({ dataset, batchSize, epochs }: PretrainSpec) =>
-      epochs * batchSize * Math.floor((dataset.images ?? 0) / batchSize);
+    const encoded = ({ dataset, batchSize, epochs, monitor }: PretrainSpec) => {
+      const published = dataset.kind === "cifar10" ? 50_000 : 60_000;
+      const { trained } = shares(published, monitor.holdout, dataset.images);
+      expect(trained).toBe(dataset.images as number);
+      return epochs * batchSize * Math.floor(trained / batchSize);
+    };
     expect(new Set(specs.map(encoded)).size).toBe(1);
+    expect(specs.every(({ monitor }) => monitor.everyEpochs > 0)).toBe(true);
   }
 });
