@@ -51,13 +51,14 @@ export async function rehearse<T>(
   }
 }
 
-/** Rehearses a loss over the rows of the whole batch at its own size. The loss sees no encoder: the smallest stands in. */
+/** Rehearses a loss over the rows of the whole batch at its own size. The loss sees no encoder and no view: small ones stand in. */
 export async function rehearseCouple<T>(
   spec: TrainSpec,
   channels: number,
   use: (pool: Threads["pool"]) => Promise<T>,
 ): Promise<T> {
-  const small = { ...spec, encoder: { arch: "resnet10", stem: "cifar", width: 4 } } as TrainSpec;
+  const encoder = { arch: "resnet10", stem: "cifar", width: 4 };
+  const small = { ...spec, encoder, augmentation: { ...spec.augmentation, size: 8 } } as TrainSpec;
   return rehearse(small, channels, 1, "recomputed", ({ model, engine }) => {
     for (const rows of Object.values(model.buffers.rows)) for (let i = 0; i < rows.length; i++) rows[i] = Math.sin(i);
     return use(engine.pool);
