@@ -11,7 +11,7 @@ import { UserError } from "../src/util/errors.ts";
 function memoryOf(spec: PretrainSpec): object {
   const { seed, epochs, logEvery, checkpoint, optimizer, augmentation, ...rest } = spec;
   const { shape, shapes, counted } = schemaOf(spec.method);
-  const deciding = ["method", ...shapes, ...counted];
+  const deciding = ["method", "tapes", ...shapes, ...counted];
   const kept = Object.entries(rest).filter(([field]) => deciding.includes(field) || !(field in shape));
   return { ...Object.fromEntries(kept), algorithm: optimizer.algorithm, size: augmentation.size };
 }

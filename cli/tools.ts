@@ -76,7 +76,7 @@ export async function views(
 
 const tapeMeaning = {
   kept: "all of them stay in memory until the loss of the batch is known",
-  recomputed: "they do not fit, so each is computed once more after the loss of the batch",
+  recomputed: "each is computed once more after the loss of the batch",
 };
 
 /** Estimates memory and time of a run on this machine, by training for some seconds. */

@@ -136,7 +136,10 @@ function playBack(small: HeapRecord, large: HeapRecord, n: number): { peak: numb
   return { peak, live };
 }
 
-/** Tapes are kept where that fits into the memory that is free, with a fifth of it to spare. */
+/** What a spec asks for; a method without the field decides nothing. */
+const tapesAsked = (spec: TrainSpec): Tapes | "auto" => ("tapes" in spec ? spec.tapes : "auto");
+
+/** Unless the spec says it, tapes are kept where that fits into the memory that is free, with a fifth of it to spare. */
 export async function footprint(
   spec: TrainSpec,
   channels: number,
@@ -158,9 +161,10 @@ export async function footprint(
       total: state + all * thread + checkpoint + program,
     };
   };
-  if (methodOf(spec).couples === "batch") {
+  const asked = tapesAsked(spec);
+  if (methodOf(spec).couples === "batch" && asked !== "recomputed") {
     const kept = await of("kept");
-    if (kept.thread < 0.8 * HEAP_LIMIT && kept.total < 0.8 * available) return kept;
+    if (asked === "kept" || (kept.thread < 0.8 * HEAP_LIMIT && kept.total < 0.8 * available)) return kept;
   }
   return of("recomputed");
 }
@@ -195,7 +199,8 @@ export async function expectMemory(
   const method = methodOf(spec);
   const coupled = method.couples === "batch";
   const all = threadsFor(spec, threads);
-  const units = coupled ? Math.ceil(unitsOf(spec) / all) : 1;
+  const keeps = coupled && tapesAsked(spec) !== "recomputed";
+  const units = keeps ? Math.ceil(unitsOf(spec) / all) : 1;
   const images = spec.batchSize / spec.splits;
   // Above what any encoder here takes, with ten times its parameters.
   const text = networks.specOf(networks.trained).text?.encoder;
@@ -206,7 +211,7 @@ export async function expectMemory(
   const pairs = coupled ? (2 * spec.batchSize) ** 2 : 0;
   const most = bytesOf(10 * params.size + activations + rings + 8 * (rows + pairs));
   const { state } = stateBytes(spec, channels, threads);
-  if (most < HEAP_LIMIT / 2 && 2 * state + all * most < available / 2) return coupled ? "kept" : "recomputed";
+  if (most < HEAP_LIMIT / 2 && 2 * state + all * most < available / 2) return keeps ? "kept" : "recomputed";
   const needed = await footprint(spec, channels, threads, available);
   expectFit(spec, needed, available);
   return needed.tapes;
@@ -215,15 +220,21 @@ export async function expectMemory(
 /** Throws UserError where what is needed is more than WASM or the machine has. */
 export function expectFit(spec: TrainSpec, needed: Footprint, available = process.availableMemory()): void {
   if (needed.thread > HEAP_LIMIT) {
-    throw new UserError(tooLarge(spec, `${gigabytes(needed.thread)} are needed, WASM has ${gigabytes(HEAP_LIMIT)}`));
+    const parts = `${gigabytes(needed.thread)} are needed, WASM has ${gigabytes(HEAP_LIMIT)}`;
+    throw new UserError(tooLarge(spec, parts) + keptAdvice(spec));
   }
   if (needed.total > available) {
     const parts = `${gigabytes(needed.total)} are needed, ${gigabytes(needed.thread)} of them for each of ${needed.threads} threads`;
     throw new UserError(
-      `${tooLarge(spec, `${parts}; ${gigabytes(available)} are free`)}; or run with fewer threads (MOCOD_THREADS)`,
+      `${tooLarge(spec, `${parts}; ${gigabytes(available)} are free`)}; or run with fewer threads (MOCOD_THREADS)${keptAdvice(spec)}`,
     );
   }
 }
+
+const keptAdvice = (spec: TrainSpec): string =>
+  tapesAsked(spec) === "kept"
+    ? '; or set spec.tapes to "recomputed": it is "kept", the forward passes of the whole batch'
+    : "";
 
 export const gigabytes = (bytes: number): string =>
   bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;

@@ -111,6 +111,13 @@ export type CommonSpec = z.infer<z.ZodObject<typeof commonShape>>;
 export const dimension = z.int().min(2).max(4096).describe("dimension of the projections that the loss compares");
 /** Width of the hidden layers of heads. */
 export const hiddenWidth = z.int().min(2).max(16_384).describe("width of the heads' hidden layers");
+/** What a method has whose loss needs the rows of the whole batch. */
+export const tapes = z
+  .enum(["auto", "kept", "recomputed"])
+  .describe(
+    "whether forward passes stay in memory until the loss of the batch is known, or are computed once more; auto: kept where they fit. " +
+      "On WASM, with the same results; a GPU takes a batch in passes",
+  );
 /** What a method with two views of different augmentation has. */
 export const secondView = z
   .strictObject({ blur: probability, solarise: probability })

@@ -47,6 +47,37 @@ test("a run that cannot have its memory is refused, saying what to lower", async
   await expect(expectMemory(huge, 3, 1, 1e15)).rejects.toThrow(/are needed, WASM has 4\.3 GB.*4096 images/);
 }, 120_000);
 
+test("tapes that are to be kept are, or the run is refused; those that are not take no memory", async () => {
+  const of = (tapes: string) =>
+    parseSpec("pretrain", {
+      method: "simclr",
+      preset: "cifar",
+      dataset: { kind: "cifar10" },
+      batchSize: 96,
+      splits: 12,
+      norm: "split",
+      encoder: { arch: "resnet10", width: 8 },
+      tapes,
+    });
+  const [kept, recomputed, chosen] = await Promise.all([
+    footprint(of("kept"), 3, 2, 1),
+    footprint(of("recomputed"), 3, 2),
+    footprint(of("auto"), 3, 2, 1),
+  ]);
+  expect([kept.tapes, recomputed.tapes, chosen.tapes]).toEqual(["kept", "recomputed", "recomputed"]);
+  // Twelve units of eight images in a thread, instead of one.
+  expect(kept.thread).toBeGreaterThan(3 * recomputed.thread);
+  expect(chosen.total).toBe(recomputed.total);
+  const between = (kept.total + recomputed.total) / 2;
+  expect(await expectMemory(of("auto"), 3, 2, between)).toBe("recomputed");
+  await expect(expectMemory(of("kept"), 3, 2, between)).rejects.toThrow(
+    /are needed, .* are free\. .*spec\.tapes to "recomputed"/,
+  );
+  // Where there is plenty neither is worked out.
+  expect(await expectMemory(of("kept"), 3, 2, 1e12)).toBe("kept");
+  expect(await expectMemory(of("recomputed"), 3, 2, 1e12)).toBe("recomputed");
+}, 60_000);
+
 test("a plan: steps of the dataset, memory by part, warnings", async () => {
   using data = temporaryFolder();
   writeFashionLike(data.path, 120, 20);

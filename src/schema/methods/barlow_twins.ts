@@ -1,6 +1,6 @@
 /** Barlow Twins. */
 import { z } from "zod";
-import { type CommonSpec, hiddenWidth, secondView } from "../common.ts";
+import { type CommonSpec, hiddenWidth, secondView, tapes } from "../common.ts";
 import { collapsed, type Evidence, learning } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
@@ -13,6 +13,7 @@ const shape = {
   layers: z.int().min(2).max(3).describe("of the projector: 3, for CIFAR 2"),
   lambda: z.number().gt(0).max(1).describe("weight of the correlations between different coordinates"),
   secondView,
+  tapes,
 };
 export type BarlowTwinsSpec = CommonSpec & z.infer<z.ZodObject<typeof shape>>;
 type Preset = Omit<BarlowTwinsSpec, "dataset">;
@@ -44,6 +45,7 @@ const imagenet: Preset = {
     blur: 1,
   },
   secondView: { blur: 0.1, solarise: 0.2 },
+  tapes: "auto",
 };
 
 /** lightly's CIFAR-10 benchmark: two layers of 2048, lambda 0.005; solo-learn has 92.1 online linear after 1000 epochs. */
@@ -55,6 +57,7 @@ const cifar: Preset = {
   layers: 2,
   lambda: 0.005,
   secondView: { blur: 0, solarise: 0 },
+  tapes: "auto",
 };
 
 /** `cifar` made narrow, for CPUs; batch and rate were searched, see docs/decisions.md. */

@@ -1,6 +1,6 @@
 /** SimCLR. */
 import { z } from "zod";
-import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
+import { type CommonSpec, dimension, hiddenWidth, secondView, tapes } from "../common.ts";
 import { atChance, collapsed, learning, percent } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
@@ -13,6 +13,7 @@ const shape = {
   hidden: hiddenWidth,
   ...temperatures,
   secondView,
+  tapes,
 };
 export type SimclrSpec = CommonSpec & z.infer<z.ZodObject<typeof shape>>;
 type Preset = Omit<SimclrSpec, "dataset">;
@@ -36,6 +37,7 @@ const imagenet: Preset = {
     jitter: { probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2 },
   },
   secondView: { blur: 0.5, solarise: 0 },
+  tapes: "auto",
 };
 
 /** lightly's CIFAR-10 benchmark: T 0.5, head 512-512-128; kNN 84.7 after 200 epochs there. */
@@ -46,6 +48,7 @@ const cifar: Preset = {
   hidden: 512,
   temperature: 0.5,
   secondView: { blur: 0, solarise: 0 },
+  tapes: "auto",
 };
 
 /** `cifar` made narrow, for CPUs; batch, rate and temperature were searched, see docs/decisions.md. */

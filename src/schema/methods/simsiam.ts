@@ -1,6 +1,6 @@
 /** SimSiam. */
 import { z } from "zod";
-import { type CommonSpec, dimension, hiddenWidth, secondView } from "../common.ts";
+import { type CommonSpec, dimension, hiddenWidth, secondView, tapes } from "../common.ts";
 import { collapsed, type Evidence, learning } from "../verdict.ts";
 import { methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
@@ -14,6 +14,7 @@ const shape = {
   bottleneck: z.int().min(2).max(4096).describe("width of the predictor's hidden layer: a quarter of dim"),
   predictorRate: z.enum(["constant", "scheduled"]).describe("whether the predictor's rate stays at optimizer.lr"),
   secondView,
+  tapes,
 };
 export type SimsiamSpec = CommonSpec & z.infer<z.ZodObject<typeof shape>>;
 type Preset = Omit<SimsiamSpec, "dataset">;
@@ -32,6 +33,7 @@ const imagenet: Preset = {
   epochs: 100,
   optimizer: { ...recipes.imagenet.optimizer, lr: 0.1 },
   secondView: { blur: 0.5, solarise: 0 },
+  tapes: "auto",
 };
 
 /** lightly's CIFAR-10 benchmark: two layers of 2048, predictor of 512; kNN 81.9 after 200 epochs there. */
@@ -44,6 +46,7 @@ const cifar: Preset = {
   bottleneck: 512,
   predictorRate: "scheduled",
   secondView: { blur: 0, solarise: 0 },
+  tapes: "auto",
 };
 
 /** `cifar` made narrow, for CPUs; batch and rate were searched, see docs/decisions.md. */
