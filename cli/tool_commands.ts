@@ -5,9 +5,10 @@ import { presets } from "../src/schema/presets.ts";
 import { benchPresets } from "./bench.ts";
 import { addCommand, clientOf } from "./command.ts";
 import { listDevices } from "./devices.ts";
+import { planRun } from "./plan.ts";
 import { importDataset, listUploaded, pushDataset, showDataset } from "./push.ts";
 import { envOf } from "./settings.ts";
-import { checkData, exportRun, importRun, listData, planRun, views } from "./tools.ts";
+import { checkData, exportRun, importRun, listData, views } from "./tools.ts";
 
 export function addToolCommands(program: Command): void {
   addCommand(program, {
@@ -24,9 +25,10 @@ export function addToolCommands(program: Command): void {
   addCommand(program, {
     name: "plan",
     does: "estimate memory and time of a run on this machine; trains for some seconds to measure",
-    examples: ["plan spec.yaml", "plan spec.yaml --threads 8 --json"],
+    examples: ["plan spec.yaml", "plan spec.yaml --threads 8 --json", "plan spec.yaml --memory"],
   })
     .argument("<spec>", "a pretrain spec, YAML or JSON; - for stdin")
+    .option("--memory", "only what memory it would take on WASM, of a run that does not fit too")
     .action(async (file: string, options) => planRun(envOf(options), file, options));
 
   addCommand(program, {

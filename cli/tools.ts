@@ -6,8 +6,6 @@ import { loadDataset } from "../src/data/index.ts";
 import type { DataContext } from "../src/data/types.ts";
 import { exportCheckpoint } from "../src/exchange/export.ts";
 import { importCheckpoint } from "../src/exchange/import.ts";
-import { gigabytes } from "../src/plan/footprint.ts";
-import { plan } from "../src/plan/plan.ts";
 import { Jobs } from "../src/queue/jobs.ts";
 import { connect } from "../src/queue/redis.ts";
 import { type DatasetSpec, datasetSpec, withReading } from "../src/schema/dataset.ts";
@@ -29,7 +27,7 @@ import { describeReport } from "./report.ts";
 import { findRedis } from "./services.ts";
 import { readSpecFile } from "./spec_file.ts";
 
-function contextOf(env: Env): DataContext {
+export function contextOf(env: Env): DataContext {
   const cache = join(env.dataDir, "datasets");
   const log = (message: string) => console.error(message);
   const { cacheLimit } = env;
@@ -72,52 +70,6 @@ export async function views(
   console.log(
     `${options.out}: image, query view, key view; lines: images ${images.join(", ")} at epochs ${epochs.join(", ")}`,
   );
-}
-
-const tapeMeaning = {
-  kept: "all of them stay in memory until the loss of the batch is known",
-  recomputed: "each is computed once more after the loss of the batch",
-};
-
-/** Estimates memory and time of a run on this machine, by training for some seconds. */
-export async function planRun(env: Env, file: string, options: { json?: boolean }): Promise<void> {
-  const spec = parseSpec("pretrain", await readSpecFile(file));
-  const { threads, device } = env;
-  const { warnings, ...planned } = await plan(spec, { threads, device }, contextOf(env));
-  const { images, memory, time } = planned;
-  if (options.json) {
-    printJson({ ...planned, warnings });
-    return;
-  }
-  for (const warning of warnings) console.error(`warning: ${warning}`);
-  const { batchSize, splits, epochs } = spec;
-  const parts = [
-    ...(memory.thread > 0 ? [`${memory.threads} x ${gigabytes(memory.thread)} for the threads`] : []),
-    `${gigabytes(memory.state)} model`,
-    `${gigabytes(memory.checkpoint)} while a checkpoint is written`,
-    `${gigabytes(memory.images)} images`,
-    `${gigabytes(memory.program)} program`,
-  ];
-  console.log(
-    [
-      `${images} images, ${epochs} epochs of ${time.stepsPerEpoch} steps, batch ${batchSize} in ${splits} splits`,
-      `device  ${planned.why}${planned.device === "wasm" ? `; ${planned.threads} threads` : ""}`,
-      `memory  ${gigabytes(memory.total)}: ${parts.join(", ")}; ${gigabytes(process.availableMemory())} are free`,
-      ...(planned.tapes ? [`        forward passes are ${planned.tapes}: ${tapeMeaning[planned.tapes]}`] : []),
-      ...(planned.disk > 0 ? [`        at most ${gigabytes(planned.disk)} on disk, of decoded images`] : []),
-      ...(memory.gpu > 0 ? [`        ${gigabytes(memory.gpu)} on the GPU, the batch in ${planned.passes} passes`] : []),
-      `time    ${duration(time.total)}: ${time.step.toPrecision(3)} s a step (${(batchSize / time.step).toPrecision(3)} images/s), ` +
-        `${duration(time.epoch)} an epoch, ${duration(time.watch)} a kNN vote; without waiting for images to be decoded`,
-    ].join("\n"),
-  );
-}
-
-function duration(seconds: number): string {
-  if (seconds < 100) return `${seconds.toPrecision(2)} s`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 100) return `${minutes} min`;
-  const hours = Math.round(minutes / 60);
-  return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
 /** Parses a dataset: a name, a folder, an archive or the JSON of a dataset spec. */

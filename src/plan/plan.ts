@@ -16,6 +16,7 @@ import type { Plan } from "../schema/plan.ts";
 import type { PretrainSpec } from "../schema/pretrain.ts";
 import { UserError } from "../util/errors.ts";
 import { expectFit, type Footprint, footprint, hostFootprint } from "./footprint.ts";
+import { tapesOf, withImages } from "./memory.ts";
 import { dealNoise, noiseStep, rehearse, rehearseCouple } from "./rehearsal.ts";
 
 /** Seconds of repetition: compilers of JavaScript and WASM need some before a step is as fast as it will be. */
@@ -53,21 +54,19 @@ export async function plan(spec: PretrainSpec, computing: Computing, context: Da
     throw new UserError(`spec.batchSize: the dataset leaves ${images} images to train on, got ${spec.batchSize}`);
   }
   const { device, why, memory, passes, step, image } = await estimate(spec, size.channels, computing, context);
-  const held = size.streamed ? 3 * spec.batchSize * size.bytes : size.bytes;
   const stepsPerEpoch = Math.floor(images / spec.batchSize);
   const { everyEpochs, bank } = spec.monitor;
   const watch = everyEpochs > 0 ? (Math.min(bank, images) + parts.holdout.length) * image : 0;
   const votes = everyEpochs > 0 ? Math.ceil(spec.epochs / everyEpochs) + 1 : 0;
-  const { tapes, ...bytes } = memory;
   return {
     device,
     why,
     threads: device === "wasm" ? threads : 1,
-    tapes: methodOf(spec).couples === "batch" ? tapes : null,
+    tapes: tapesOf(spec, memory.tapes),
     images,
     passes,
     disk: size.disk,
-    memory: { ...bytes, images: held, total: memory.total + held },
+    memory: withImages(memory, spec, size),
     time: {
       step,
       stepsPerEpoch,

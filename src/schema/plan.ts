@@ -44,3 +44,6 @@ export interface Plan {
   };
   warnings: string[];
 }
+
+/** Of a run that is not tried: it may be larger than the machine. */
+export type MemoryPlan = Pick<Plan, "threads" | "tapes" | "memory">;

@@ -39,6 +39,12 @@ test("plan: memory and time of a spec, for people and as JSON", async () => {
   const json = JSON.parse((await mocod("plan", "planned.json", "--json")).out);
   expect(json.time.total).toBeGreaterThan(json.time.epoch);
   writeFileSync(join(service.folder, "bad.json"), JSON.stringify(service.spec({ batchSize: 3, splits: 2 })));
+  // More than a thread of WASM has: told, though it cannot be run.
+  const huge = { method: "simclr", batchSize: 1024, splits: 16, norm: "split", tapes: "kept", encoder: { width: 128 } };
+  writeFileSync(join(service.folder, "huge.json"), JSON.stringify({ ...huge, dataset: { kind: "cifar10" } }));
+  const told = await mocod("plan", "huge.json", "--memory", "--threads", "1", "--json");
+  const { tapes, memory } = JSON.parse(told.out);
+  expect([tapes, memory.thread > 2 ** 32]).toEqual(["kept", true]);
   const bad = await mocod("plan", "bad.json");
   expect(bad.code).toBe(1);
   expect(bad.errors).toContain("batchSize");
