@@ -136,7 +136,7 @@ export function studyRoutes({ studies, fleet }: Jobs, images: ImageChecks, plans
         metadata,
         idempotency: idempotencyOf(c.req.valid("header"), body),
         check: images.pipeline,
-        plan: (jobs) => planStudy(jobs, fleet, plans),
+        plan: (planned, only) => planStudy(planned, only, fleet, plans),
       });
       return c.json(accepted, 201);
     })

@@ -35,8 +35,20 @@ export const report = {
   paper: { citation: committed.paper, setting: "ResNet-50, ImageNet, linear probe" },
   columns: [{ name: "kNN", of: "knn: top1", unit: "percent" as const, better: "higher" as const }],
   rows: [
-    { name: "m 0.9", point: { "pretrain.momentum": 0.9 }, cells: [cell(71.5, 72, 72.5)], paper: [55.2] },
-    { name: "m 0.99", point: { "pretrain.momentum": 0.99 }, cells: [cell(73.5, 74, 74.5)], paper: [57.8] },
+    {
+      name: "m 0.9",
+      point: { "pretrain.momentum": 0.9 },
+      planned: false,
+      cells: [cell(71.5, 72, 72.5)],
+      paper: [55.2],
+    },
+    {
+      name: "m 0.99",
+      point: { "pretrain.momentum": 0.99 },
+      planned: false,
+      cells: [cell(73.5, 74, 74.5)],
+      paper: [57.8],
+    },
   ],
   claims: [
     {

@@ -4,6 +4,7 @@ import { NoWorkerError, type Plans } from "../src/queue/pipelines/plans.ts";
 import { SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
 import { type PretrainSpec, schemaOf } from "../src/schema/pretrain.ts";
+import type { PlannedOnly } from "../src/schema/study/layout.ts";
 import type { StudyPlan, StudyRecord } from "../src/study/types.ts";
 import { UserError } from "../src/util/errors.ts";
 
@@ -16,25 +17,45 @@ function memoryOf(spec: PretrainSpec): object {
   return { ...Object.fromEntries(kept), algorithm: optimizer.algorithm, size: augmentation.size };
 }
 
-/** Asks a worker. Where none is running, or none answers in time, nothing is refused. */
+/**
+ * Asks a worker about each size of job, and about the jobs of rows that are planned only. Where none is running, or none answers
+ * in time, nothing is refused.
+ */
 export async function planStudy(
   jobs: readonly PlannedJob[],
+  only: PlannedOnly,
   fleet: Fleet,
   plans: Plans,
 ): Promise<Pick<StudyRecord, "plans" | "unplanned">> {
+  const workers = async () => (await fleet.list()).length;
   const pretrain = jobs.filter(({ type }) => type === "pretrain");
   const groups = [...Map.groupBy(pretrain, ({ spec }) => JSON.stringify(memoryOf(spec as PretrainSpec))).values()];
   const planned: StudyPlan[] = [];
-  for (const group of groups) {
-    const { node, spec, params } = group[0] as PlannedJob;
-    try {
-      const { plan } = await plans.ask(spec as PretrainSpec, (await fleet.list()).length);
+  try {
+    for (const group of groups) {
+      const { node, spec, params } = group[0] as PlannedJob;
+      const ask = async () => plans.ask(spec as PretrainSpec, await workers());
+      const { plan } = await refusing(`jobs.${node}.spec`, params, ask);
       planned.push({ jobs: group.map(({ id }) => id), memory: plan.memory.total });
-    } catch (error) {
-      if (error instanceof NoWorkerError) return { plans: [], unplanned: error.message };
-      if (!(error instanceof UserError)) throw error;
-      throw new SpecError([{ field: `jobs.${node}.spec`, got: params, allowed: error.message }]);
     }
+    for (const { row, job } of only) {
+      const ask = async () => plans.memory(job.spec as PretrainSpec, await workers());
+      const { total } = await refusing(`sweep.planned.${row}`, job.params, ask);
+      planned.push({ jobs: [], only: { row, job: job.node }, memory: total });
+    }
+    return { plans: planned, unplanned: null };
+  } catch (error) {
+    if (error instanceof NoWorkerError) return { plans: planned, unplanned: error.message };
+    throw error;
   }
-  return { plans: planned, unplanned: null };
+}
+
+/** Names the field where a worker refuses. */
+async function refusing<T>(field: string, got: unknown, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new SpecError([{ field, got, allowed: error.message }]);
+  }
 }

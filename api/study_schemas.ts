@@ -46,7 +46,7 @@ export const run = z
     finishedAt: z.string().nullable(),
     counts: z.partialRecord(z.enum(jobStatuses), z.int()),
     plannedMemory: z.number().nullable().describe("bytes of the largest of its jobs; null: it was not planned"),
-    unplanned: z.string().nullable().describe("why it was not planned"),
+    unplanned: z.string().nullable().describe("why it was not planned, or not all of it"),
   })
   .openapi("StudyRun");
 
@@ -72,6 +72,7 @@ export const report = z
         z.object({
           name: z.string(),
           point,
+          planned: z.boolean().describe("nothing of it is run: it has what was planned"),
           cells: z
             .array(
               z

@@ -109,6 +109,7 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
         return;
       case "device":
       case "planned":
+      case "planned memory":
       case "sighted":
       case "inspected":
         return;

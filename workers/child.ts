@@ -8,6 +8,7 @@ import { sightDataset } from "../src/data/sighting.ts";
 import type { DataContext } from "../src/data/types.ts";
 import { evaluate } from "../src/judge/index.ts";
 import { TEMPORARY } from "../src/judge/journal.ts";
+import { planMemory } from "../src/plan/memory.ts";
 import { plan } from "../src/plan/plan.ts";
 import { keptName } from "../src/queue/inspections.ts";
 import { storedSpec } from "../src/schema/dataset.ts";
@@ -147,15 +148,10 @@ async function inspect({ inspection, where }: InspectMessage): Promise<FromChild
   return { kind: "inspected" };
 }
 
-async function planRun({ spec, where, threads, device }: PlanMessage): Promise<FromChild> {
-  return {
-    kind: "planned",
-    plan: await plan(
-      spec,
-      { threads, device },
-      dataContext(where, () => undefined),
-    ),
-  };
+async function planRun({ spec, only, where, threads, device }: PlanMessage): Promise<FromChild> {
+  const context = dataContext(where, () => undefined);
+  if (only) return { kind: "planned memory", plan: await planMemory(spec, threads, context) };
+  return { kind: "planned", plan: await plan(spec, { threads, device }, context) };
 }
 
 process.on("message", (message: ToChild) => {

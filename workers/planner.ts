@@ -2,13 +2,12 @@
 import { Worker } from "bullmq";
 import type { Logger } from "pino";
 import { INSPECTIONS, type Inspected, type Inspection } from "../src/queue/inspections.ts";
-import { PLANS, type Planned } from "../src/queue/pipelines/plans.ts";
+import { PLANS, type Planned, type PlanQuestion } from "../src/queue/pipelines/plans.ts";
 import { type Seen, SIGHTINGS } from "../src/queue/pipelines/sightings.ts";
 import { connect } from "../src/queue/redis.ts";
 import { telemetry } from "../src/queue/telemetry.ts";
 import type { DatasetSpec } from "../src/schema/dataset.ts";
-import type { Plan } from "../src/schema/plan.ts";
-import type { PretrainSpec } from "../src/schema/pretrain.ts";
+import type { MemoryPlan, Plan } from "../src/schema/plan.ts";
 import type { Env } from "../src/util/env.ts";
 import { askChild } from "./attempt.ts";
 import type { FromChild } from "./protocol.ts";
@@ -17,13 +16,16 @@ import type { FromChild } from "./protocol.ts";
 const SIGHTED_AT_ONCE = 2;
 /** A measurement takes some seconds, and may have to download a dataset first. */
 const LIMIT_MS = 90_000;
+/** Steps of a few images of a net that may be far larger than this machine's. */
+const COMPUTED_MS = 240_000;
 /** An inspection decodes every image, for as long as it goes on. */
 const SILENT_MS = 600_000;
 
-type Answer = { plan: Plan } | { refused: string } | { failed: string };
+type Answer = { plan: Plan } | { memory: MemoryPlan } | { refused: string } | { failed: string };
 
 function answerOf(message: FromChild): Answer | undefined {
   if (message.kind === "planned") return { plan: message.plan };
+  if (message.kind === "planned memory") return { memory: message.plan };
   if (message.kind !== "failed") return undefined;
   return message.cause === "final" ? { refused: message.message } : { failed: message.message };
 }
@@ -53,15 +55,16 @@ export interface Planner {
 export function startPlanner(redisUrl: string, env: Env, id: string, busy: () => boolean, log: Logger): Planner {
   const { storeUrl, dataDir, datasetRoots, cacheLimit } = env;
   const where = { storeUrl, dataDir, datasetRoots, cacheLimit };
-  const worker = new Worker<{ spec: PretrainSpec }, Planned>(
+  const worker = new Worker<PlanQuestion, Planned>(
     PLANS,
     async ({ data }) => {
       const before = busy();
       const { threads, device } = env;
-      const request = { kind: "plan", spec: data.spec, where, threads, device } as const;
-      const answer = await askChild(request, answerOf, LIMIT_MS);
+      const { spec, only } = data;
+      const request = { kind: "plan", spec, only, where, threads, device } as const;
+      const answer = await askChild(request, answerOf, only ? COMPUTED_MS : LIMIT_MS);
       if ("failed" in answer) throw new Error(answer.failed);
-      return "refused" in answer ? answer : { ...answer, worker: id, busy: before || busy() };
+      return "plan" in answer ? { ...answer, worker: id, busy: before || busy() } : answer;
     },
     { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
   );

@@ -3,7 +3,7 @@ import type { DeviceWish } from "../src/backend/choose.ts";
 import type { Inspection } from "../src/queue/inspections.ts";
 import type { DatasetSpec, Sighting } from "../src/schema/dataset.ts";
 import type { JobSpecs, JobType, Progress } from "../src/schema/job.ts";
-import type { Plan } from "../src/schema/plan.ts";
+import type { MemoryPlan, Plan } from "../src/schema/plan.ts";
 import type { StopReason } from "../src/train/reporter.ts";
 import type { Env } from "../src/util/env.ts";
 
@@ -25,6 +25,8 @@ export interface StartMessage {
 export interface PlanMessage {
   kind: "plan";
   spec: JobSpecs["pretrain"];
+  /** Of a run that is not tried; unset: of one that is to fit. */
+  only?: "memory" | undefined;
   where: DataPlaces;
   threads: number;
   device: DeviceWish;
@@ -67,6 +69,7 @@ export type FromChild =
   | { kind: "permit" }
   | { kind: "device"; webgpu: boolean; name: string }
   | { kind: "planned"; plan: Plan }
+  | { kind: "planned memory"; plan: MemoryPlan }
   | { kind: "sighted"; sighting: Sighting | null }
   | { kind: "inspected" }
   | Ending;

@@ -20,11 +20,12 @@ function Figure({ cell, unit }: { cell: Cell | null; unit: Unit }) {
   return <Folded title={words.cellText(cell, unit)} more={words.seedsText(cell, unit)} />;
 }
 
-function Row({ report, row: { name, point, cells, paper } }: { report: StudyReport; row: ReportRow }) {
+function Row({ report, row }: { report: StudyReport; row: ReportRow }) {
+  const { point, cells, paper } = row;
   return (
     <tr>
       <th scope="row">
-        <Folded title={name} more={words.pointText(point)} />
+        <Folded title={words.rowTitle(row)} more={words.pointText(point)} />
       </th>
       {report.columns.flatMap(({ name: column, unit }, i) => {
         const theirs = paper[i] ?? null;

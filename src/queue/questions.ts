@@ -32,7 +32,7 @@ export class Questions<Question extends object, Answer> {
   }
 
   /** Throws UnansweredError where no worker answers in time, Error where the one that took it fails. */
-  async ask(question: Question): Promise<Answer> {
+  async ask(question: Question, limitMs = this.asking.limitMs): Promise<Answer> {
     if (!this.events) {
       this.events = new QueueEvents(this.name, { connection: this.openReader() });
       this.events.on("error", () => undefined);
@@ -44,11 +44,11 @@ export class Questions<Question extends object, Answer> {
       removeOnFail: true,
     });
     try {
-      return (await job.waitUntilFinished(this.events, this.asking.limitMs)) as Answer;
+      return (await job.waitUntilFinished(this.events, limitMs)) as Answer;
     } catch (error) {
       // BullMQ has the same error for both.
       if (!OPEN.has(await job.getState())) throw error;
-      throw new UnansweredError(`no answer within ${this.asking.limitMs / 1000} s`, { cause: error });
+      throw new UnansweredError(`no answer within ${limitMs / 1000} s`, { cause: error });
     }
   }
 

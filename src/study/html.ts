@@ -27,13 +27,14 @@ const folded = (title: string, more: string): string =>
 const figureCell = (found: Cell | null, { unit }: ReportColumn): string =>
   cell(found ? folded(words.cellText(found, unit), words.seedsText(found, unit)) : "–");
 
-function tableRow(report: StudyReport, { name, point, cells, paper }: ReportRow): string {
+function tableRow(report: StudyReport, one: ReportRow): string {
+  const { point, cells, paper } = one;
   const figures = report.columns.flatMap((column, i) => {
     const theirs = paper[i] ?? null;
     const beside = words.hasPaper(report, i) ? [cell(theirs === null ? "–" : shown(theirs, column.unit))] : [];
     return [figureCell(cells[i] ?? null, column), ...beside];
   });
-  return row([tag("th", folded(name, words.pointText(point)), 'scope="row"'), ...figures]);
+  return row([tag("th", folded(words.rowTitle(one), words.pointText(point)), 'scope="row"'), ...figures]);
 }
 
 function claims({ claims: all }: StudyReport): string {

@@ -24,8 +24,8 @@ function plotTable({ title, x, y, unit, series }: ReportPlot): string {
 }
 
 function mainTable(report: StudyReport): string {
-  const lines = report.rows.map(({ name, cells, paper }) => [
-    plain(name),
+  const lines = report.rows.map(({ cells, paper, ...row }) => [
+    plain(words.rowTitle(row)),
     ...report.columns.flatMap(({ unit }: ReportColumn, i) => {
       const [found, theirs] = [cells[i] ?? null, paper[i] ?? null];
       const every = found && found.values.length > 1 ? ` (${found.values.map((v) => shown(v, unit)).join(", ")})` : "";

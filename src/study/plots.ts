@@ -43,7 +43,8 @@ function seriesOf({ series, x, title }: StudyPlot, rows: readonly ReportRow[]) {
   // A study has rows that a scale may lack.
   const named = (name: string) => rows.filter((row) => row.name === name);
   if (series) return series.map(({ name, rows: of }) => ({ name, rows: of.flatMap(named) }));
-  return x === "epoch" ? rows.map((row) => ({ name: row.name, rows: [row] })) : [{ name: title, rows }];
+  if (x !== "epoch") return [{ name: title, rows }];
+  return rows.filter(({ planned }) => !planned).map((row) => ({ name: row.name, rows: [row] }));
 }
 
 /** Means over the runs that have the epoch. */

@@ -25,7 +25,10 @@ export function studyReport(
   const figures = columns.map((column) => {
     const runs = layout.rows.map((row) => jobsAt(row, column.job, layout, ran));
     const figureOf = valuesOf(column, runs.flat(), record.plans);
-    return runs.map((jobs) => cellOf(column, jobs, figureOf));
+    return layout.rows.map((row, i) => {
+      const found = (runs[i] ?? []).map((of) => ({ seed: of.seed, value: figureOf(of) }));
+      return cellOf(column, row.planned ? [{ seed: null, value: plannedValue(column, row, record.plans) }] : found);
+    });
   });
   const rows = layout.rows.map((row, i): ReportRow => {
     const paper = spec.paper.figures[row.name];
@@ -66,7 +69,8 @@ export function studyReport(
 }
 
 /** The jobs of one name at a row, one a seed: those at the swept fields of it and of what it works on. */
-function jobsAt({ point }: Row, name: string, { pipeline: { jobs } }: Layout, ran: readonly Ran[]): Ran[] {
+function jobsAt({ point, planned }: Row, name: string, { pipeline: { jobs } }: Layout, ran: readonly Ran[]): Ran[] {
+  if (planned) return [];
   const lineage = [name, jobs[name]?.from];
   const own = Object.entries(point).filter(([field]) => lineage.includes(field.slice(0, field.indexOf("."))));
   const key = keyOf(own);
@@ -74,15 +78,18 @@ function jobsAt({ point }: Row, name: string, { pipeline: { jobs } }: Layout, ra
 }
 const keyOf = (fields: [string, unknown][]): string => JSON.stringify(fields.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 
-function cellOf({ unit }: StudyColumn, jobs: readonly Ran[], figureOf: (ran: Ran) => unknown): Cell | null {
-  const found = jobs.flatMap((ran) => {
-    const value = figureOf(ran);
-    return typeof value === "number" ? [{ seed: ran.seed, value: value * units[unit] }] : [];
-  });
+function cellOf({ unit }: StudyColumn, figures: readonly { seed: number | null; value: unknown }[]): Cell | null {
+  const found = figures.flatMap(({ seed, value }) =>
+    typeof value === "number" ? [{ seed, value: value * units[unit] }] : [],
+  );
   if (found.length === 0) return null;
   const values = found.map(({ value }) => value);
   return { ...sampleOf(values), values, seeds: found.map(({ seed }) => seed) };
 }
+
+/** What was planned of a row that is not run. */
+const plannedValue = ({ job, plan }: StudyColumn, { name }: Row, plans: readonly StudyPlan[]): unknown =>
+  plan && plans.find(({ only }) => only?.row === name && only.job === job)?.[plan];
 
 const EQUAL_TIME = "equalTime";
 

@@ -10,6 +10,8 @@ export interface StudyPlan {
   readonly jobs: readonly string[];
   /** Bytes. */
   readonly memory: number;
+  /** The row that is planned and not run, and its job in the pipeline; `jobs` is empty then. */
+  readonly only?: { readonly row: string; readonly job: string } | undefined;
 }
 
 /** A study as it was run: kept with its pipeline, so that a later change of the file changes no report. */
@@ -19,7 +21,7 @@ export interface StudyRecord {
   readonly scale: ScaleName | null;
   readonly spec: StudySpec;
   readonly plans: readonly StudyPlan[];
-  /** Why there are none: no worker was running, or none answered in time; null: there are. */
+  /** Why some are missing: no worker was running, or none answered in time; null: none is. */
   readonly unplanned: string | null;
 }
 
@@ -54,6 +56,8 @@ export interface ReportRow {
   readonly name: string;
   /** The swept fields. */
   readonly point: Readonly<Record<string, unknown>>;
+  /** Nothing of it is run: it has what was planned. */
+  readonly planned: boolean;
   /** By column; null: no run has stored it. */
   readonly cells: readonly (Cell | null)[];
   /** By column; null: the paper has none. */

@@ -1,7 +1,7 @@
 /** How the parts of a report are worded, in HTML, in Markdown and on the page alike. */
 import { shown, titled, type Unit } from "../schema/study/units.ts";
 import { FEW_SEEDS } from "./claims.ts";
-import type { Cell, ReportClaim, ReportFailure, Standing, StudyReport } from "./types.ts";
+import type { Cell, ReportClaim, ReportFailure, ReportRow, Standing, StudyReport } from "./types.ts";
 
 export const cellText = ({ mean, deviation }: Cell, unit: Unit): string =>
   deviation === null ? shown(mean, unit) : `${shown(mean, unit)} ± ${shown(deviation, unit)}`;
@@ -53,6 +53,9 @@ export const tableHead = (report: Pick<StudyReport, "columns" | "rows">): string
 /** Whether the table has the paper's figures beside a column. */
 export const hasPaper = ({ rows }: Pick<StudyReport, "rows">, column: number): boolean =>
   rows.some(({ paper }) => (paper[column] ?? null) !== null);
+
+export const rowTitle = ({ name, planned }: Pick<ReportRow, "name" | "planned">): string =>
+  planned ? `${name} (planned, not run)` : name;
 
 export const TABLE_NOTE =
   "Mean ± sample standard deviation over the seeds; the paper's figures are of its own setting.";

@@ -56,6 +56,14 @@ async function startOther() {
   throw new Error(`the API has not started: ${log}`);
 }
 
+/** More than WASM has. */
+const large = {
+  batchSize: 200,
+  queueSize: 256,
+  splits: 1,
+  encoder: { arch: "resnet10", stem: "cifar", width: 64 },
+  augmentation: { size: 112 },
+};
 const study = (more: object = {}, pretrain: object = {}) => ({
   title: "Temperatures of a tiny run",
   question: "Is 0.1 better than 0.5?",
@@ -65,13 +73,18 @@ const study = (more: object = {}, pretrain: object = {}) => ({
       pretrain: { type: "pretrain", spec: { ...service.spec({ epochs: 2 }), ...pretrain } },
       knn: { type: "knn", from: "pretrain", spec: { k: 5, baselines: false } },
     },
-    sweep: { points: { cold: { "pretrain.temperature": 0.1 }, warm: { "pretrain.temperature": 0.5 } }, seeds: [3] },
+    sweep: {
+      points: { cold: { "pretrain.temperature": 0.1 }, warm: { "pretrain.temperature": 0.5 } },
+      planned: { large: Object.fromEntries(Object.entries(large).map(([field, of]) => [`pretrain.${field}`, of])) },
+      seeds: [3],
+    },
   },
   scales: { minutes: {}, hours: { jobs: { pretrain: { spec: { epochs: 40 } } } } },
   table: {
     columns: [
       { name: "kNN", job: "knn", figure: "top1", unit: "percent" },
       { name: "loss", job: "pretrain", metric: "loss", better: "lower" },
+      { name: "planned", job: "pretrain", plan: "memory", unit: "MB", better: "lower" },
     ],
   },
   plots: [{ title: "kNN", x: "epoch", y: { job: "pretrain", metric: "knn" }, unit: "percent" }],
@@ -126,20 +139,9 @@ test("refused before the first job: a field, a dataset and a size that cannot be
   const [missing] = await refused({ spec: study({}, { dataset: { kind: "fashion-mnist", path: nowhere } }) });
   expect(missing).toMatchObject({ field: "pipeline.jobs.pretrain.spec.dataset.path", got: nowhere });
   expect(missing?.allowed).toContain("is not there");
-  const [large] = await refused({
-    spec: study(
-      {},
-      {
-        batchSize: 200,
-        queueSize: 256,
-        splits: 1,
-        encoder: { arch: "resnet10", stem: "cifar", width: 64 },
-        augmentation: { size: 112 },
-      },
-    ),
-  });
-  expect(large?.field).toBe("pipeline.jobs.pretrain.spec");
-  expect(large?.allowed).toContain("memory");
+  const [tooLarge] = await refused({ spec: study({}, large) });
+  expect(tooLarge?.field).toBe("pipeline.jobs.pretrain.spec");
+  expect(tooLarge?.allowed).toContain("memory");
   expect((await service.client.list({})).jobs).toEqual([]);
   expect((await service.client.studies()).runs).toEqual([]);
 }, 60_000);
@@ -155,9 +157,14 @@ test("run twice, once with every process killed in its middle: the same reports 
   expect(watched.out).toBe(studyMarkdown(report).trim());
   expect([first.study, first.status, first.scale, report.unfinished]).toEqual([null, "succeeded", "minutes", 0]);
   expect(report.rows.map(({ cells }) => cells.map((cell) => cell?.seeds))).toEqual([
-    [[3], [3]],
-    [[3], [3]],
+    [[3], [3], [3]],
+    [[3], [3], [3]],
+    [undefined, undefined, [null]],
   ]);
+  // What the study was refused for where it was to run is only planned here.
+  expect(report.rows[2]?.cells[2]?.mean).toBeGreaterThan(2 ** 32 / 1e6);
+  expect(watched.out).toContain("| large (planned, not run) |");
+  expect(first.plannedMemory as number).toBeLessThan(2e9);
   // What is printed is what the jobs have stored.
   const stored = (await service.client.pipeline(first.id)).results.find(({ job }) => job === "knn")?.figures.top1;
   expect(report.rows[0]?.cells[0]?.values).toEqual((stored?.values ?? []).map((value) => 100 * value));

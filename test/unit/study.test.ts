@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { parseSpec, SpecError } from "../../src/schema/job.ts";
 import { expand } from "../../src/schema/pipeline.ts";
 import { parseStudy } from "../../src/schema/study/check.ts";
-import { layoutOf, scaleOf } from "../../src/schema/study/layout.ts";
+import { layoutOf, plannedOnly, scaleOf } from "../../src/schema/study/layout.ts";
 import { atEqualTime } from "../../src/study/equal_time.ts";
 import { studyHtml } from "../../src/study/html.ts";
 import { studyMarkdown } from "../../src/study/markdown.ts";
@@ -108,8 +108,8 @@ describe("schema", () => {
     const study = parseStudy(given);
     const { pipeline, rows } = layoutOf(study, "minutes");
     expect(rows).toEqual([
-      { name: "slow", point: { "pretrain.momentum": 0.99 } },
-      { name: "fast", point: { "pretrain.momentum": 0.9, "pretrain.temperature": 0.2 } },
+      { name: "slow", point: { "pretrain.momentum": 0.99 }, planned: false },
+      { name: "fast", point: { "pretrain.momentum": 0.9, "pretrain.temperature": 0.2 }, planned: false },
     ]);
     expect(expand(pipeline, () => "run_1").length).toBe(16);
     expect(layoutOf(study, "gpu").rows.map(({ name }) => name)).toEqual(["slow", "fast", "slower"]);
@@ -323,5 +323,48 @@ describe("at equal time", () => {
     expect(errorsOf({ ...given, table: { columns: [...given.table.columns, figure] } })).toEqual([
       expect.stringContaining("unset, without metric"),
     ]);
+  });
+});
+
+describe("rows that are planned and not run", () => {
+  const planned = { huge: { "pretrain.encoder": { arch: "resnet50", width: 64 } } };
+  const { pipeline } = given;
+  const of = (sweep: object) => ({ ...given, pipeline: { ...pipeline, sweep: { ...pipeline.sweep, planned: sweep } } });
+  const column = given.table.columns.find(({ plan }) => plan);
+
+  test("are no jobs, and a bad field of one is named", () => {
+    const layout = layoutOf(parseStudy(of(planned)), "minutes");
+    expect(layout.rows.map((row) => [row.name, row.planned])).toEqual([
+      ["slow", false],
+      ["fast", false],
+      ["huge", true],
+    ]);
+    expect(expand(layout.pipeline, () => "run_1").length).toBe(16);
+    const [only] = plannedOnly(layout);
+    expect([only?.row, only?.job.node]).toEqual(["huge", "pretrain"]);
+    expect(only?.job.spec).toMatchObject({ encoder: { arch: "resnet50" }, epochs: 2 });
+    expect(errorsOf(of({ huge: { "pretrain.tempo": 1 } }))[0]).toStartWith(
+      "pipeline.jobs.pretrain.spec.tempo: 1, no such field",
+    );
+    expect(errorsOf(of({ huge: { "knn.k": 1 } }))[0]).toStartWith(
+      'pipeline.sweep.planned.huge: "knn.k", a field of one of pretrain',
+    );
+  });
+
+  test("have what was planned in a report, and say so", () => {
+    const spec = parseStudy({
+      ...of(planned),
+      table: { columns: [column] },
+      plots: given.plots.slice(1),
+      claims: [],
+      paper: { citation: "none" },
+    });
+    const plans = [{ jobs: [], only: { row: "huge", job: "pretrain" }, memory: 93e9 }];
+    const record = { name: null, scale: "minutes" as const, spec, plans, unplanned: null };
+    const report = studyReport(record, { id: "pipe_1", createdAt: "", finishedAt: null }, []);
+    expect(report.rows.map(({ cells }) => cells[0]?.values ?? null)).toEqual([null, null, [93_000]]);
+    expect(report.plots[0]?.series.map(({ name }) => name)).toEqual(["slow", "fast"]);
+    expect(studyMarkdown(report)).toContain("| huge (planned, not run) | 93000 |");
+    expect(studyHtml(report)).toContain("huge (planned, not run)");
   });
 });

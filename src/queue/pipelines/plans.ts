@@ -1,14 +1,28 @@
 /** Plans: what a run will need, measured by a worker. */
 import type { Redis } from "ioredis";
-import type { Plan } from "../../schema/plan.ts";
+import type { MemoryPlan, Plan } from "../../schema/plan.ts";
 import type { PretrainSpec } from "../../schema/pretrain.ts";
 import { UserError } from "../../util/errors.ts";
 import { Questions } from "../questions.ts";
 
 export const PLANS = "mocod-plans";
 
+export interface PlanQuestion {
+  readonly spec: PretrainSpec;
+  /** Of a run that is not tried; unset: of one that is to fit. */
+  readonly only?: "memory";
+}
+
+interface PlannedRun {
+  plan: Plan;
+  worker: string;
+  busy: boolean;
+}
 /** The answer of a worker. */
-export type Planned = { plan: Plan; worker: string; busy: boolean } | { refused: string };
+export type Planned = PlannedRun | { memory: MemoryPlan } | { refused: string };
+
+/** A net that is far larger than a machine's takes a minute, of which two are recorded. */
+const COMPUTED_MS = 300_000;
 
 /** No worker answers. The API responds with 503. */
 export class NoWorkerError extends Error {
@@ -16,7 +30,7 @@ export class NoWorkerError extends Error {
 }
 
 export class Plans {
-  private readonly questions: Questions<{ spec: PretrainSpec }, Planned>;
+  private readonly questions: Questions<PlanQuestion, Planned>;
 
   constructor(redis: Redis, openReader: () => Redis) {
     this.questions = new Questions(PLANS, redis, openReader, { limitMs: 120_000, keptSeconds: 600 });
@@ -28,9 +42,27 @@ export class Plans {
    * @param workers - Number of live workers.
    * @throws UserError where the run is not possible; NoWorkerError where no worker answers.
    */
-  async ask(spec: PretrainSpec, workers: number): Promise<Exclude<Planned, { refused: string }>> {
+  async ask(spec: PretrainSpec, workers: number): Promise<PlannedRun> {
+    return (await this.answer({ spec }, workers)) as PlannedRun;
+  }
+
+  /**
+   * Asks a worker what memory a run would take on its threads, where it does not fit there as well.
+   *
+   * @throws As `ask` does.
+   */
+  async memory(spec: PretrainSpec, workers: number): Promise<MemoryPlan["memory"]> {
+    const answer = await this.answer({ spec, only: "memory" }, workers, COMPUTED_MS);
+    return (answer as { memory: MemoryPlan }).memory.memory;
+  }
+
+  private async answer(
+    question: PlanQuestion,
+    workers: number,
+    limitMs?: number,
+  ): Promise<Exclude<Planned, { refused: string }>> {
     if (workers === 0) throw new NoWorkerError("no worker is running: start one with `mocod worker`");
-    const answer = await this.questions.ask({ spec }).catch((error: unknown) => {
+    const answer = await this.questions.ask(question, limitMs).catch((error: unknown) => {
       throw new NoWorkerError(`no worker could plan: ${(error as Error).message}`, { cause: error });
     });
     if ("refused" in answer) throw new UserError(answer.refused);

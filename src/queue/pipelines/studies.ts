@@ -7,7 +7,7 @@ import type { Job } from "../../schema/job.ts";
 import { SpecError } from "../../schema/job.ts";
 import type { PlannedJob } from "../../schema/pipeline.ts";
 import { inStudy, parseStudy } from "../../schema/study/check.ts";
-import { layoutOf, scaleOf } from "../../schema/study/layout.ts";
+import { layoutOf, type PlannedOnly, plannedOnly, scaleOf } from "../../schema/study/layout.ts";
 import type { ScaleName } from "../../schema/study/spec.ts";
 import { needsLines, studyReport } from "../../study/report.ts";
 import type { Line, Ran, StudyRecord, StudyReport } from "../../study/types.ts";
@@ -26,8 +26,11 @@ export interface StudySubmission extends Pick<PipelineSubmission, "priority" | "
   readonly spec: unknown;
   /** Unset: the first one that the study has. */
   readonly scale?: string | undefined;
-  /** Asks a worker about the jobs. Throws SpecError where one cannot have its memory. */
-  readonly plan: (jobs: readonly PlannedJob[]) => Promise<Pick<StudyRecord, "plans" | "unplanned">>;
+  /**
+   * Asks a worker about the jobs, and about those of rows that are planned only. Throws SpecError where one that is to run cannot
+   * have its memory.
+   */
+  readonly plan: (jobs: readonly PlannedJob[], only: PlannedOnly) => Promise<Pick<StudyRecord, "plans" | "unplanned">>;
 }
 
 /** A run of a study, without its report. */
@@ -56,13 +59,13 @@ export class Studies {
   async submit({ name, spec: given, scale: asked, plan, ...submission }: StudySubmission): Promise<StudyRun> {
     const spec = parseStudy(given);
     const scale = scaleOf(spec, asked);
-    const { pipeline } = layoutOf(spec, scale);
+    const layout = layoutOf(spec, scale);
     try {
       const { id } = await this.pipelines.submit({
         ...submission,
-        spec: pipeline,
+        spec: layout.pipeline,
         name: [spec.title, ...(scale === null ? [] : [`(${scale})`])].join(" "),
-        study: async (jobs) => ({ name, scale, spec, ...(await plan(jobs)) }),
+        study: async (jobs) => ({ name, scale, spec, ...(await plan(jobs, plannedOnly(layout))) }),
       });
       return (await this.get(id)) as StudyRun;
     } catch (error) {
@@ -119,6 +122,7 @@ function runOf(stored: StoredPipeline, found: readonly (Job | undefined)[]): Stu
   const { study } = stored;
   if (!study) return undefined;
   const { id, status, createdAt, finishedAt, counts } = describePipeline(stored, found);
+  const plans = study.plans.filter(({ only }) => !only);
   return {
     id,
     study: study.name,
@@ -128,7 +132,7 @@ function runOf(stored: StoredPipeline, found: readonly (Job | undefined)[]): Stu
     createdAt,
     finishedAt,
     counts,
-    plannedMemory: study.plans.length > 0 ? Math.max(...study.plans.map(({ memory }) => memory)) : null,
+    plannedMemory: plans.length > 0 ? Math.max(...plans.map(({ memory }) => memory)) : null,
     unplanned: study.unplanned,
   };
 }

@@ -3,7 +3,7 @@ import { type FieldError, fieldErrors, SpecError } from "../job.ts";
 import { expand } from "../pipeline.ts";
 import { methodNames, schemaOf } from "../pretrain.ts";
 import type { JobType } from "../types.ts";
-import { layoutOf } from "./layout.ts";
+import { layoutOf, plannedOnly } from "./layout.ts";
 import { type ScaleName, type StudySpec, scaleNames, studySpec } from "./spec.ts";
 
 const baselines = ["pixels", "untrained"].map((name) => `baselines.${name}.top1`);
@@ -64,7 +64,9 @@ function errorsAt(study: StudySpec, scale: ScaleName | null): FieldError[] {
   }
   try {
     let count = 0;
-    expand(layoutOf(study, scale).pipeline, () => `run_${count++}`);
+    const layout = layoutOf(study, scale);
+    expand(layout.pipeline, () => `run_${count++}`);
+    plannedOnly(layout);
     return [];
   } catch (error) {
     if (!(error instanceof SpecError)) throw error;

@@ -21,6 +21,10 @@ const studySweep = z.strictObject({
     .record(label, point)
     .optional()
     .describe("points by name, as `list` without names; a scale may change single fields of a point, or add points"),
+  planned: z
+    .record(label, point)
+    .optional()
+    .describe("points by name that are planned and not run: larger than any machine that is there"),
 });
 
 const overlay = z.strictObject({
