@@ -45,10 +45,13 @@ export interface UploadedDataset extends Omit<StoredDataset, "parts" | "source" 
 /** Longest outage of the API that `follow` waits for. */
 const OUTAGE_MS = 60_000;
 
+/** Bun gives up after five minutes otherwise, and the plans of a study may take longer. */
+const PATIENT = { timeout: false } as RequestInit;
+
 /** Sends a request; throws UserError where there is no API at the address. */
 async function reach(url: string, init: RequestInit): Promise<Response> {
   try {
-    return await fetch(url, init);
+    return await fetch(url, { ...PATIENT, ...init });
   } catch (error) {
     const { origin } = new URL(url);
     throw new UserError(`no API at ${origin}: start one with \`mocod serve\`, or set MOCOD_HOST and MOCOD_PORT`, {
