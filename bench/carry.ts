@@ -1,56 +1,63 @@
 /**
- * Packs the benchmark of a GPU for a machine that has one and nothing else, no network and no Bun:
+ * Packs a program for a machine that has a GPU and nothing else, no network and no Bun:
  *
- *     bun bench/carry.ts                     # -> .carry/: a script and one archive (45 MB)
- *     sh .carry/run.sh [--rounds 3 ...]      # there: unpacks and prints bench/step_gpu.ts's table
+ *     bun bench/carry.ts                            # -> .carry/: a script and one archive (45 MB)
+ *     sh .carry/run.sh [--rounds 3 ...]             # there: prints bench/step_gpu.ts's table
  *
- * In the archive: Bun, Dawn, the bundled programs, their peers in Python, and where apt-get gives them Debian's Vulkan loader and libglvnd.
+ *     bun bench/carry.ts --cifar <folder>           # with train.tar and test.tar of CIFAR-10 -> .carry-cifar/
+ *     sh .carry-cifar/run.sh --bring $OUT [...]     # there: trains the authors' CIFAR demo, see bench/carried/cifar.ts
+ *
+ * In an archive: Bun, Dawn, the programs, and where apt-get gives them Debian's Vulkan loader and libglvnd; with `--cifar` the images as
+ * another one. Files are at most `--piece` MB (60), for transfers that take no larger ones: some may be carried by one call, some by the next.
  */
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+import { buildKernels } from "../src/kernels/wasm/build.ts";
+import { archive, root, take, takePackages, takeRuntime, writeScript } from "./carried/pack.ts";
 
-const root = join(import.meta.dir, "..");
-const to = join(root, ".carry");
+const { values } = parseArgs({
+  options: { cifar: { type: "string" }, piece: { type: "string", default: "60" }, out: { type: "string" } },
+});
+const to = values.out ?? join(root, values.cifar === undefined ? ".carry" : ".carry-cifar");
 const inside = join(to, "mocod");
 rmSync(to, { recursive: true, force: true });
-mkdirSync(inside, { recursive: true });
+takeRuntime(inside);
 
-const programs = ["step_gpu.ts", "gpu_ours.ts", "step_stock.ts"].map((name) => join(import.meta.dir, name));
-const built = await Bun.build({
-  entrypoints: programs,
-  outdir: join(inside, "bench"),
-  target: "bun",
-  external: ["webgpu", "@tensorflow/tfjs-backend-wasm"],
-});
-if (!built.success) throw new AggregateError(built.logs, "the programs could not be bundled");
-cpSync(process.execPath, join(inside, "bun"));
-cpSync(join(import.meta.dir, "peers"), join(inside, "bench/peers"), { recursive: true });
-cpSync(join(root, "test/golden/nets.py"), join(inside, "test/golden/nets.py"));
-for (const file of ["package.json", "index.js", `dist/linux-${process.arch}`]) {
-  cpSync(join(root, "node_modules/webgpu", file), join(inside, "node_modules/webgpu", file), { recursive: true });
+/** The benchmark of a step, bundled, with its peers in Python. */
+async function takeSteps(): Promise<void> {
+  const programs = ["step_gpu.ts", "gpu_ours.ts", "step_stock.ts"].map((name) => join(import.meta.dir, name));
+  const built = await Bun.build({
+    entrypoints: programs,
+    outdir: join(inside, "bench"),
+    target: "bun",
+    external: ["webgpu", "@tensorflow/tfjs-backend-wasm"],
+  });
+  if (!built.success) throw new AggregateError(built.logs, "the programs could not be bundled");
+  for (const path of ["bench/peers", "test/golden/nets.py"]) take(inside, path);
 }
-// NVIDIA's driver loads libraries of libglvnd.
-const loader = ["libvulkan1", "libglvnd0", "libegl1", "libgl1", "libglx0", "libgles2", "libopengl0"];
-Bun.spawnSync(["apt-get", "download", ...loader], { cwd: inside, stdio: ["ignore", "ignore", "inherit"] });
-const packed = Bun.spawnSync(["tar", "-cJf", join(to, "mocod.tar.xz"), "-C", to, "mocod"], {
-  stdio: ["ignore", "inherit", "inherit"],
-});
-if (packed.exitCode !== 0 || !existsSync(join(to, "mocod.tar.xz"))) throw new Error("tar failed");
-rmSync(inside, { recursive: true });
-writeFileSync(
-  join(to, "run.sh"),
-  `#!/bin/sh
-# Unpacks what bench/carry.ts packed, and measures.
-set -e
-here=$(cd "$(dirname "$0")" && pwd)
-there=$(mktemp -d)
-tar -xJf "$here/mocod.tar.xz" -C "$there"
-if ! ldconfig -p | grep -q libvulkan.so.1; then
-  for deb in "$there"/mocod/*.deb; do dpkg -x "$deb" "$there/loader"; done
-  LD_LIBRARY_PATH="$(dirname "$(find "$there/loader" -name libvulkan.so.1)"):$LD_LIBRARY_PATH" # all of them are there
-  export LD_LIBRARY_PATH
-fi
-exec "$there/mocod/bun" "$there/mocod/bench/step_gpu.js" "$@"
-`,
-);
-console.log(`${to}: run.sh, mocod.tar.xz (${(Bun.file(join(to, "mocod.tar.xz")).size / 1e6).toFixed(0)} MB)`);
+
+/** Sources as they are, because threads are opened by their paths; the images beside. */
+async function takeDemo(images: string): Promise<void> {
+  await buildKernels();
+  for (const path of ["src", "bench/carried", "bench/seeds.ts", "package.json", "tsconfig.json"]) take(inside, path);
+  const programs = ["bench/carried/cifar.ts", "src/train/publisher_thread.ts", "src/engine/threads/thread.ts"];
+  await takePackages(
+    inside,
+    programs.map((name) => join(root, name)),
+  );
+  mkdirSync(join(to, "images"));
+  for (const name of ["train.tar", "test.tar"]) cpSync(join(images, name), join(to, "images", name));
+}
+
+const folders = ["mocod", ...(values.cifar === undefined ? [] : ["images"])];
+if (values.cifar === undefined) await takeSteps();
+else await takeDemo(values.cifar);
+const files = folders.flatMap((folder) => archive(to, folder, Number(values.piece)));
+const program =
+  values.cifar === undefined
+    ? '"$there/mocod/bench/step_gpu.js"'
+    : '"$there/mocod/bench/carried/cifar.ts" --data "$there/images" --out "$here/run"';
+writeScript(to, folders, program);
+const sizes = files.map((file) => `${basename(file)} (${(statSync(file).size / 1e6).toFixed(0)} MB)`);
+console.log(`${to}: run.sh, ${sizes.join(", ")}`);
