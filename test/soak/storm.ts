@@ -1,19 +1,20 @@
 /**
  * `npm run test:soak [-- --faults 200 --jobs 24 --seed 1 --minutes 60]`: random faults over many jobs on two workers. Each
- * job ends `succeeded`, each run in the bytes of one that was left in peace. The seed gives the same faults in the same
+ * job ends `succeeded`, each run in the bytes of one that was left in peace, a study in the same report, and a dataset
+ * whose import the API does not survive is whole. The seed gives the same faults in the same
  * order. `npm test` runs it for a minute and a half.
  */
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { Job } from "../../src/schema/job.ts";
 import { checkStore } from "../../src/store/check.ts";
-import { sha256 } from "../../src/store/files.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { Stream } from "../../src/util/random.ts";
 import { eventually } from "../support/helpers.ts";
-import { type Cluster, startCluster } from "./cluster.ts";
+import { startCluster } from "./cluster.ts";
 import { faults } from "./faults.ts";
+import { differences, filesOf, lines, outcomeOf } from "./left.ts";
+import { interruptedImport, reportOf, serveDataset, studyOf, wrongImport } from "./work.ts";
 
 export interface StormOptions {
   faults: number;
@@ -45,63 +46,13 @@ const insist = <T>(ask: () => Promise<T>): Promise<T> =>
     }
   }, 120);
 
-/** Names and bytes of what a run leaves that must not depend on what happened to it. */
-function filesOf({ storePath }: Cluster, id: string): Map<string, Buffer> {
-  const folder = join(storePath, "runs", id);
-  const names = ["metrics.jsonl"];
-  for (const part of ["checkpoints", "steps"]) {
-    for (const name of readdirSync(join(folder, part)).sort()) names.push(join(part, name));
-  }
-  return new Map(names.map((name) => [name, readFileSync(join(folder, name))]));
-}
-
-function differences(got: Map<string, Buffer>, expected: Map<string, Buffer>): string[] {
-  const names = new Set([...got.keys(), ...expected.keys()]);
-  return [...names].flatMap((name) => {
-    const [a, b] = [got.get(name), expected.get(name)];
-    if (a === undefined) return [`${name} is missing`];
-    if (b === undefined) return [`${name} is left over`];
-    return a.equals(b) ? [] : [`${name} differs`];
-  });
-}
-
-/** The result of a job on an encoder, without what depends on who computed it, and the files that it leaves. */
-function outcomeOf(cluster: Cluster, job: Job): unknown {
-  const { seconds, threads, ...result } = job.result as Record<string, unknown>;
-  const folder = join(cluster.storePath, "runs", job.id);
-  const names = readdirSync(folder, { recursive: true }).map(String);
-  const outputs = names.filter((name) => !/^(\.|(job|result|manifest)\.json$|history)/.test(name)).sort();
-  return { result, files: outputs.map((name) => [name, sha256(readFileSync(join(folder, name)))]) };
-}
-
-/** Each epoch once in metrics.jsonl, each step once in steps/. */
-function lines(files: Map<string, Buffer>): string[] {
-  const read = (name: string) =>
-    (files.get(name) ?? "")
-      .toString()
-      .split("\n")
-      .filter(Boolean)
-      .map((line) => JSON.parse(line) as { epoch: number; step: number });
-  const epochs = read("metrics.jsonl").map(({ epoch }) => epoch);
-  const steps = [...files.keys()].filter((name) => name.startsWith("steps/")).flatMap(read);
-  const inOrder = (numbers: number[], from: number) => numbers.every((n, i) => n === from + i);
-  return [
-    ...(inOrder(epochs, 0) ? [] : [`epochs of metrics.jsonl: ${epochs.join()}`]),
-    ...(inOrder(
-      steps.map(({ step }) => step),
-      1,
-    )
-      ? []
-      : ["steps are lost or doubled"]),
-  ];
-}
-
 export async function storm(options: StormOptions): Promise<StormReport> {
   const { seed, say, peace = 6 } = options;
   const startedAt = performance.now();
   const draws = new Stream(seed, "probe");
   const draw = () => draws.uniform();
-  const cluster = await startCluster(options.logFile);
+  const cluster = await startCluster(options.logFile, { MOCOD_IMPORT_PRIVATE: "1" });
+  const served = serveDataset();
   const injected: Record<string, number> = Object.fromEntries(Object.keys(faults).map((name) => [name, 0]));
   const wrong: string[] = [];
   try {
@@ -121,15 +72,22 @@ export async function storm(options: StormOptions): Promise<StormReport> {
     ];
     const submitAll = () => Promise.all(evaluations.map(({ type, spec }) => insist(() => client.submit(type, spec))));
     const judging = await submitAll();
+    const calmStudy = (await client.runStudy({ spec: studyOf(cluster) })).id;
     for (const { id } of calm) await succeeded(id, 600);
     const expected = calm.map(({ id }) => filesOf(cluster, id));
     const judged = await Promise.all(judging.map(({ id }) => succeeded(id, 600)));
     const verdicts = judged.map((job) => outcomeOf(cluster, job));
+    const studied = (id: string, seconds: number) =>
+      eventually(async () => (await insist(() => client.pipeline(id))).finishedAt !== null, seconds);
+    await studied(calmStudy, 600);
+    const calmReport = await reportOf(cluster, calmStudy);
     say(
       `${kinds.length} runs and ${judged.length} jobs on an encoder in peace: ${Math.round((performance.now() - startedAt) / 1000)} s`,
     );
 
     // First, so that faults meet them.
+    const stormyStudy = (await client.runStudy({ spec: studyOf(cluster) })).id;
+    const imported = await interruptedImport(cluster, served);
     const stormy = await submitAll();
     const runs: { id: string; kind: number }[] = [];
     const others: string[] = [];
@@ -196,6 +154,10 @@ export async function storm(options: StormOptions): Promise<StormReport> {
       say(`the ${type} was resumed ${resumed.length} times`);
       if (job && !Bun.deepEquals(outcomeOf(cluster, job), verdicts[i])) wrong.push(`${id}: the ${type} differs`);
     }
+    await studied(stormyStudy, 900);
+    if (!Bun.deepEquals(await reportOf(cluster, stormyStudy), calmReport))
+      wrong.push(`${stormyStudy}: the report differs`);
+    wrong.push(...(await wrongImport(cluster, imported, served)));
     const report = await checkStore(new LocalBlobs(cluster.storePath));
     for (const { run, file, problem } of report.damaged) wrong.push(`${run}/${file}: ${problem}`);
     const leftovers = readdirSync(cluster.storePath, { recursive: true }).filter((name) =>
@@ -212,6 +174,7 @@ export async function storm(options: StormOptions): Promise<StormReport> {
       seconds: (performance.now() - startedAt) / 1000,
     };
   } finally {
+    served.stop();
     await cluster.stop();
   }
 }
