@@ -90,7 +90,7 @@ describe("specs", () => {
     expect(forkSpec(moco, { method: "moco-v1" }, "state").method).toBe("moco-v1"); // one algorithm
     const coupled = parseSpec("pretrain", { dataset, method: "simclr" });
     expect(forkSpec(coupled, { tapes: "kept" }, "state")).toMatchObject({ method: "simclr", tapes: "kept" }); // the same bits
-    expect(errorsOf({ tapes: "kept" })[0]).toContain("simclr, simsiam, barlow-twins have it");
+    expect(errorsOf({ tapes: "kept" })[0]).toContain("simclr, simsiam, barlow-twins, clip have it");
   });
 
   test("a preset as it is differs from no preset, whatever encoder it is asked with", () => {

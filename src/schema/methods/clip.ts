@@ -1,6 +1,6 @@
 /** CLIP, and SigLIP's loss. */
 import { z } from "zod";
-import { type CommonSpec, dimension, type FieldRule } from "../common.ts";
+import { type CommonSpec, dimension, type FieldRule, tapes } from "../common.ts";
 import { hasTexts, TEXTS_ALLOWED } from "../dataset.ts";
 import { vitDefaults } from "../encoder.ts";
 import { type TextEncoderSpec, textEncoderSpec } from "../text_encoder.ts";
@@ -44,6 +44,7 @@ const shape = {
       "softmax: each image is to find its text among all of the batch, and the other way round; sigmoid: SigLIP's",
     ),
   bias: z.number().min(-100).max(100).describe("of sigmoid, added to the logits; at first, it is learned"),
+  tapes,
   ...pairsShape,
 };
 export type ClipSpec = CommonSpec & z.infer<z.ZodObject<typeof shape>>;
@@ -68,6 +69,7 @@ const imagenet: Preset = {
   dim: 512,
   loss: "softmax",
   bias: -10,
+  tapes: "auto",
   temperature: 0.07,
   batchSize: 1024,
   splits: 16,

@@ -16,7 +16,7 @@ export type ClipQueueSpec = CommonSpec & z.infer<z.ZodObject<typeof shape>>;
 type Preset = Omit<ClipQueueSpec, "dataset">;
 
 const withQueue = (
-  { loss: _, bias: __, method: ___, ...preset }: (typeof pairsPresets)["small"],
+  { loss: _, bias: __, method: ___, tapes: ____, ...preset }: (typeof pairsPresets)["small"],
   queueSize: number,
   momentum: number,
 ): Preset => ({ method: "clip-queue", ...preset, queueSize, momentum });
