@@ -39,11 +39,13 @@ export interface Pass {
   readonly branch?: ((index: number) => tf.Tensor) | undefined;
 }
 
-/** Texts as tokens: i32[N,L], and how many of each count, i32[N]; the others are padding. */
-export interface Texts {
+/** Texts of about one length: their tokens, i32[N,L], and how many of each count, i32[N]; the others are padding. */
+export interface TextGroup {
   readonly tokens: tf.Tensor;
   readonly lengths: tf.Tensor;
 }
+/** N texts, in groups that follow one another: padding costs as much as a text has. */
+export type Texts = readonly TextGroup[];
 
 /** A tower for texts beside the image encoder. `dim`: of its projection. */
 export interface TextTower {
@@ -124,9 +126,12 @@ export function buildNetwork(
     backbone: (pass, images, blocks) => encode(computing(pass), spec, channels, side, images, blocks),
     head,
     project: (pass, x) => (first === undefined ? x : head(first, pass, x)),
-    text(pass, { tokens, lengths }) {
+    text(pass, texts) {
       if (!text) throw new Error("the network has no text tower");
-      return textTransformer(computing(pass, lengths), text.encoder, text.dim, tokens);
+      const rows = texts.map(({ tokens, lengths }) =>
+        textTransformer(computing(pass, lengths), text.encoder, text.dim, tokens),
+      );
+      return rows.length === 1 ? (rows[0] as tf.Tensor) : tf.concat(rows, 0); // [N,dim]
     },
   };
 }

@@ -79,10 +79,12 @@ export function featuresOf({ trained, ...model }: Pick<Model, "trained" | "netwo
       return trained.project(pass, features);
     }),
     text: values(() =>
-      trained.text(pass, {
-        tokens: tf.tensor2d(tokens, [lengths.length, CONTEXT], "int32"),
-        lengths: tf.tensor1d(lengths, "int32"),
-      }),
+      trained.text(pass, [
+        {
+          tokens: tf.tensor2d(tokens, [lengths.length, CONTEXT], "int32"),
+          lengths: tf.tensor1d(lengths, "int32"),
+        },
+      ]),
     ),
   };
 }

@@ -59,7 +59,9 @@ export function embedTextChunks(context: ThreadContext, { tokens, lengths, out }
         const at = (from + i) * width;
         rows.set(tokens.subarray(at, at + longest), i * longest);
       });
-      const texts = { tokens: tf.tensor2d(rows, [part.length, longest], "int32"), lengths: tf.tensor1d(part, "int32") };
+      const texts = [
+        { tokens: tf.tensor2d(rows, [part.length, longest], "int32"), lengths: tf.tensor1d(part, "int32") },
+      ];
       const features = network.text(pass, texts);
       out.set(features.dataSync(), from * (features.shape[1] as number));
     });

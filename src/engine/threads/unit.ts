@@ -5,13 +5,16 @@ import { PLACE } from "../../data/source.ts";
 import { rowFloats, viewRow } from "../../data/view.ts";
 import { augment } from "../../kernels/augment/index.ts";
 import type { BatchTargets, Bound, Unit, ViewSpec } from "../../methods/method.ts";
-import type { Pass, Texts } from "../../nn/network.ts";
+import type { Pass, TextGroup, Texts } from "../../nn/network.ts";
 import type { AugmentationSpec, TrainSpec } from "../../schema/pretrain.ts";
 import { ownParameter } from "../coupled.ts";
 import { branchesOf, dropFactors } from "../drop.ts";
 import { directionsOf, inOrder, splitPositions, targetView, unitAt, viewAt, viewsOf } from "../units.ts";
 import { type Held, scheduledOf, type ThreadContext } from "./context.ts";
 import type { BatchTask } from "./tasks.ts";
+
+/** Texts of a group at the least, and groups of a unit at the most: each has a gradient of the whole table of embeddings. */
+const [SMALLEST_GROUP, MOST_GROUPS] = [8, 8];
 
 /** `targets`: the unit's images are those whose targets are computed, of the other view and in the dealt order. */
 export type Side = "own" | "targets";
@@ -40,9 +43,10 @@ export class ThreadUnit implements Unit<TrainSpec> {
     this.direction = direction;
     const order =
       side === "own" ? inOrder(batchSize) : buffers.order.subarray(direction * batchSize, (direction + 1) * batchSize);
-    this.positions = splitPositions(order, split, splits);
+    const positions = splitPositions(order, split, splits);
     const view = side === "own" ? direction : targetView(direction, viewsOf(spec));
     this.view = viewAt(spec, view);
+    this.positions = this.view === "text" ? this.byLength(positions) : positions;
     this.texts = this.view === "text" ? this.ownTexts() : undefined;
     this.images = this.view === "text" ? undefined : this.draw(task, view, this.view);
     this.branches = side === "own" ? this.drawBranches(task.epoch) : [];
@@ -152,14 +156,28 @@ export class ThreadUnit implements Unit<TrainSpec> {
     return augment({ pixels, places, channels, valueBytes }, rows, augmentation.size, mean, std);
   }
 
-  /** The texts of the unit's images, as long as the longest of them. */
+  /** The shortest texts first, so that groups have little padding. */
+  private byLength(positions: readonly number[]): number[] {
+    const { lengths } = this.context.buffers;
+    return positions.toSorted((a, b) => (lengths[a] as number) - (lengths[b] as number) || a - b);
+  }
+
+  /** The texts of the unit's images in groups, each as long as its longest. */
   private ownTexts(): Texts {
+    const { positions } = this;
+    const size = Math.max(SMALLEST_GROUP, Math.ceil(positions.length / MOST_GROUPS));
+    return Array.from({ length: Math.ceil(positions.length / size) }, (_, i) =>
+      this.textsAt(positions.slice(i * size, (i + 1) * size)),
+    );
+  }
+
+  private textsAt(positions: readonly number[]): TextGroup {
     const { tokens, lengths } = this.context.buffers;
     const context = tokens.length / lengths.length;
-    const own = this.positions.map((position) => lengths[position] as number);
+    const own = positions.map((position) => lengths[position] as number);
     const longest = Math.max(...own);
     const rows = new Int32Array(own.length * longest);
-    this.positions.forEach((position, i) => {
+    positions.forEach((position, i) => {
       rows.set(tokens.subarray(position * context, position * context + longest), i * longest);
     });
     return { tokens: tf.tensor2d(rows, [own.length, longest], "int32"), lengths: tf.tensor1d(own, "int32") };

@@ -39,7 +39,7 @@ export function embedBatch(
 
 /** The features of the texts in the step's inputs to `out` f32[N, dim]. In float32, too. */
 export function embedTextBatch({ networks, state, inputs }: Program, out: tf.Tensor): void {
-  const texts = { tokens: inputs.tokens.tensor, lengths: inputs.lengths.tensor };
+  const texts = [{ tokens: inputs.tokens.tensor, lengths: inputs.lengths.tensor }];
   const features = networks.get(networks.trained).text(evaluating({ networks, state }), texts);
   launchGather([{ tensor: features, offset: 0 }], out);
 }

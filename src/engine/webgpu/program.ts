@@ -190,10 +190,8 @@ export class PassUnit implements Unit<TrainSpec> {
     const { inputs, spec } = this.program;
     // A view of image i of the batch is row view * N + i.
     const positions = tf.mod(this.picks, tf.scalar(spec.batchSize, "int32")); // i32[n]
-    return {
-      tokens: tf.gather(inputs.tokens.tensor, positions as tf.Tensor1D), // [N,L] -> [n,L]
-      lengths: tf.gather(inputs.lengths.tensor, positions as tf.Tensor1D),
-    };
+    const of = (rows: tf.Tensor) => tf.gather(rows, positions as tf.Tensor1D); // [N,..] -> [n,..]
+    return [{ tokens: of(inputs.tokens.tensor), lengths: of(inputs.lengths.tensor) }];
   }
 
   /** Factors of a residual branch, of the views of this pass. */
