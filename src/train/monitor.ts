@@ -67,7 +67,8 @@ async function recallAmong(
 export function gradientNorms(layout: Layout, gradient: Float32Array): Record<string, number> {
   const squares = new Map<string, number>();
   for (const { name, offset, size } of layout.trainable) {
-    const layer = name.slice(0, name.lastIndexOf("."));
+    // A parameter of the network itself has no layer: `logit_scale`.
+    const layer = name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : name;
     let sum = squares.get(layer) ?? 0;
     for (let i = offset; i < offset + size; i++) sum += (gradient[i] as number) ** 2;
     squares.set(layer, sum);
