@@ -21,7 +21,7 @@ import { gaugeRings } from "./rings.ts";
 import { type DatasetUsed, datasetUsed, expectBatch, openSession, type Session } from "./session.ts";
 import { beginFrom, readStart } from "./start.ts";
 import { type Trainer, trainStep } from "./step.ts";
-import { falseNegatives, openTexts } from "./texts.ts";
+import { falseNegatives, openTexts, type TextsUsed, textsUsed, textsWarnings } from "./texts.ts";
 
 /**
  * A step that takes longer than this cannot be waited for when the machine is being shut down: the state before it is
@@ -50,6 +50,8 @@ export interface PretrainResult {
   version: string;
   checkpoint: CheckpointRecord;
   dataset: DatasetUsed;
+  /** Of a method on pairs of images and texts. */
+  texts?: TextsUsed;
 }
 
 export type PretrainOutcome = Outcome<PretrainResult>;
@@ -67,9 +69,10 @@ export async function pretrain(
   try {
     expectBatch(session, spec.batchSize);
     const { channels } = session.dataset.train;
-    report.warnings?.(lint(spec, session.parts.train.length).map(({ message }) => message));
     const found = await restore(session, store, report.log);
     const texts = openTexts(session, found.tokenizer);
+    const doubts = lint(spec, session.parts.train.length).map(({ message }) => message);
+    report.warnings?.([...doubts, ...textsWarnings(texts)]);
     await store.tidy(found.record?.step ?? 0);
     publisher = new Publisher(
       { storeUrl: store.blobs.url, runId: store.id, spec, channels, tokenizer: texts?.tokenizer.toJSON() },
@@ -184,6 +187,7 @@ class Run {
       version: VERSION,
       checkpoint: record,
       dataset: datasetUsed(this.session.dataset),
+      ...(this.session.texts && { texts: textsUsed(this.session.texts) }),
     };
     return { result };
   }

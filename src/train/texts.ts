@@ -68,17 +68,51 @@ export function falseNegatives(
   return same / (stepsPerEpoch * batchSize * (batchSize - 1));
 }
 
+/** What a result says of the texts of the training images. */
+export interface TextsUsed {
+  readonly count: number;
+  /** Those that are longer than the context, of which only the beginning counts. */
+  readonly cut: number;
+  /** Most tokens of a text, start and end among them. */
+  readonly context: number;
+}
+
+export const textsUsed = ({ table: { lengths, cut, length } }: SessionTexts): TextsUsed => ({
+  count: lengths.length,
+  cut,
+  context: length,
+});
+
+/** What a person should hear of them. */
+export function textsWarnings(texts: SessionTexts | undefined): string[] {
+  const { count, cut, context } = texts ? textsUsed(texts) : { count: 0, cut: 0, context: 0 };
+  if (cut === 0) return [];
+  return [`text.context: ${cut} of ${count} texts have more than ${context} tokens and are cut`];
+}
+
 function* textsAt(texts: readonly (readonly string[])[], indices: Int32Array): Generator<string> {
   for (const index of indices) yield* texts[index] as readonly string[];
 }
 
+/** How an embedding of texts continues, and what it calls between tasks. */
+export interface EmbedTextsOptions {
+  /** f32[M, dim] of which the first `rows` are known: a multiple of `TEXTS`, or all. */
+  readonly begun?: { features: Float32Array; rows: number };
+  /** Awaited after every task with the rows that are known; may throw to stop. */
+  readonly turn?: (rows: number) => Promise<void>;
+}
+
 /** Features f32[M, dim] of the texts of a table, not normalised, by the trained text tower as it is now. */
-export async function embedTexts({ engine, model, alive }: Session, table: TokenTable): Promise<Float32Array> {
+export async function embedTexts(
+  { engine, model, alive }: Pick<Session, "engine" | "model" | "alive">,
+  table: TokenTable,
+  { begun, turn }: EmbedTextsOptions = {},
+): Promise<Float32Array> {
   const count = table.lengths.length;
   const context = table.tokens.length / Math.max(1, count);
   const { dim } = model.trained;
-  const all = new Float32Array(count * dim);
-  for (let from = 0; from < count; from += TEXTS) {
+  const all = begun?.features ?? new Float32Array(count * dim);
+  for (let from = begun?.rows ?? 0; from < count; from += TEXTS) {
     const size = Math.min(TEXTS, count - from);
     const out = new Float32Array(new SharedArrayBuffer(size * dim * 4));
     const tokens = new Int32Array(new SharedArrayBuffer(size * context * 4));
@@ -86,9 +120,10 @@ export async function embedTexts({ engine, model, alive }: Session, table: Token
     await engine.embedTexts({ kind: "embed texts", tokens, lengths: table.lengths.slice(from, from + size), out });
     all.set(out, from * dim);
     alive();
+    await turn?.(from + size);
   }
   return all;
 }
 
 /** Texts of one task. */
-const TEXTS = 8192;
+export const TEXTS = 8192;
