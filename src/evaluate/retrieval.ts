@@ -1,6 +1,6 @@
 /** Retrieval of texts by images and of images by texts: recall at k, as CLIP's paper has it (Radford et al. 2021, table 13). */
 import * as tf from "@tensorflow/tfjs-core";
-import { unitRows } from "./knn.ts";
+import { topK, unitRows } from "./knn.ts";
 
 /** Queries at a time. */
 const CHUNK = 256;
@@ -49,6 +49,44 @@ export function imagesOf({ texts, own }: UniqueTexts): Int32Array[] {
 }
 
 /**
+ * Cosines f32[n, candidates] of 256 queries at a time.
+ *
+ * @param from - The query to begin with, a multiple of 256.
+ */
+function* cosinesOf(
+  queries: Rows,
+  candidates: Rows,
+  dim: number,
+  from = 0,
+): Generator<{ start: number; rows: Float32Array[] }> {
+  const all = tf.tensor2d(unitRows(candidates.features, dim), [candidates.count, dim]);
+  try {
+    for (let start = from; start < queries.count; start += CHUNK) {
+      const size = Math.min(CHUNK, queries.count - start);
+      const some = unitRows(queries.features.subarray(start * dim, (start + size) * dim), dim);
+      const cosines = tf.tidy(() => tf.matMul(tf.tensor2d(some, [size, dim]), all, false, true).dataSync());
+      const rowOf = (_: unknown, i: number) =>
+        cosines.subarray(i * candidates.count, (i + 1) * candidates.count) as Float32Array;
+      yield { start, rows: Array.from({ length: size }, rowOf) };
+    }
+  } finally {
+    all.dispose();
+  }
+}
+
+/** A candidate's number, and its cosine with the query. */
+export type Neighbour = [candidate: number, cosine: number];
+
+/** Of each query the `k` candidates with the highest cosine, nearest first; of equal ones the first. Cosines have four decimals. */
+export function nearest(queries: Rows, candidates: Rows, k: number, dim: number): Neighbour[][] {
+  const found: Neighbour[][] = [];
+  for (const { rows } of cosinesOf(queries, candidates, dim)) {
+    for (const row of rows) found.push(Array.from(topK(row, k), (i) => [i, Number((row[i] as number).toFixed(4))]));
+  }
+  return found;
+}
+
+/**
  * Rank of the first right answer of each query by cosine, from 1 on. A wrong answer that is as near counts before it, so features
  * that are all the same find nothing. `right`: of each query, numbers of candidates. Yields the ranks of 256 queries at a time.
  *
@@ -61,19 +99,8 @@ export function* ranks(
   dim: number,
   from = 0,
 ): Generator<Int32Array> {
-  const all = tf.tensor2d(unitRows(candidates.features, dim), [candidates.count, dim]);
-  try {
-    for (let start = from; start < queries.count; start += CHUNK) {
-      const size = Math.min(CHUNK, queries.count - start);
-      const some = unitRows(queries.features.subarray(start * dim, (start + size) * dim), dim);
-      const cosines = tf.tidy(() => tf.matMul(tf.tensor2d(some, [size, dim]), all, false, true).dataSync());
-      yield Int32Array.from({ length: size }, (_, i) => {
-        const row = cosines.subarray(i * candidates.count, (i + 1) * candidates.count) as Float32Array;
-        return rankIn(row, right[start + i] as Int32Array);
-      });
-    }
-  } finally {
-    all.dispose();
+  for (const { start, rows } of cosinesOf(queries, candidates, dim, from)) {
+    yield Int32Array.from(rows, (row, i) => rankIn(row, right[start + i] as Int32Array));
   }
 }
 

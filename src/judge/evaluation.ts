@@ -1,13 +1,12 @@
 /** What the jobs on a pretrained encoder share: its session, its weights, its images, its baselines. */
 import { type Dataset, type Images, isHeld } from "../data/types.ts";
-import { trainedParams, trainedStats, useAverage } from "../engine/state.ts";
+import { useAverage } from "../engine/state.ts";
 import type { Labelled } from "../evaluate/knn.ts";
-import type { Layout } from "../nn/layout.ts";
 import type { DatasetSpec } from "../schema/dataset.ts";
 import type { WhichEncoder } from "../schema/evaluation.ts";
 import { sha256 } from "../store/files.ts";
 import type { CheckpointChoice } from "../store/retention.ts";
-import { tokenTable } from "../text/table.ts";
+import { type TokenTable, tokenTable } from "../text/table.ts";
 import { openTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { checkpointTokenizer, restoreCheckpoint } from "../train/checkpoint.ts";
 import type { Outcome, StopReason } from "../train/reporter.ts";
@@ -22,9 +21,10 @@ import {
   openSession,
   type Session,
 } from "../train/session.ts";
-import { embedTexts, expectTextEncoder } from "../train/texts.ts";
+import { embedTexts, expectTextEncoder, TEXTS } from "../train/texts.ts";
 import { FileError } from "../util/errors.ts";
 import { checkpointOf, type EvaluationContext } from "./context.ts";
+import { fingerprintOf } from "./fingerprint.ts";
 import { EVERYTHING, Journal } from "./journal.ts";
 import { Tally } from "./tally.ts";
 
@@ -146,31 +146,29 @@ export class Evaluation {
     engine.load();
   }
 
-  /** Features f32[M, dim] of some texts by the restored text tower. Throws UserError where there is none. */
-  async textFeatures(texts: readonly string[]): Promise<Float32Array> {
-    const { session, tokenizer } = this;
-    const { context } = expectTextEncoder(session.spec);
-    if (!tokenizer) throw new Error("texts are embedded after the encoder is restored");
-    return embedTexts(
-      session,
-      tokenTable(
-        texts.map((text) => [text]),
-        tokenizer,
-        context,
-      ),
-    );
+  /** Tokens of some texts, by the restored tokenizer. Throws UserError where the method has no text tower. */
+  tokens(texts: readonly string[]): TokenTable {
+    const { context } = expectTextEncoder(this.session.spec);
+    if (!this.tokenizer) throw new Error("texts are encoded after the encoder is restored");
+    const one = texts.map((text) => [text]);
+    return tokenTable(one, this.tokenizer, context);
   }
 
-  /** SHA-256 of what the features depend on: main_lincls.py's sanity check, over every bit. */
+  /** Features f32[M, dim] of the texts of a table by the restored text tower, of which an earlier life may have stored some. */
+  async textFeatures(name: string, table: TokenTable): Promise<Float32Array> {
+    const { dim } = this.session.model.trained;
+    const begun = await this.journal.pieces.track(name, table.lengths.length, dim, TEXTS);
+    return embedTexts(this.session, table, {
+      begun,
+      turn: async (rows) => {
+        this.journal.pieces.reach(name, rows);
+        await this.turn();
+      },
+    });
+  }
+
   fingerprint(): string {
-    const { model } = this.session;
-    const bytes = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-    const [params, stats] = [trainedParams(model), trainedStats(model)];
-    const parts = (layout: Layout, values: Float32Array) =>
-      layout.entries
-        .filter(({ part }) => part === "backbone")
-        .map(({ offset, size }) => bytes(values.subarray(offset, offset + size)));
-    return sha256(Buffer.concat([...parts(model.trained.params, params), ...parts(model.trained.stats, stats)]));
+    return fingerprintOf(this.session.model);
   }
 
   /** Runs `judge` on the restored encoder and proves that the backbone came out as it went in. */

@@ -13,6 +13,8 @@ export interface ZeroShotResult extends Score, Provenance {
   /** As the prompts name them. */
   classes: readonly string[];
   templates: readonly string[];
+  /** Prompts that are longer than the text tower's context, of which only the beginning counts. */
+  cut: number;
 }
 
 /** @throws UserError where there are not as many as the dataset has. */
@@ -53,14 +55,15 @@ export function zeroShot(spec: ZeroShotSpec, context: EvaluationContext): Promis
     const score = await evaluation.onFrozen(() =>
       evaluation.part("trained/score", async () => {
         const dim = dimensionOf(session, embedding);
-        const classes = classRows(await evaluation.textFeatures(prompts), templates.length, dim);
+        const table = evaluation.tokens(prompts);
+        const classes = classRows(await evaluation.textFeatures("trained/prompts", table), templates.length, dim);
         const features = unitRows(await evaluation.features("trained/images", images, everything, embedding), dim);
         const counts = noCounts(names.length);
         labels.forEach((label, i) => {
           const image = features.subarray(i * dim, (i + 1) * dim);
           count(counts, cosinesWith(classes, image), Int32Array.of(label));
         });
-        return scoreOfCounts(counts);
+        return { ...scoreOfCounts(counts), cut: table.cut };
       }),
     );
     return { ...score, images: images.count, classes: names, templates };

@@ -134,7 +134,10 @@ export const zeroShotSpec = z.strictObject({
   ...judged,
   split: z.enum(["train", "test"]).default("test"),
   classes: z
-    .union([z.literal("dataset"), z.array(z.string().trim().min(1).max(500)).min(2)])
+    .union(
+      [z.literal("dataset"), z.array(z.string().trim().min(1).max(500)).min(2)],
+      '"dataset", or the names of two classes or more, each of 1 to 500 characters',
+    )
     .describe('names in the order of the dataset\'s classes; or "dataset": its own names, as of a folder')
     .meta({ examples: [["T-shirt", "trouser"]] }),
   templates: z
@@ -155,7 +158,10 @@ export const retrievalSpec = z.strictObject({
   ...judged,
   dataset: datasetSpec
     .optional()
-    .refine((of) => of === undefined || hasTexts(of), `a dataset with texts: ${TEXTS_ALLOWED}`)
+    .refine((of) => of === undefined || hasTexts(of), {
+      path: ["texts"],
+      error: `${TEXTS_ALLOWED}: a retrieval is of images with texts`,
+    })
     .describe("images with texts; unset: those of the pretrain job"),
   split: z.enum(["train", "test"]).default("test"),
   images: z.int().min(2).max(1_000_000).optional().describe("how many, drawn by `seed`; unset: all"),
@@ -163,6 +169,38 @@ export const retrievalSpec = z.strictObject({
   centreCrop,
 });
 export type RetrievalSpec = z.infer<typeof retrievalSpec>;
+
+/** gallery.json of a retrieval job: some images with their texts, to be looked at. */
+export interface Gallery {
+  /** Numbers of the images in the dataset's split, ascending; what is of each image is in their order. */
+  images: number[];
+  /** The texts that are named below, by their places here. */
+  texts: string[];
+  /** Of each image its own texts. */
+  own: number[][];
+  /** Of each image the texts with the highest cosine, nearest first. */
+  nearest: [text: number, cosine: number][][];
+  /** Some texts, each with the images with the highest cosine by their places here, nearest first. */
+  queries: { text: number; images: [place: number, cosine: number][] }[];
+  /** In thumbnails.png: the side of each in pixels, and how many there are in a row. */
+  thumbnails: { size: number; columns: number };
+}
+
+/** An image that a search has found. */
+export interface FoundImage {
+  /** Its number in the dataset's split. */
+  image: number;
+  cosine: number;
+  /** Its own texts. */
+  texts: string[];
+  /** Its place in gallery.json and thumbnails.png; null: it is not among those. */
+  place: number | null;
+}
+
+/** Characters of a sentence that is searched by. */
+export const LONGEST_QUERY = 1000;
+/** Most images that a search answers with. */
+export const MOST_FOUND = 100;
 
 /** Some images as the encoder sees them, to be looked at: in a plane, with their neighbours. */
 export const mapSpec = z.strictObject({

@@ -160,6 +160,22 @@ export async function writePairs(folder: string, train: number, test: number): P
   }
 }
 
+/** A tiny run on what `writePairs` has written. */
+export const tinyPairs = (folder: string, more: object = {}) => ({
+  method: "clip",
+  dataset: { kind: "folder", path: folder, texts: "beside", size: 16 },
+  encoder: { arch: "resnet10", stem: "cifar", width: 4 },
+  text: { tokens: { kind: "bytes" }, context: 24, width: 24, depth: 1, heads: 3 },
+  dim: 16,
+  augmentation: { size: 16 },
+  batchSize: 16,
+  splits: 2,
+  epochs: 2,
+  optimizer: { lr: 0.005, warmup: 0 },
+  monitor: { bank: 40, holdout: 16, k: 5 },
+  ...more,
+});
+
 /** What runs on this machine, from /proc. */
 export function processes(): { pid: number; parent: number; state: string; args: string }[] {
   return readdirSync("/proc").flatMap((name) => {

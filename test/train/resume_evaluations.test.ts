@@ -11,13 +11,15 @@ import { FencedError } from "../../src/store/errors.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { RunStore } from "../../src/store/run_store.ts";
 import { machineId } from "../../src/util/machine.ts";
-import { LONG, runTo, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
+import { LONG, runTo, temporaryFolder, tinyPairs, writeFashionLike, writePairs } from "../support/helpers.ts";
 import { tinySpec } from "../support/service.ts";
 
 const [TRAIN, TEST, GROUP] = [260, 40, 64];
 const folder = temporaryFolder();
 const images = join(folder.path, "images");
+const photos = join(folder.path, "pairs");
 let pretrained: PretrainSpec;
+let onPairs: PretrainSpec;
 const spies = (["embed", "train"] as const).map((name) => spyOn(Threads.prototype, name));
 /** Groups that were embedded and steps that were trained. */
 const engineCalls = () => spies.reduce((sum, { mock }) => sum + mock.calls.length, 0);
@@ -25,6 +27,10 @@ const engineCalls = () => spies.reduce((sum, { mock }) => sum + mock.calls.lengt
 beforeAll(async () => {
   writeFashionLike(images, TRAIN, TEST);
   const quick = { epochs: 1, monitor: { everyEpochs: 0, holdout: 20 } };
+  await writePairs(photos, 64, 160);
+  onPairs = parseSpec("pretrain", tinyPairs(photos, quick));
+  await runTo(onPairs, folder.path, { threads: 2, device: "wasm" });
+  renameSync(runFolder("run_x"), runFolder("run_pairs"));
   pretrained = parseSpec("pretrain", tinySpec(images, quick));
   await runTo(pretrained, folder.path, { threads: 2, device: "wasm" });
   renameSync(runFolder("run_x"), runFolder("run_y"));
@@ -53,14 +59,16 @@ class Killed extends Error {}
 
 /** One life of an evaluation `id`: its outcome, what it said, and how often it called the engine. */
 async function live(type: EvaluationType, spec: object, id: string, life: Life = {}) {
+  const pairs = type === "retrieval" || type === "zero-shot";
   const {
     stopAt = Number.POSITIVE_INFINITY,
     kill = false,
     late = false,
     everyMinutes = 0,
     permit,
-    source = "run_x",
+    source = pairs ? "run_pairs" : "run_x",
   } = life;
+  const of = pairs ? onPairs : pretrained;
   const blobs = new LocalBlobs(folder.path);
   const own = new RunStore(blobs, id, permit);
   const said: string[] = [];
@@ -73,7 +81,7 @@ async function live(type: EvaluationType, spec: object, id: string, life: Life =
     stopping.resolve();
   };
   const outcome = await evaluate(type, parseSpec(type, { from: "run_x", ...spec }) as never, {
-    pretrained: { ...pretrained, checkpoint: { ...pretrained.checkpoint, everyMinutes } },
+    pretrained: { ...of, checkpoint: { ...of.checkpoint, everyMinutes } },
     source: new RunStore(blobs, source),
     own,
     computing: { threads: 1, device: "wasm" },
@@ -126,6 +134,8 @@ const cases: [name: string, type: EvaluationType, spec: object][] = [
   ["fine-tune", "fine-tune", { epochs: 2, batchSize: 48, lr: [0.01, 0.05] }],
   ["embed", "embed", {}],
   ["map", "map", { images: 150, neighbours: 5 }],
+  ["zero-shot", "zero-shot", { classes: "dataset", templates: ["a {} bar", "{}"] }],
+  ["retrieval", "retrieval", {}],
 ];
 
 describe.each(cases)("%s", (name, type, spec) => {
