@@ -4,6 +4,7 @@ import type { Jobs } from "../src/queue/jobs.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
 import { colourFields, noColours } from "../src/schema/colours.ts";
 import { type DatasetSpec, namedPathsOf, type Sighting, shares } from "../src/schema/dataset.ts";
+import type { RetrievalSpec, ZeroShotSpec } from "../src/schema/evaluation.ts";
 import { type FieldError, type JobSpecs, type JobType, SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
 import type { PretrainSpec } from "../src/schema/pretrain.ts";
@@ -11,6 +12,8 @@ import type { Uploads } from "../src/store/uploads.ts";
 
 /** Jobs that judge an encoder on test images and their classes. */
 const JUDGES: readonly JobType[] = ["linear-probe", "knn", "fine-tune"];
+/** Jobs that judge it with a text tower, on a split that the spec names. */
+const WITH_TEXTS: readonly JobType[] = ["zero-shot", "retrieval"];
 
 /** Throws SpecError for a path that depends on where a process was started. */
 export function expectAbsolute(dataset: DatasetSpec): void {
@@ -52,6 +55,26 @@ function judgeErrors(own: boolean, { test, classes }: Sighting): FieldError[] {
   return [{ field, got: null, allowed }];
 }
 
+/** Of a job with a text tower. */
+function textErrors(spec: ZeroShotSpec | RetrievalSpec, { test, classes }: Sighting): FieldError[] {
+  const field = spec.dataset ? "spec.dataset" : "spec.from";
+  if (spec.split === "test" && test === null) {
+    const allowed = '"train": there are no test images; or a dataset with a test part';
+    return [{ field: "spec.split", got: spec.split, allowed }];
+  }
+  if (!("classes" in spec) || classes === undefined) return [];
+  if (classes < 2) return [{ field, got: classes, allowed: "images of two classes or more (a folder each)" }];
+  if (spec.classes === "dataset" || spec.classes.length === classes) return [];
+  const allowed = `${classes} names, one for each class of the dataset in their order; or "dataset"`;
+  return [{ field: "spec.classes", got: spec.classes.length, allowed }];
+}
+
+function errorsOf(type: JobType, spec: JobSpecs[JobType], seen: Sighting): FieldError[] {
+  if (type === "pretrain") return pretrainErrors(spec as PretrainSpec, seen);
+  if (WITH_TEXTS.includes(type)) return textErrors(spec as ZeroShotSpec | RetrievalSpec, seen);
+  return JUDGES.includes(type) ? judgeErrors("dataset" in spec && spec.dataset !== undefined, seen) : [];
+}
+
 export interface ImageChecks {
   /** Throws SpecError that names the field. Where no worker can tell at once the job is accepted, and fails when it starts. */
   job(type: JobType, spec: JobSpecs[JobType]): Promise<void>;
@@ -84,15 +107,14 @@ export function imageChecks(jobs: Jobs, sightings: Sightings, uploads: Uploads):
     const dataset = own ?? source?.dataset;
     if (dataset?.kind === "stored") await expectStored(dataset.id, own !== undefined);
     const place = dataset && ("path" in dataset ? dataset.path : "id" in dataset ? dataset.id : undefined);
-    if (!dataset || place === undefined || (!own && !JUDGES.includes(type))) return;
+    if (!dataset || place === undefined || (!own && ![...JUDGES, ...WITH_TEXTS].includes(type))) return;
     const seen = await see(dataset);
     if (!seen) return;
     if ("refused" in seen) {
       const field = own ? `spec.dataset.${own.kind === "stored" ? "id" : "path"}` : "spec.from";
       throw new SpecError([{ field, got: place, allowed: seen.refused }]);
     }
-    const judges = JUDGES.includes(type) ? judgeErrors(own !== undefined, seen.sighting) : [];
-    const errors = type === "pretrain" ? pretrainErrors(spec as PretrainSpec, seen.sighting) : judges;
+    const errors = errorsOf(type, spec, seen.sighting);
     if (errors.length > 0) throw new SpecError(errors);
   }
 
