@@ -6,6 +6,7 @@ import type { Inspections } from "../src/queue/inspections.ts";
 import type { Jobs } from "../src/queue/jobs.ts";
 import type { Plans } from "../src/queue/pipelines/plans.ts";
 import type { Sightings } from "../src/queue/pipelines/sightings.ts";
+import type { Searches } from "../src/queue/searches.ts";
 import type { ApiKeys } from "../src/store/api_keys.ts";
 import type { Uploads } from "../src/store/uploads.ts";
 import type { Webhooks } from "../src/store/webhooks.ts";
@@ -25,6 +26,7 @@ import { pipelineRoutes } from "./pipelines.ts";
 import { planRoutes } from "./plans.ts";
 import { problem, problemOf } from "./problem.ts";
 import { newApp } from "./routes.ts";
+import { searchRoutes } from "./searches.ts";
 import { specRoutes } from "./specs.ts";
 import { studyRoutes } from "./studies.ts";
 import { webhookRoutes } from "./webhooks.ts";
@@ -37,6 +39,7 @@ export interface AppDeps {
   uploads: Uploads;
   importer: Importer;
   inspections: Inspections;
+  searches: Searches;
   hooks: Webhooks;
   apiKeys: ApiKeys;
   guard: GuardOptions;
@@ -50,6 +53,7 @@ export function createApp({
   uploads,
   importer,
   inspections,
+  searches,
   hooks,
   apiKeys,
   guard,
@@ -69,6 +73,7 @@ export function createApp({
     .route("/", jobRoutes(jobs, images))
     .route("/", actionRoutes(jobs))
     .route("/", outputRoutes(jobs.records, jobs.fleet))
+    .route("/", searchRoutes(jobs, searches))
     .route("/", pipelineRoutes(jobs.pipelines, images))
     .route("/", studyRoutes(jobs, images, plans))
     .route("/", planRoutes(jobs.fleet, plans))

@@ -17,7 +17,7 @@ const info = {
 const tags = [
   { name: "jobs", description: "Submit, find, show and delete jobs." },
   { name: "actions", description: "Pause, resume, cancel, retry, extend and fork." },
-  { name: "outputs", description: "Events, metrics, logs, checkpoints and files." },
+  { name: "outputs", description: "Events, metrics, logs, checkpoints, files, and searches among images." },
   { name: "pipelines", description: "Graphs of jobs and sweeps, and one table of their results." },
   { name: "studies", description: "Tables of papers: pipelines with a report." },
   { name: "webhooks", description: "Events that are sent to a URL." },

@@ -149,6 +149,14 @@ export const plan = {
   busy: false,
 };
 
+export const search = { text: "a red heart", count: 2 };
+export const searched = {
+  images: [
+    { image: 17, cosine: 0.412, texts: ["red heart", "love"], place: 17 },
+    { image: 1204, cosine: 0.397, texts: ["heart with arrow"], place: null },
+  ],
+};
+
 export const newWebhook = { url: "https://lab.example.org/hooks", events: ["job.failed" as const] };
 export const webhook = { id: webhookId, ...newWebhook, createdAt: at };
 export const secretWebhook = { ...webhook, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };

@@ -1,6 +1,7 @@
 /** Schemas of requests and responses, for the OpenAPI document. `parseSpec` validates the specs themselves. */
 import { z } from "@hono/zod-openapi";
 import { pipelineStatuses } from "../src/queue/pipelines/pipeline.ts";
+import { LONGEST_QUERY, MOST_FOUND } from "../src/schema/evaluation.ts";
 import { jobStatuses, jobTypes } from "../src/schema/job.ts";
 import { pipelineSpec } from "../src/schema/pipeline.ts";
 import { datasetStatuses } from "../src/store/stored_dataset.ts";
@@ -105,6 +106,23 @@ export const worker = z
     job: z.string().nullable(),
   })
   .openapi("Worker");
+
+export const search = z.strictObject({
+  text: z.string().trim().min(1).max(LONGEST_QUERY).describe("a sentence, at most as long as the text tower's context"),
+  count: z.int().min(1).max(MOST_FOUND).default(12).describe("images, where there are so many"),
+});
+export const searched = z.object({
+  images: z
+    .array(
+      z.object({
+        image: z.int().describe("its number in the split"),
+        cosine: z.number(),
+        texts: z.array(z.string()).describe("its own"),
+        place: z.int().nullable().describe("in gallery.json and thumbnails.png; null: it is not among those"),
+      }),
+    )
+    .describe("nearest first"),
+});
 
 export const problemBody = z
   .object({

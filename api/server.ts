@@ -7,6 +7,7 @@ import { Jobs } from "../src/queue/jobs.ts";
 import { Plans } from "../src/queue/pipelines/plans.ts";
 import { Sightings } from "../src/queue/pipelines/sightings.ts";
 import { connect, waitUntilReady } from "../src/queue/redis.ts";
+import { Searches } from "../src/queue/searches.ts";
 import { Deliveries } from "../src/queue/webhooks/deliveries.ts";
 import { ApiKeys } from "../src/store/api_keys.ts";
 import { openBlobs } from "../src/store/open_blobs.ts";
@@ -63,6 +64,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
   const plans = new Plans(redis, () => connect(redisUrl));
   const sightings = new Sightings(redis, () => connect(redisUrl), warn);
   const inspections = new Inspections(redis, () => connect(redisUrl));
+  const searches = new Searches(redis, () => connect(redisUrl));
   const hooks = new Webhooks(blobs);
   const { records, pipelines } = jobs;
   const deliveries = new Deliveries({
@@ -74,7 +76,19 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     allowPrivate: webhookPrivate,
     log: warn,
   });
-  const app = createApp({ jobs, feed, plans, sightings, uploads, importer, inspections, hooks, apiKeys, guard });
+  const app = createApp({
+    jobs,
+    feed,
+    plans,
+    sightings,
+    uploads,
+    importer,
+    inspections,
+    searches,
+    hooks,
+    apiKeys,
+    guard,
+  });
   const server = Bun.serve({
     hostname: env.host,
     port: env.port,
@@ -88,7 +102,7 @@ export async function startApi(redisUrl: string, env: Env, log: Logger): Promise
     async stop() {
       await server.stop(true);
       feed.close();
-      await Promise.all([plans.close(), sightings.close(), inspections.close()]);
+      await Promise.all([plans.close(), sightings.close(), inspections.close(), searches.close()]);
       await importer.close();
       await deliveries.close();
       await stopHousekeeping();

@@ -3,6 +3,7 @@ import type { WorkerInfo } from "../src/queue/fleet.ts";
 import type { Pipeline } from "../src/queue/pipelines/pipeline.ts";
 import type { StudyRun } from "../src/queue/pipelines/studies.ts";
 import type { DatasetReport, Sighting } from "../src/schema/dataset.ts";
+import type { FoundImage } from "../src/schema/evaluation.ts";
 import type { Job, JobType, Progress } from "../src/schema/job.ts";
 import type { ActionName } from "../src/schema/life.ts";
 import type { CheckpointRecord } from "../src/store/retention.ts";
@@ -170,6 +171,11 @@ export class Client {
   async download(id: string, name: string): Promise<Response> {
     const response = await reach(`${this.url}/v1/jobs/${id}/files/${name}`, { headers: this.authorization });
     return response.ok ? response : this.refuse(response);
+  }
+
+  /** The images of a retrieval job that are nearest to a sentence. */
+  async search(id: string, text: string, count: number): Promise<FoundImage[]> {
+    return (await this.call<{ images: FoundImage[] }>("POST", `/v1/jobs/${id}/search`, { text, count })).images;
   }
 
   async remove(id: string): Promise<void> {

@@ -5,7 +5,7 @@ import { jobTypes } from "../src/schema/job.ts";
 import { type ActionName, jobStatuses } from "../src/schema/life.ts";
 import { presets } from "../src/schema/presets.ts";
 import { addCommand, clientOf, several } from "./command.ts";
-import { listJobs, pull, showLogs, watchJob } from "./jobs.ts";
+import { listJobs, pull, searchImages, showLogs, watchJob } from "./jobs.ts";
 import { printJson } from "./json.ts";
 import { envOf } from "./settings.ts";
 import { probeRun, submitJob, submitSweep } from "./submit.ts";
@@ -71,6 +71,18 @@ export function addJobCommands(program: Command): void {
     .option("--name <name>", "of the pipeline")
     .option("--watch", "wait for it, and print the table")
     .action(async (file: string, options) => submitSweep(clientOf(envOf(options)), file, options));
+
+  addCommand(program, {
+    name: "search",
+    does: "find images by a sentence, of a retrieval job that has succeeded; prints cosine, number and texts, nearest first",
+    examples: ['search run_… "a red heart"', 'search run_… "a red heart" --count 50 --json'],
+  })
+    .argument("<id>", "a retrieval job")
+    .argument("<sentence>", "in the words of the texts that it was trained on")
+    .option("--count <n>", "images at the most", "12")
+    .action(async (id: string, sentence: string, options) =>
+      searchImages(clientOf(envOf(options)), id, sentence, options),
+    );
 
   for (const name of Object.keys(actionHelp) as ActionName[]) {
     addCommand(program, { name, does: actionHelp[name], examples: [`${name} run_…`] })

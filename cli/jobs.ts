@@ -55,6 +55,20 @@ export async function watchJob(client: Client, id: string): Promise<void> {
   if (job.status !== "succeeded") process.exitCode = 1;
 }
 
+/** Prints the images of a retrieval job that are nearest to a sentence. */
+export async function searchImages(
+  client: Client,
+  id: string,
+  sentence: string,
+  { count, json }: { count: string; json?: boolean },
+): Promise<void> {
+  const images = await client.search(id, sentence, Number(count));
+  if (json) return printJson({ images });
+  for (const { image, cosine, texts } of images) {
+    console.log(`${cosine.toFixed(3).padStart(6)}  ${String(image).padStart(7)}  ${texts.join(" | ")}`);
+  }
+}
+
 /** Downloads files into `out`. Each is renamed to its name when it is complete. */
 export async function pull(
   client: Client,

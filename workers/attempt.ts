@@ -112,6 +112,7 @@ export function startAttempt(start: StartMessage, listener: Listener, stallMinut
       case "planned memory":
       case "sighted":
       case "inspected":
+      case "found":
         return;
       default:
         ending = message;

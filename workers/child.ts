@@ -8,6 +8,7 @@ import { sightDataset } from "../src/data/sighting.ts";
 import type { DataContext } from "../src/data/types.ts";
 import { evaluate } from "../src/judge/index.ts";
 import { TEMPORARY } from "../src/judge/journal.ts";
+import { search } from "../src/judge/search.ts";
 import { planMemory } from "../src/plan/memory.ts";
 import { plan } from "../src/plan/plan.ts";
 import { keptName } from "../src/queue/inspections.ts";
@@ -31,6 +32,7 @@ import type {
   FromChild,
   InspectMessage,
   PlanMessage,
+  SearchMessage,
   SightMessage,
   StartMessage,
   ToChild,
@@ -154,12 +156,17 @@ async function planRun({ spec, only, where, threads, device }: PlanMessage): Pro
   return { kind: "planned", plan: await plan(spec, { threads, device }, context) };
 }
 
+async function find({ search: asked, where }: SearchMessage): Promise<FromChild> {
+  return { kind: "found", images: await search(openBlobs(where.storeUrl), asked) };
+}
+
 process.on("message", (message: ToChild) => {
   if (message.kind === "permit") requests.shift()?.(message.granted);
   else if (message.kind === "probe") probe(message.device);
   else if (message.kind === "plan") planRun(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "sight") sight(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "inspect") inspect(message).then(send, (error: unknown) => send(failure(error)));
+  else if (message.kind === "search") find(message).then(send, (error: unknown) => send(failure(error)));
   else if (message.kind === "start") run(message).then(send, (error: unknown) => send(failure(error)));
   else {
     stop = message.why;

@@ -5,6 +5,7 @@ import { INSPECTIONS, type Inspected, type Inspection } from "../src/queue/inspe
 import { PLANS, type Planned, type PlanQuestion } from "../src/queue/pipelines/plans.ts";
 import { type Seen, SIGHTINGS } from "../src/queue/pipelines/sightings.ts";
 import { connect } from "../src/queue/redis.ts";
+import { SEARCHES, type Search, type Searched } from "../src/queue/searches.ts";
 import { telemetry } from "../src/queue/telemetry.ts";
 import type { DatasetSpec } from "../src/schema/dataset.ts";
 import type { MemoryPlan, Plan } from "../src/schema/plan.ts";
@@ -42,12 +43,18 @@ const inspectionOf = (message: FromChild): { inspected: Inspected } | { failed: 
   return message.cause === "final" ? { inspected: { refused: message.message } } : { failed: message.message };
 };
 
+const searchOf = (message: FromChild): Searched | { failed: string } | undefined => {
+  if (message.kind === "found") return { images: message.images };
+  if (message.kind !== "failed") return undefined;
+  return message.cause === "final" ? { refused: message.message } : { failed: message.message };
+};
+
 export interface Planner {
   close(): Promise<void>;
 }
 
 /**
- * Starts to answer requests for plans, and what is in datasets, at a glance or image by image.
+ * Starts to answer requests for plans, what is in datasets, at a glance or image by image, and searches.
  *
  * @param id - Of the worker.
  * @param busy - Whether a job is running, which makes the measurement slower.
@@ -86,13 +93,23 @@ export function startPlanner(redisUrl: string, env: Env, id: string, busy: () =>
     },
     { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
   );
+  const searcher = new Worker<Search, Searched>(
+    SEARCHES,
+    async ({ data }) => {
+      const answer = await askChild({ kind: "search", search: data, where }, searchOf, LIMIT_MS);
+      if ("failed" in answer) throw new Error(answer.failed);
+      return answer;
+    },
+    { connection: connect(redisUrl), concurrency: 1, telemetry, lockDuration: 2 * LIMIT_MS },
+  );
+  searcher.on("error", (error) => log.warn({ error: error.message }, "searches"));
   worker.on("error", (error) => log.warn({ error: error.message }, "plans"));
   inspector.on("error", (error) => log.warn({ error: error.message }, "inspections"));
   sighter.on("error", (error) => log.warn({ error: error.message }, "datasets"));
   return {
     // Requests are not awaited: clients repeat them.
     async close() {
-      await Promise.all([worker.close(true), sighter.close(true), inspector.close(true)]);
+      await Promise.all([worker, sighter, inspector, searcher].map((one) => one.close(true)));
     },
   };
 }

@@ -1,7 +1,9 @@
 /** Messages between a worker and its child, over IPC. */
 import type { DeviceWish } from "../src/backend/choose.ts";
 import type { Inspection } from "../src/queue/inspections.ts";
+import type { Search } from "../src/queue/searches.ts";
 import type { DatasetSpec, Sighting } from "../src/schema/dataset.ts";
+import type { FoundImage } from "../src/schema/evaluation.ts";
 import type { JobSpecs, JobType, Progress } from "../src/schema/job.ts";
 import type { MemoryPlan, Plan } from "../src/schema/plan.ts";
 import type { StopReason } from "../src/train/reporter.ts";
@@ -44,6 +46,12 @@ export interface InspectMessage {
   where: DataPlaces;
 }
 
+export interface SearchMessage {
+  kind: "search";
+  search: Search;
+  where: DataPlaces;
+}
+
 export type ToChild =
   | StartMessage
   | { kind: "stop"; why: StopReason }
@@ -56,7 +64,9 @@ export type ToChild =
   /** Asks what is in a dataset. */
   | SightMessage
   /** Asks for a report or thumbnails of a dataset, to be kept in the store. */
-  | InspectMessage;
+  | InspectMessage
+  /** Asks for the images that are nearest to a sentence. */
+  | SearchMessage;
 
 export type FromChild =
   | { kind: "ready" }
@@ -72,6 +82,7 @@ export type FromChild =
   | { kind: "planned memory"; plan: MemoryPlan }
   | { kind: "sighted"; sighting: Sighting | null }
   | { kind: "inspected" }
+  | { kind: "found"; images: FoundImage[] }
   | Ending;
 
 export type Ending =

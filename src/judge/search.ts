@@ -4,6 +4,7 @@ import { threadsEngine } from "../engine/open.ts";
 import { useAverage } from "../engine/state.ts";
 import { nearest } from "../evaluate/retrieval.ts";
 import { openDevice } from "../kernels/index.ts";
+import type { Search } from "../queue/searches.ts";
 import type { FoundImage, Gallery } from "../schema/evaluation.ts";
 import { type JobSpecs, type JobType, parseStored } from "../schema/job.ts";
 import type { TrainSpec } from "../schema/pretrain.ts";
@@ -17,13 +18,6 @@ import { embedTexts, expectTextEncoder } from "../train/texts.ts";
 import { FileError, UserError } from "../util/errors.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { FEATURES, GALLERY, type RetrievalResult, TEXTS } from "./retrieve.ts";
-
-export interface SearchQuestion {
-  /** Of the retrieval job. */
-  readonly id: string;
-  readonly text: string;
-  readonly count: number;
-}
 
 async function specOf<T extends JobType>(type: T, run: RunStore): Promise<JobSpecs[T]> {
   const job = await run.readJson<{ spec: unknown }>("job.json");
@@ -42,7 +36,7 @@ async function needed(run: RunStore, name: string): Promise<Uint8Array> {
  *
  * @throws UserError where the sentence has more tokens than the text tower takes, or the checkpoint of the job is gone.
  */
-export async function search(blobs: Blobs, { id, text, count }: SearchQuestion): Promise<FoundImage[]> {
+export async function search(blobs: Blobs, { id, text, count }: Search): Promise<FoundImage[]> {
   const own = new RunStore(blobs, id);
   const spec = await specOf("retrieval", own);
   const source = new RunStore(blobs, spec.from);

@@ -12,6 +12,7 @@ import { Jobs } from "../../src/queue/jobs.ts";
 import { Plans } from "../../src/queue/pipelines/plans.ts";
 import { Sightings } from "../../src/queue/pipelines/sightings.ts";
 import { connect, startEmbeddedRedis } from "../../src/queue/redis.ts";
+import { Searches } from "../../src/queue/searches.ts";
 import { ApiKeys } from "../../src/store/api_keys.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { Uploads } from "../../src/store/uploads.ts";
@@ -74,6 +75,7 @@ test("every route is in it, and it has no other", async () => {
     () => undefined,
   );
   const inspections = new Inspections(connection, () => connect(redis.url));
+  const searches = new Searches(connection, () => connect(redis.url));
   const uploads = new Uploads(blobs);
   const app: AppType = createApp({
     jobs,
@@ -82,6 +84,7 @@ test("every route is in it, and it has no other", async () => {
     sightings,
     uploads,
     inspections,
+    searches,
     importer: new Importer({
       pending: jobs.imports,
       uploads,
@@ -106,6 +109,7 @@ test("every route is in it, and it has no other", async () => {
   await plans.close();
   await sightings.close();
   await inspections.close();
+  await searches.close();
   await jobs.close();
   connection.disconnect();
 });

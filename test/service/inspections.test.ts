@@ -1,4 +1,4 @@
-/** What a worker finds in a stored dataset, image by image: computed once, kept beside it, shown by the command line. */
+/** Questions to a worker: what is in a stored dataset, image by image, kept beside it; which images are nearest to a sentence. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { zipSync } from "fflate";
@@ -7,9 +7,10 @@ import { Inspections } from "../../src/queue/inspections.ts";
 import { connect } from "../../src/queue/redis.ts";
 import type { DatasetReport } from "../../src/schema/dataset.ts";
 import { LocalBlobs } from "../../src/store/local_blobs.ts";
-import { eventually } from "../support/helpers.ts";
+import { eventually, tinyPairs, writePairs } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 
+const main = join(import.meta.dir, "../../cli/main.ts");
 let service: Service;
 let id: string;
 beforeAll(async () => {
@@ -92,7 +93,7 @@ test("thumbnails are evenly spread, at most as many as asked for, and kept", asy
 });
 
 test("mocod data show prints the report", async () => {
-  const run = Bun.spawn([process.execPath, join(import.meta.dir, "../../cli/main.ts"), "data", "show", id], {
+  const run = Bun.spawn([process.execPath, main, "data", "show", id], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, MOCOD_PORT: new URL(service.url).port },
   });
@@ -100,6 +101,79 @@ test("mocod data show prints the report", async () => {
   expect(await run.exited).toBe(0);
   expect(text).toMatch(/^train: \d+ images, 2 classes, \d broken\n {2}cat/);
 });
+
+/** Of a request: its status, and the fields that are named with what is allowed, or the title. */
+async function post(path: string, body: object): Promise<[status: number, said: Record<string, string> | string]> {
+  const response = await fetch(`${service.url}/v1/jobs${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const { errors = [], title } = (await response.json()) as {
+    errors?: { field: string; allowed: string }[];
+    title: string;
+  };
+  const fields = Object.fromEntries(errors.map(({ field, allowed }) => [field, allowed]));
+  return [response.status, errors.length > 0 ? fields : title];
+}
+
+let retrieval: string;
+test("pairs: pretrained on, judged by both jobs, searched by a sentence; what cannot be is refused by field", async () => {
+  const { client, until } = service;
+  const photos = join(service.folder, "pairs");
+  await writePairs(photos, 64, 24);
+  const submit = (type: string, spec: object) => post("", { type, spec });
+  const run = await client.submit("pretrain", tinyPairs(photos, { epochs: 1 }));
+  const from = run.id;
+  // As long as the run is not over, and after it.
+  const { id } = await client.submit("retrieval", { from });
+  const plain = await client.submit("pretrain", service.spec({ epochs: 1 }));
+  const [, early] = await post(`/${id}/search`, { text: "a red bar" });
+  expect(early).toMatch(/^the job is (waiting|queued|running); a search is for succeeded ones$/);
+  const bare = { kind: "folder", path: photos };
+  const allowed = expect.any(String);
+  const towerless = { "spec.from": "a run of clip or clip-queue: moco-v2 has no text tower" };
+  for (const [type, spec, fields] of [
+    ["zero-shot", { from }, { "spec.classes": expect.stringContaining('"dataset", or the names') }],
+    ["zero-shot", { from, classes: ["a", "b", "c"] }, { "spec.classes": expect.stringContaining("4 names") }],
+    ["zero-shot", { from, classes: "dataset", templates: ["{}", "a"] }, { "spec.templates.1": allowed }],
+    ["zero-shot", { from: plain.id, classes: "dataset" }, towerless],
+    ["retrieval", { from: plain.id }, towerless],
+    ["retrieval", { from, dataset: bare }, { "spec.dataset.texts": expect.stringContaining('"beside"') }],
+    ["pretrain", tinyPairs(photos, { dataset: bare }), { "spec.dataset.texts": expect.stringContaining('"beside"') }],
+  ] as const) {
+    expect(await submit(type, spec)).toEqual([422, fields]);
+  }
+  const shot = await client.submit("zero-shot", { from, classes: "dataset", templates: ["a {} bar", "{}"] });
+  await until(plain.id, (job) => job.status === "succeeded");
+  expect(await submit("retrieval", { from: plain.id })).toEqual([422, towerless]);
+  const judged = await until(shot.id, (job) => job.status === "succeeded");
+  expect(judged.result).toMatchObject({ images: 24, classes: ["blue", "green", "grey", "red"], cut: 0 });
+  const done = await until(id, (job) => job.status === "succeeded");
+  expect(done.result).toMatchObject({ images: 24, cut: 0, text: { at10: expect.any(Number) } });
+  expect(await client.files(id)).toContain("gallery.json");
+  retrieval = id;
+
+  const images = await client.search(id, "a red bar", 5);
+  expect(images).toHaveLength(5);
+  expect(images.every(({ image, place, texts }) => image === place && texts.length === 2)).toBe(true);
+  const printed = Bun.spawn([process.execPath, main, "search", id, "a red bar", "--count", "5"], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, MOCOD_PORT: new URL(service.url).port },
+  });
+  const lines = (await new Response(printed.stdout).text()).trim().split("\n");
+  expect(lines.map((line) => line.split(/ {2,}/).at(-1))).toEqual(images.map(({ texts }) => texts.join(" | ")));
+  for (const [of, body, answer] of [
+    [id, { text: "  " }, [422, { text: "at least 1" }]],
+    [id, { text: "a".repeat(1001) }, [422, { text: "at most 1000" }]],
+    [id, { text: "a".repeat(30) }, [422, "text: got 30 tokens, allowed: at most 22, the context of the text tower"]],
+    [id, { text: "a", count: 0 }, [422, { count: "at least 1" }]],
+    [from, { text: "a" }, [422, { id: "a retrieval job: a pretrain job has nothing to search" }]],
+    ["run_00000000000000000000000000", { text: "a" }, [404, "there is no job run_00000000000000000000000000"]],
+  ] as const) {
+    expect(await post(`/${of}/search`, body)).toEqual(answer as never);
+  }
+}, 120_000);
 
 test("what is not there, not complete or not readable is a problem; without workers only what is kept is shown", async () => {
   const { id: begun } = await service.client.createDataset("begun");
@@ -118,6 +192,10 @@ test("what is not there, not complete or not readable is a problem; without work
   await eventually(async () => (await service.client.workers()).length === 0);
   const other = await get(`${id}/thumbnails?count=10`);
   expect([other.status, (await other.json()).title]).toEqual([503, expect.stringContaining("no worker is running")]);
+  expect(await post(`/${retrieval}/search`, { text: "a" })).toEqual([
+    503,
+    expect.stringContaining("no worker is running"),
+  ]);
   expect((await get(`${id}/report`)).status).toBe(200);
   expect((await get(`${id}/thumbnails?count=9`)).status).toBe(200);
   // As while all workers are busy with other datasets: the question stays, and is answered later.
