@@ -5,7 +5,7 @@ import { hasTexts, TEXTS_ALLOWED } from "../dataset.ts";
 import { vitDefaults } from "../encoder.ts";
 import { type TextEncoderSpec, textEncoderSpec } from "../text_encoder.ts";
 import { atChance, collapsed, type Evidence, learning, percent, type Verdict } from "../verdict.ts";
-import { methodSchema } from "./method.ts";
+import { type Chart, methodSchema } from "./method.ts";
 import * as recipes from "./recipes.ts";
 import { noisyBatchNorm } from "./rules.ts";
 
@@ -115,8 +115,16 @@ const small: Preset = {
 
 export const pairsPresets = { imagenet, cifar, small };
 
-/** What is drawn of every method on pairs. */
-export const pairsCharts = [
+const recallFigures = (of: "text" | "image") => ["at1", "at5", "at10"].map((k) => `recall.${of}.${k}`);
+/** What is drawn of every method on pairs, by epoch. */
+export const pairsCharts: readonly Chart[] = [
+  { title: "Recall of held-out pairs: texts found by their images", of: "epochs", figures: recallFigures("text") },
+  { title: "Recall of held-out pairs: images found by their texts", of: "epochs", figures: recallFigures("image") },
+  { title: "Share of a batch's negatives that have the text of the pair", of: "epochs", figures: ["falseNegatives"] },
+];
+
+const charts: readonly Chart[] = [
+  ...pairsCharts,
   {
     title: "Accuracy of finding the text of an image, and the image of a text",
     of: "steps",
@@ -124,7 +132,7 @@ export const pairsCharts = [
   },
   { title: "Cosine of an image with its text, and with other texts", of: "steps", figures: ["positive", "negative"] },
   { title: "Temperature", of: "steps", figures: ["temperature"] },
-] as const;
+];
 
 /** A batch in which every pair of images is told apart by softmax alone. */
 const chanceOf = ({ batchSize }: CommonSpec) => Math.log(batchSize);
@@ -149,7 +157,7 @@ export const clipSchema = methodSchema<typeof shape>({
   shapes: ["dim", "text", "loss"],
   counted: [],
   metrics: ["top1", "top1Text", "positive", "negative", "temperature"],
-  charts: [...pairsCharts],
+  charts,
   lint: [noisyBatchNorm],
   judge,
   presets: { imagenet: { clip: imagenet }, cifar: { clip: cifar }, small: { clip: small } },

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { CommonSpec } from "../common.ts";
 import { atChance, collapsed, learning, percent } from "../verdict.ts";
-import { pairsPresets, pairsRules, pairsShape } from "./clip.ts";
+import { pairsCharts, pairsPresets, pairsRules, pairsShape } from "./clip.ts";
 import { methodSchema } from "./method.ts";
 import { momentumAgainstSteps, noisyBatchNorm } from "./rules.ts";
 
@@ -45,6 +45,7 @@ export const clipQueueSchema = methodSchema<typeof shape>({
   counted: [],
   metrics: ["top1", "positive", "negative", "temperature"],
   charts: [
+    ...pairsCharts,
     { title: "Accuracy of finding the other half of a pair among all keys", of: "steps", figures: ["top1"] },
     { title: "Cosine of a query with its key, and with other keys", of: "steps", figures: ["positive", "negative"] },
     { title: "Temperature", of: "steps", figures: ["temperature"] },

@@ -32,6 +32,8 @@ const metrics = [
     "spread.effectiveRank",
     "spread.uniformity",
     "spread.std",
+    "recall.text.medianRank",
+    "recall.image.medianRank",
     ...methodNames.flatMap((name) => schemaOf(name).metrics),
     ...methodNames.flatMap((name) => schemaOf(name).charts.flatMap(({ figures: drawn }) => drawn)),
   ]),
