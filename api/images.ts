@@ -8,12 +8,11 @@ import type { RetrievalSpec, ZeroShotSpec } from "../src/schema/evaluation.ts";
 import { type FieldError, type JobSpecs, type JobType, SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
 import type { PretrainSpec } from "../src/schema/pretrain.ts";
+import { textJobs } from "../src/schema/types.ts";
 import type { Uploads } from "../src/store/uploads.ts";
 
 /** Jobs that judge an encoder on test images and their classes. */
 const JUDGES: readonly JobType[] = ["linear-probe", "knn", "fine-tune"];
-/** Jobs that judge it with a text tower, on a split that the spec names. */
-const WITH_TEXTS: readonly JobType[] = ["zero-shot", "retrieval"];
 
 /** Throws SpecError for a path that depends on where a process was started. */
 export function expectAbsolute(dataset: DatasetSpec): void {
@@ -71,7 +70,7 @@ function textErrors(spec: ZeroShotSpec | RetrievalSpec, { test, classes }: Sight
 
 function errorsOf(type: JobType, spec: JobSpecs[JobType], seen: Sighting): FieldError[] {
   if (type === "pretrain") return pretrainErrors(spec as PretrainSpec, seen);
-  if (WITH_TEXTS.includes(type)) return textErrors(spec as ZeroShotSpec | RetrievalSpec, seen);
+  if (textJobs.includes(type)) return textErrors(spec as ZeroShotSpec | RetrievalSpec, seen);
   return JUDGES.includes(type) ? judgeErrors("dataset" in spec && spec.dataset !== undefined, seen) : [];
 }
 
@@ -107,7 +106,7 @@ export function imageChecks(jobs: Jobs, sightings: Sightings, uploads: Uploads):
     const dataset = own ?? source?.dataset;
     if (dataset?.kind === "stored") await expectStored(dataset.id, own !== undefined);
     const place = dataset && ("path" in dataset ? dataset.path : "id" in dataset ? dataset.id : undefined);
-    if (!dataset || place === undefined || (!own && ![...JUDGES, ...WITH_TEXTS].includes(type))) return;
+    if (!dataset || place === undefined || (!own && ![...JUDGES, ...textJobs].includes(type))) return;
     const seen = await see(dataset);
     if (!seen) return;
     if ("refused" in seen) {

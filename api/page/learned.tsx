@@ -2,8 +2,10 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ImageMap } from "../../src/schema/evaluation.ts";
 import type { Job } from "../../src/schema/job.ts";
+import { hasTextTower, type JobType, textJobs } from "../../src/schema/types.ts";
 import { Notice, percent, useLive } from "./parts.tsx";
 import { service } from "./service.ts";
+import { type Sheet, Thumbnail } from "./thumbnail.tsx";
 
 const HEIGHT = 460;
 const MARGIN = 12;
@@ -13,31 +15,6 @@ const REACH = 24;
 /** Far from each other, and told apart on light and on dark. */
 const colourOf = (label: number, count: number): string =>
   `hsl(${Math.round((360 * label) / Math.max(1, count))} 70% ${label % 2 ? 45 : 58}%)`;
-
-interface Sheet {
-  readonly map: ImageMap;
-  readonly url: string;
-}
-
-function Thumbnail({ sheet, place, scale, name }: { sheet: Sheet; place: number; scale: number; name: string }) {
-  const { size, columns } = sheet.map.thumbnails;
-  const rows = Math.ceil(sheet.map.images.length / columns);
-  const side = size * scale;
-  return (
-    <div
-      class="thumbnail"
-      role="img"
-      aria-label={name}
-      style={{
-        width: `${side}px`,
-        height: `${side}px`,
-        backgroundImage: `url(${sheet.url})`,
-        backgroundSize: `${columns * side}px ${rows * side}px`,
-        backgroundPosition: `-${(place % columns) * side}px -${Math.floor(place / columns) * side}px`,
-      }}
-    />
-  );
-}
 
 function Plane({ map, kind, chosen, choose }: PlaneProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -115,8 +92,7 @@ interface PlaneProps {
   readonly choose: (place: number) => void;
 }
 
-function Look({ sheet, explained }: { sheet: Sheet; explained: number }) {
-  const { map } = sheet;
+function Look({ map, sheet, explained }: { map: ImageMap; sheet: Sheet; explained: number }) {
   const [kind, setKind] = useState<"pca" | "umap">("umap");
   const [chosen, setChosen] = useState(0);
   const nameOf = (place: number) => {
@@ -188,7 +164,7 @@ function Look({ sheet, explained }: { sheet: Sheet; explained: number }) {
 
 /** The map of a job of that type. */
 export function MapView({ job }: { job: Job }) {
-  const [sheet, setSheet] = useState<(Sheet & { views?: string }) | Error>();
+  const [shown, setShown] = useState<{ map: ImageMap; sheet: Sheet; views?: string } | Error>();
   const { files, explained } = job.result as { files: string[]; explained: number };
   useEffect(() => {
     const urls: string[] = [];
@@ -200,25 +176,30 @@ export function MapView({ job }: { job: Job }) {
     const load = async () => {
       const map = await service.file<ImageMap>(job.id, "map.json");
       const views = files.includes("views.png") ? { views: await picture("views.png") } : {};
-      setSheet({ map, url: await picture("thumbnails.png"), ...views });
+      const sheet = { url: await picture("thumbnails.png"), ...map.thumbnails, count: map.images.length };
+      setShown({ map, sheet, ...views });
     };
-    load().catch((error: Error) => setSheet(error));
+    load().catch((error: Error) => setShown(error));
     return () => urls.forEach(URL.revokeObjectURL);
   }, [job.id]);
-  if (sheet === undefined) return <p class="quiet">Loading …</p>;
-  if (sheet instanceof Error) return <Notice bad>{sheet.message}</Notice>;
+  if (shown === undefined) return <p class="quiet">Loading …</p>;
+  if (shown instanceof Error) return <Notice bad>{shown.message}</Notice>;
   return (
     <>
-      <Look sheet={sheet} explained={explained} />
-      {sheet.views && (
+      <Look map={shown.map} sheet={shown.sheet} explained={explained} />
+      {shown.views && (
         <>
           <h3>Training images, and the query and the key view of each in the first epoch</h3>
-          <img class="views" src={sheet.views} alt="each line: an image, its query view, its key view" />
+          <img class="views" src={shown.views} alt="each line: an image, its query view, its key view" />
         </>
       )}
     </>
   );
 }
+
+const judges: readonly JobType[] = ["linear-probe", "knn", "fine-tune"];
+/** Types of jobs that judge a run. */
+const judgesOf = ({ spec }: Job): readonly JobType[] => (hasTextTower(spec) ? [...judges, ...textJobs] : judges);
 
 /** Of a pretraining run: its newest map, or the offer to make one. */
 export function Learned({ run }: { run: Job }) {
@@ -250,7 +231,7 @@ export function Learned({ run }: { run: Job }) {
         <button type="button" onClick={make}>
           {job ? "Draw a new map" : "Draw a map of its features"}
         </button>
-        {(["linear-probe", "knn", "fine-tune"] as const).map((type) => (
+        {judgesOf(run).map((type) => (
           <a key={type} class="button" href={`#/new?type=${type}&from=${run.id}`}>
             Judge it by {type}
           </a>

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import type { FieldError, Job } from "../../src/schema/job.ts";
 import { merge } from "../../src/schema/merge.ts";
 import type { Plan } from "../../src/schema/plan.ts";
-import { type JobType, jobTypes } from "../../src/schema/types.ts";
+import { hasTextTower, type JobType, jobTypes, textJobs } from "../../src/schema/types.ts";
 import { StoredDataset } from "./dataset.tsx";
 import { bytes, duration, Notice, number, Text, useLive } from "./parts.tsx";
 import { SchemaForm, specOf, type Typed } from "./schema_form.tsx";
@@ -13,6 +13,12 @@ import { Upload } from "./upload.tsx";
 const PAUSE_MS = 600;
 /** An id as a whole: nothing is asked for while one is typed. */
 const STORED = /^ds_\w{26}$/;
+
+const isRun = (id: string | undefined): boolean => id !== undefined && /^run_\w{26}$/.test(id);
+
+/** What may be submitted: jobs with texts only on a run whose method has a text tower. */
+const typesFor = (run: Job | undefined, chosen: JobType): readonly JobType[] =>
+  run && !hasTextTower(run.spec) ? jobTypes.filter((type) => type === chosen || !textJobs.includes(type)) : jobTypes;
 
 /** Defaults that the schema itself tells. */
 function defaultsOf(schema: Schema): unknown {
@@ -108,9 +114,10 @@ export function New({ query }: { query: URLSearchParams }) {
     presets: await service.presets(),
     methods: await service.methods(),
     source: forked ? await service.job(forked) : undefined,
+    judged: isRun(typed.from) ? await service.job(typed.from as string).catch(() => undefined) : undefined,
     checkpoints: forked ? await service.checkpoints(forked) : [],
   });
-  const { value, error } = useLive(load, 3600, [type, forked]);
+  const { value, error } = useLive(load, 3600, [type, forked, isRun(typed.from) && typed.from]);
   const method = chosen || (value?.methods.default ?? "");
   const base = useMemo((): unknown => {
     if (!value) return {};
@@ -165,7 +172,7 @@ export function New({ query }: { query: URLSearchParams }) {
       <form onSubmit={submit}>
         <div class="bar">
           {!forked &&
-            select("Type", type, jobTypes, (of) => {
+            select("Type", type, typesFor(value.judged, type), (of) => {
               setErrors([]);
               setTyped(from ? { from } : {});
               setType(of as JobType);

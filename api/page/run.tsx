@@ -19,7 +19,9 @@ import {
   useLive,
   when,
 } from "./parts.tsx";
+import { RetrievalView } from "./retrieval.tsx";
 import { listen, service } from "./service.ts";
+import { type ZeroShot, ZeroShotView } from "./zero_shot.tsx";
 
 function Checkpoints({ id, step }: { id: string; step: number | undefined }) {
   const { value = [], error } = useLive(() => service.checkpoints(id), 10, [id, step === undefined]);
@@ -146,10 +148,26 @@ interface Scored {
   baselines: Record<string, { top1: number } | null> | null;
 }
 
+const All = ({ result }: { result: unknown }) => (
+  <details>
+    <summary>All of it</summary>
+    <Text what="result">{JSON.stringify(result, null, 2)}</Text>
+  </details>
+);
+
 function Result({ job }: { job: Job }) {
   const result = job.result as Partial<Scored> | null;
   if (result === null) return null;
   if (job.type === "map") return <MapView job={job} />;
+  if (job.type === "retrieval" || job.type === "zero-shot") {
+    return (
+      <>
+        <h2>Result</h2>
+        {job.type === "retrieval" ? <RetrievalView job={job} /> : <ZeroShotView result={job.result as ZeroShot} />}
+        <All result={result} />
+      </>
+    );
+  }
   if (!result.confusion || !result.classes) {
     return (
       <>
@@ -174,10 +192,7 @@ function Result({ job }: { job: Job }) {
         .
       </p>
       <Confusion confusion={result.confusion} classes={result.classes} />
-      <details>
-        <summary>All of it</summary>
-        <Text what="result">{JSON.stringify(result, null, 2)}</Text>
-      </details>
+      <All result={result} />
     </>
   );
 }

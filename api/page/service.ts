@@ -3,6 +3,7 @@ import type { WorkerInfo } from "../../src/queue/fleet.ts";
 import type { Pipeline } from "../../src/queue/pipelines/pipeline.ts";
 import type { StudyRun } from "../../src/queue/pipelines/studies.ts";
 import type { DatasetReport } from "../../src/schema/dataset.ts";
+import type { FoundImage } from "../../src/schema/evaluation.ts";
 import type { FieldError, Job, JobType, Progress } from "../../src/schema/job.ts";
 import type { ActionName } from "../../src/schema/life.ts";
 import type { Chart } from "../../src/schema/methods/method.ts";
@@ -166,6 +167,9 @@ export const service = {
   study: (id: string) => json<StudyRun>(`/v1/studies/${id}`),
   studyReport: (id: string) => json<StudyReport>(`/v1/studies/${id}/report`),
   runStudy: (name: string, scale: string) => json<StudyRun>("/v1/studies", post({ name, scale })),
+  /** Images of a retrieval job that are nearest to a sentence. */
+  search: async (id: string, text: string, count: number) =>
+    (await json<{ images: FoundImage[] }>(`/v1/jobs/${id}/search`, post({ text, count }))).images,
   file: <T>(id: string, name: string) => json<T>(`/v1/jobs/${id}/files/${name}`),
   /** A URL of the bytes, to be revoked: an element that loads by itself could not show the key. */
   picture: async (id: string, name: string): Promise<string> =>

@@ -2,6 +2,7 @@
 import { isVit } from "./encoder.ts";
 import { type JobSpecs, type JobType, SpecError } from "./job.ts";
 import { methodsWith, type PretrainSpec } from "./pretrain.ts";
+import { hasTextTower, textJobs } from "./types.ts";
 
 /** Throws SpecError where the encoder of `source` has fewer blocks than `spec` wants the features of. */
 function expectBlocks(spec: JobSpecs[JobType], { encoder }: PretrainSpec): void {
@@ -19,7 +20,7 @@ function expectBlocks(spec: JobSpecs[JobType], { encoder }: PretrainSpec): void 
 
 /** Throws SpecError where `type` needs a text tower and the method of `source` has none. */
 function expectTexts(type: JobType, source: PretrainSpec): void {
-  if ((type !== "zero-shot" && type !== "retrieval") || "text" in source) return;
+  if (!textJobs.includes(type) || hasTextTower(source)) return;
   const allowed = `a run of ${methodsWith("text").join(" or ")}: ${source.method} has no text tower`;
   throw new SpecError([{ field: "spec.from", got: source.method, allowed }]);
 }

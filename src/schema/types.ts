@@ -11,3 +11,9 @@ export const jobTypes = [
   "export",
 ] as const;
 export type JobType = (typeof jobTypes)[number];
+
+/** Jobs on a run whose method has a text tower. */
+export const textJobs: readonly JobType[] = ["zero-shot", "retrieval"];
+
+/** Whether the method of a pretrain spec has one. */
+export const hasTextTower = (spec: object): boolean => "text" in spec;

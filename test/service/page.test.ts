@@ -12,7 +12,7 @@ import { LocalBlobs } from "../../src/store/local_blobs.ts";
 import { PART_BYTES } from "../../src/store/uploads.ts";
 import { openBrowser } from "../support/chromium.ts";
 import { inRanges, serveFiles } from "../support/files_server.ts";
-import { eventually, temporaryFolder } from "../support/helpers.ts";
+import { eventually, temporaryFolder, tinyPairs, writePairs } from "../support/helpers.ts";
 import { type Service, startService } from "../support/service.ts";
 
 const axe = readFileSync(join(import.meta.dir, "../../node_modules/axe-core/axe.min.js"), "utf8");
@@ -184,6 +184,68 @@ test("what it learned: a map is drawn, an image and its neighbours are chosen by
   expect(await serious(page)).toEqual([]);
   expect(errors).toEqual([]);
   await page.close();
+}, 120_000);
+
+test("pairs: recall by epoch, both jobs from the run's page, a search by a sentence, an image and its texts; on a phone", async () => {
+  const photos = join(service.folder, "pairs");
+  await writePairs(photos, 64, 24);
+  const { client, until } = service;
+  const { id: from } = await client.submit("pretrain", tinyPairs(photos), "pairs");
+  const shot = await client.submit("zero-shot", { from, classes: "dataset", templates: ["{}", "a {} bar"] }, "shot");
+  const { id } = await client.submit("retrieval", { from }, "retrieval of pairs");
+  await until(id, (job) => job.status === "succeeded", 90);
+  await until(shot.id, (job) => job.status === "succeeded", 90);
+
+  const page = await open(`/#/runs/${from}`);
+  await page.getByRole("img", { name: /^Recall of held-out pairs: texts found by their images by epoch/ }).waitFor();
+  await page.getByRole("link", { name: "Judge it by zero-shot" }).waitFor();
+  await picture(page, "pairs");
+  await page.getByRole("link", { name: "Judge it by retrieval" }).click();
+  await page.getByRole("heading", { name: "New job" }).waitFor();
+  expect(await page.getByLabel("Type").inputValue()).toBe("retrieval");
+  await page.goto(`${service.url}/#/new?type=knn&from=${run}`);
+  await eventually(async () => !(await page.getByLabel("Type").textContent())?.includes("retrieval"));
+
+  await page.goto(`${service.url}/#/runs/${id}`);
+  await page.getByRole("region", { name: "recall" }).getByRole("row", { name: "Among 24 texts 24 images" }).waitFor();
+  const images = page.getByRole("region", { name: "images" });
+  await eventually(async () => (await images.getByRole("button").count()) === 24);
+  await page.getByLabel("Find images by a sentence").fill("a red bar");
+  await page.keyboard.press("Enter");
+  await images.getByRole("heading", { name: "Nearest to “a red bar”" }).waitFor({ timeout: 60_000 });
+  const found = await client.search(id, "a red bar", 24);
+  const first = images.getByRole("button").first();
+  expect(await first.getAttribute("aria-label")).toStartWith(
+    `image ${found[0]?.image}: ${found[0]?.texts.join(", ")}; cosine`,
+  );
+  const texts = page.getByRole("region", { name: "the image and its texts" });
+  await images.getByRole("button").nth(3).focus();
+  await page.keyboard.press("Enter");
+  await texts.getByRole("heading", { name: `Image ${found[3]?.image}` }).waitFor();
+  await texts
+    .getByRole("listitem")
+    .filter({ hasText: found[3]?.texts[0] as string })
+    .first()
+    .waitFor();
+  await picture(page, "retrieval");
+  expect(await serious(page)).toEqual([]);
+  await page.getByLabel("or by a text of theirs").selectOption({ index: 2 });
+  await eventually(async () => (await images.getByRole("button").count()) === 13);
+  await page.goto(`${service.url}/#/runs/${shot.id}`);
+  await page.getByText(/by the names of 4 classes alone \(chance: 25.0%\)/).waitFor();
+  await page.getByRole("listitem").filter({ hasText: "a blue bar" }).waitFor();
+  await picture(page, "zero-shot");
+  expect(await serious(page)).toEqual([]);
+  expect(errors).toEqual([]);
+  await page.close();
+
+  const phone = await open(`/#/runs/${id}`, { viewport: { width: 390, height: 800 } });
+  await eventually(
+    async () => (await phone.getByRole("region", { name: "images" }).getByRole("button").count()) === 24,
+  );
+  expect(await phone.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+  await picture(phone, "retrieval-phone");
+  await phone.close();
 }, 120_000);
 
 test("images of one's own: chosen or dropped, uploaded, and what a worker found in them; an archive that is none", async () => {
