@@ -1,6 +1,6 @@
 /** Pipelines: a graph of jobs, run once for every point of a sweep and every seed. */
 import { z } from "zod";
-import { type FieldError, fieldErrors, type JobSpecs, parseSpec, SpecError } from "./job.ts";
+import { type FieldError, fieldErrors, type JobSpecs, parseSpec, SpecError, schemas } from "./job.ts";
 import { expectKept } from "./kept.ts";
 import type { PretrainSpec } from "./pretrain.ts";
 import { type JobType, jobTypes } from "./types.ts";
@@ -105,7 +105,7 @@ export function expand(given: unknown, newId: () => string): PlannedJob[] {
 }
 
 const nodeOf = (field: string): string => field.slice(0, field.indexOf("."));
-const hasSeed = ({ type }: Nodes[string]): boolean => type !== "embed" && type !== "export";
+const hasSeed = ({ type }: Nodes[string]): boolean => type === "pretrain" || "seed" in schemas[type].shape;
 
 const tooMany = (nodes: Nodes) =>
   new SpecError([

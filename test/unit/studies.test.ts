@@ -52,3 +52,22 @@ test("negatives: every run encodes the same images, whatever the batch", () => {
     expect(specs.every(({ monitor }) => monitor.everyEpochs > 0)).toBe(true);
   }
 });
+
+test("a seed goes to the jobs that have one, whatever their type", () => {
+  const dataset = { kind: "folder", path: "/pairs", texts: "beside" };
+  const jobs = {
+    pretrain: { type: "pretrain", spec: { method: "clip", dataset } },
+    retrieval: { type: "retrieval", from: "pretrain", spec: {} },
+    named: { type: "zero-shot", from: "pretrain", spec: { classes: ["a", "b"] } },
+    features: { type: "embed", from: "pretrain", spec: {} },
+    file: { type: "export", from: "pretrain", spec: {} },
+  };
+  let count = 0;
+  const planned = expand({ jobs, sweep: { seeds: [3, 4] } } as never, () => `run_${count++}`);
+  const seeds = planned.map(({ node, spec }) => [node, (spec as { seed?: number }).seed]);
+  for (const seed of [3, 4]) {
+    for (const node of ["pretrain", "retrieval"]) expect(seeds).toContainEqual([node, seed]);
+  }
+  for (const node of ["named", "features", "file"]) expect(seeds).toContainEqual([node, undefined]);
+  expect(planned.length).toBe(10);
+});
