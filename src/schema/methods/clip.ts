@@ -102,7 +102,7 @@ const cifar: Preset = {
 /** What a CPU can learn in minutes from some thousand pictures with a line of text each. */
 const small: Preset = {
   ...cifar,
-  encoder: { arch: "resnet10", stem: "cifar", width: 32 },
+  encoder: { arch: "resnet10", stem: "cifar", width: 16 },
   text: { tokens: { kind: "bpe", vocabulary: 2048 }, context: 32, width: 128, depth: 3, heads: 4, causal: true },
   dim: 128,
   batchSize: 128,
