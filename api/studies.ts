@@ -127,10 +127,11 @@ export function studyRoutes({ studies, fleet }: Jobs, images: ImageChecks, plans
     .openapi(submitRoute, async (c) => {
       keepOpen(c);
       const body = c.req.valid("json");
-      const { name = null, spec, scale, priority = 0, metadata = {} } = body;
+      const { name = null, spec, set, scale, priority = 0, metadata = {} } = body;
       const accepted = await studies.submit({
         name,
         spec: name === null ? spec : committedStudy(name),
+        set,
         scale,
         priority,
         metadata,

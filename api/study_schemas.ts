@@ -15,6 +15,11 @@ export const submission = z
       .record(z.string(), z.unknown())
       .optional()
       .describe("a study of one's own, as docs/studies.md describes it"),
+    set: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe("fields of its jobs' specs that this run changes, by job and dotted name")
+      .openapi({ example: { "pretrain.dataset.path": "/data/emoji/emoji.jsonl" } }),
     scale: scale.optional().describe("unset: the first that the study has"),
     priority: priority.optional(),
     metadata: metadata.optional(),

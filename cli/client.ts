@@ -90,7 +90,7 @@ export class Client {
     return this.call("GET", "/v1/studies");
   }
 
-  runStudy(study: { name?: string; spec?: object; scale?: string }): Promise<StudyRun> {
+  runStudy(study: { name?: string; spec?: object; scale?: string; set?: object }): Promise<StudyRun> {
     return this.call<StudyRun>("POST", "/v1/studies", study);
   }
 

@@ -32,6 +32,15 @@ export function assignment(text: string): [path: string, value: string] {
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
+/** The values of a list of `field=value`, by field. */
+export const assignedValues = (assignments: readonly string[]): Record<string, unknown> =>
+  Object.fromEntries(
+    assignments.map((text) => {
+      const [path, value] = assignment(text);
+      return [path, yamlOf(value, text)];
+    }),
+  );
+
 /** Copies `spec` with every `field=value` of the list applied. */
 export function withAssignments(spec: unknown, assignments: readonly string[]): Record<string, unknown> {
   return assignments.reduce<Record<string, unknown>>(

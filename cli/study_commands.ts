@@ -3,10 +3,10 @@ import { existsSync, writeFileSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { scaleNames } from "../src/schema/study/spec.ts";
 import type { Client } from "./client.ts";
-import { addCommand, clientOf } from "./command.ts";
+import { addCommand, clientOf, several } from "./command.ts";
 import { printJson } from "./json.ts";
 import { envOf } from "./settings.ts";
-import { readSpecFile } from "./spec_file.ts";
+import { assignedValues, readSpecFile } from "./spec_file.ts";
 import { untilFinished } from "./submit.ts";
 
 const formats = ["html", "md", "json"] as const;
@@ -24,10 +24,15 @@ export function addStudyCommands(program: Command): void {
   addCommand(study, {
     name: "run",
     does: "run a study; prints the id of its run, which is a pipeline",
-    examples: ["run moco-v2-ablation", "run negatives --scale hours --watch", "run my-study.yaml"],
+    examples: [
+      "run moco-v2-ablation",
+      "run negatives --scale hours --watch",
+      "run my-study.yaml --set pretrain.epochs=2",
+    ],
   })
     .argument("<study>", "the name of a committed study, or a file of YAML or JSON; - for stdin")
     .addOption(new Option("--scale <scale>", "unset: the first that the study has").choices(scaleNames))
+    .option("--set <job.field=value>", "a field of a job's spec that this run changes (repeatable)", several, [])
     .option("--watch", "wait for it, and print the report as Markdown")
     .action(async (named: string, options) => runStudy(clientOf(envOf(options)), named, options));
 
@@ -57,6 +62,7 @@ async function listStudies(client: Client, options: { json?: boolean }): Promise
 }
 
 interface RunOptions {
+  set: string[];
   scale?: string;
   watch?: boolean;
   json?: boolean;
@@ -65,9 +71,10 @@ interface RunOptions {
 /** A name that has neither a dot nor a slash is that of a committed study, unless there is such a file. */
 const isFile = (named: string): boolean => named === "-" || /[./\\]/.test(named) || existsSync(named);
 
-async function runStudy(client: Client, named: string, { scale, watch, json }: RunOptions): Promise<void> {
+async function runStudy(client: Client, named: string, { scale, set, watch, json }: RunOptions): Promise<void> {
   const study = isFile(named) ? { spec: await readSpecFile(named) } : { name: named };
-  const run = await client.runStudy({ ...study, ...(scale !== undefined && { scale }) });
+  const changes = set.length > 0 ? { set: assignedValues(set) } : {};
+  const run = await client.runStudy({ ...study, ...changes, ...(scale !== undefined && { scale }) });
   if (run.unplanned) console.error(`not planned: ${run.unplanned}`);
   if (run.plannedMemory !== null) console.error(`planned: at most ${(run.plannedMemory / 1e6).toFixed(0)} MB`);
   if (!watch) return json ? printJson(run) : console.log(run.id);

@@ -19,7 +19,7 @@ export function studyReport(
   pipeline: { id: string; createdAt: string; finishedAt: string | null },
   ran: readonly Ran[],
 ): StudyReport {
-  const { spec, scale, name } = record;
+  const { spec, scale } = record;
   const layout = layoutOf(spec, scale);
   const { columns } = spec.table;
   const figures = columns.map((column) => {
@@ -46,7 +46,7 @@ export function studyReport(
     notes: spec.notes ?? null,
     scale,
     about: layout.about,
-    command: `mocod study run ${name ?? "study.yaml"}${scale === null ? "" : ` --scale ${scale}`}`,
+    command: commandOf(record),
     paper: { citation: spec.paper.citation, setting: spec.paper.setting ?? null },
     columns: columns.map((column) => {
       const { name: title, unit, better } = column;
@@ -67,6 +67,12 @@ export function studyReport(
     run: runOf(pipeline, ran),
   };
 }
+
+function commandOf({ name, scale, set = {} }: StudyRecord): string {
+  const changes = Object.entries(set).map(([field, value]) => ` --set ${field}=${plain(value)}`);
+  return `mocod study run ${name ?? "study.yaml"}${scale === null ? "" : ` --scale ${scale}`}${changes.join("")}`;
+}
+const plain = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
 
 /** The jobs of one name at a row, one a seed: those at the swept fields of it and of what it works on. */
 function jobsAt({ point, planned }: Row, name: string, { pipeline: { jobs } }: Layout, ran: readonly Ran[]): Ran[] {

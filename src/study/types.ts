@@ -1,6 +1,7 @@
 /** A study's report, and what it is made of. */
 import type { Job } from "../schema/job.ts";
 import type { PlannedJob } from "../schema/pipeline.ts";
+import type { Changes } from "../schema/study/changed.ts";
 import type { ScaleName, StudySpec } from "../schema/study/spec.ts";
 import type { Unit } from "../schema/study/units.ts";
 
@@ -20,6 +21,8 @@ export interface StudyRecord {
   readonly name: string | null;
   readonly scale: ScaleName | null;
   readonly spec: StudySpec;
+  /** What this run changed in it. */
+  readonly set?: Changes | undefined;
   readonly plans: readonly StudyPlan[];
   /** Why some are missing: no worker was running, or none answered in time; null: none is. */
   readonly unplanned: string | null;

@@ -6,6 +6,7 @@ import type { Redis } from "ioredis";
 import type { Job } from "../../schema/job.ts";
 import { SpecError } from "../../schema/job.ts";
 import type { PlannedJob } from "../../schema/pipeline.ts";
+import { type Changes, changedStudy } from "../../schema/study/changed.ts";
 import { inStudy, parseStudy } from "../../schema/study/check.ts";
 import { layoutOf, type PlannedOnly, plannedOnly, scaleOf } from "../../schema/study/layout.ts";
 import type { ScaleName } from "../../schema/study/spec.ts";
@@ -24,6 +25,8 @@ export interface StudySubmission extends Pick<PipelineSubmission, "priority" | "
   /** Of a committed study; null: `spec` was given with the request. */
   readonly name: string | null;
   readonly spec: unknown;
+  /** Fields of its jobs' specs that this run changes. */
+  readonly set?: Changes | undefined;
   /** Unset: the first one that the study has. */
   readonly scale?: string | undefined;
   /**
@@ -56,16 +59,17 @@ export class Studies {
    *
    * @throws SpecError that names every invalid field of the study.
    */
-  async submit({ name, spec: given, scale: asked, plan, ...submission }: StudySubmission): Promise<StudyRun> {
-    const spec = parseStudy(given);
-    const scale = scaleOf(spec, asked);
+  async submit({ name, spec: given, set = {}, scale: asked, plan, ...submission }: StudySubmission): Promise<StudyRun> {
+    const committed = parseStudy(given);
+    const scale = scaleOf(committed, asked);
+    const spec = parseStudy(changedStudy(committed, scale, set));
     const layout = layoutOf(spec, scale);
     try {
       const { id } = await this.pipelines.submit({
         ...submission,
         spec: layout.pipeline,
         name: [spec.title, ...(scale === null ? [] : [`(${scale})`])].join(" "),
-        study: async (jobs) => ({ name, scale, spec, ...(await plan(jobs, plannedOnly(layout))) }),
+        study: async (jobs) => ({ name, scale, spec, set, ...(await plan(jobs, plannedOnly(layout))) }),
       });
       return (await this.get(id)) as StudyRun;
     } catch (error) {
