@@ -414,7 +414,7 @@ test("studies: those that are committed, each with its scales; a run with its ta
   await ablation.getByText("4,000 images of Fashion-MNIST").waitFor();
   await ablation.getByLabel("Scale").selectOption("gpu");
   await ablation.getByText("CIFAR-10, ResNet-18").waitFor();
-  expect(await page.getByRole("button", { name: /^Run / }).count()).toBe(7);
+  expect(await page.getByRole("button", { name: /^Run / }).count()).toBe(8);
   await picture(page, "studies");
   expect(await serious(page)).toEqual([]);
   await page.getByRole("link", { name: "Temperatures of a tiny run" }).click();

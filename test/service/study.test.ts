@@ -211,7 +211,7 @@ test("by the command line: committed studies, a report as a file; gone with its 
   const wrong = await mocod("run", "no-study");
   expect([wrong.code, wrong.errors]).toEqual([
     1,
-    expect.stringContaining('name: got "no-study", allowed: key-momentum'),
+    expect.stringContaining('name: got "no-study", allowed: clip-and-the-batch, key-momentum'),
   ]);
   expect((await fetch(`${service.url}/v1/pipelines/${id}`, { method: "DELETE" })).status).toBe(204);
   expect((await service.client.studies()).runs.map((run) => run.id)).toEqual(runs.slice(1).map((run) => run.id));
