@@ -12,7 +12,7 @@ import { RunStore } from "../../src/store/run_store.ts";
 import { decodeSafetensors } from "../../src/store/safetensors.ts";
 import { contactSheet } from "../../src/train/views.ts";
 import { useTestDevice } from "../support/devices.ts";
-import { finalFiles, resultOf, runTo, temporaryFolder } from "../support/helpers.ts";
+import { finalFiles, LONG, resultOf, runTo, temporaryFolder } from "../support/helpers.ts";
 
 const [COUNT, SIDE, BANDS] = [96, 12, 6];
 const data = temporaryFolder();
@@ -83,7 +83,8 @@ test("a run that is stopped and resumed ends in the same bytes", async () => {
   expect(tensors.get("module.encoder_q.conv1.weight")?.shape).toEqual([4, BANDS, 3, 3]);
 });
 
-test("both devices train a ViT on bands the same", async () => {
+// A software adapter takes half a minute.
+test.if(LONG)("both devices train a ViT on bands the same", async () => {
   const short = { epochs: 1, optimizer: { warmup: 0 }, monitor: { bank: 20, holdout: 20, k: 5, everyEpochs: 0 } };
   const encoder = { arch: "vit-tiny", patch: 4, width: 24, depth: 1, heads: 3 };
   const dataset = { kind: "array", path: at("x.npy"), range: [0, 255], images: 32 };

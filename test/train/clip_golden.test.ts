@@ -115,7 +115,7 @@ describe.each(devices)("%s", (device) => {
   afterAll(() => useTestDevice("wasm"));
 
   // A software adapter takes seconds for each.
-  const names = device === "wasm" || LONG ? Object.keys(cases) : ["clip-vit", "sigmoid", "clip-queue-vit"];
+  const names = device === "wasm" || LONG ? Object.keys(cases) : ["sigmoid", "clip-queue-vit"];
   test.each(names.map((name) => [name, ...(cases[name] as (typeof cases)[string])] as const))(
     "%s: loss, gradients, parameters and statistics equal PyTorch's to 1e-4",
     async (name, steps, more) => {
@@ -131,7 +131,7 @@ describe.each(devices)("%s", (device) => {
   );
 
   const count = device === "wasm" || LONG ? 50 : 6;
-  test.each(["clip", "clip-queue"])(
+  test.each(device === "wasm" || LONG ? ["clip", "clip-queue"] : ["clip"])(
     `the loss of ${count} steps of %s with AdamW follows PyTorch's to 1e-3`,
     async (method) => {
       const losses = golden("clip.safetensors")(`curve.${method}`);

@@ -127,10 +127,10 @@ const methods = [
 const divided = methods.filter((name) => LONG || !/scheduled|vit-bn/.test(name));
 /** One of each way in which a step is made: of rows with a queue, of rows of the batch, of the batch, of two towers. */
 const typical = LONG ? divided : ["moco-v2", "moco-v3 vit", "simclr", "clip", "clip-queue"];
-const normed = [
-  ...divided.map((method) => [method, "split"] as const),
-  ...typical.map((method) => [method, "batch"] as const),
-];
+const normed = divided.flatMap((method) => {
+  const norms = LONG ? ["split", "batch"] : [typical.includes(method) ? "batch" : "split"];
+  return norms.map((norm) => [method, norm] as const);
+});
 
 test.each(normed)(
   "%s, norm %s: the same bits for 1, 3 and 8 threads, tapes kept or computed again",
