@@ -5,10 +5,11 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { linear } from "../nn/heads.ts";
+import type { CommonSpec } from "../schema/common.ts";
 import type { ClipSpec } from "../schema/methods/clip.ts";
 import { pairMetrics, sigmoidLoss, symmetricCrossEntropy } from "./losses/pairs.ts";
 import { normalise } from "./losses/vectors.ts";
-import type { BatchMethod, Bound, NetworkSpec } from "./method.ts";
+import type { BatchMethod, Bound, NetworkSpec, Unit } from "./method.ts";
 
 /** Most that logits are multiplied by. */
 const LARGEST_SCALE = 100;
@@ -25,9 +26,8 @@ export const logitScale = (temperature: number) => ({
 });
 
 /** f32[n,C], of unit length: of a unit's images, or of its texts. */
-export function encodePairs(model: Bound, unit: { views: tf.Tensor; texts: Parameters<Bound["text"]>[0] | undefined }) {
-  return normalise(unit.texts ? model.text(unit.texts) : model.head("projection", model.backbone(unit.views)));
-}
+export const encodeUnit = (model: Bound, unit: Pick<Unit<CommonSpec>, "views" | "texts">): tf.Tensor =>
+  normalise(unit.texts ? model.text(unit.texts) : model.head("projection", model.backbone(unit.views)));
 
 export const clip: BatchMethod<ClipSpec> = {
   couples: "batch",
@@ -46,7 +46,7 @@ export const clip: BatchMethod<ClipSpec> = {
   directions: () => 2,
 
   rows: ({ dim }) => ({ z: { dim } }),
-  embed: (unit) => ({ z: encodePairs(unit.network("online"), unit) }), // [n,C]
+  embed: (unit) => ({ z: encodeUnit(unit.network("online"), unit) }), // [n,C]
 
   // logits = I_e T_e^T exp(t)
   loss(spec, { z }, step) {

@@ -7,8 +7,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { infoNce } from "../kernels/info_nce/index.ts";
 import type { ClipQueueSpec } from "../schema/methods/clip_queue.ts";
-import { encodePairs, logitScale, towers } from "./clip.ts";
-import type { RingSpec, RowMethod } from "./method.ts";
+import { encodeUnit, logitScale, towers } from "./clip.ts";
+import type { BatchTargets, RingSpec, RowMethod } from "./method.ts";
 
 /** Names of the queue that a direction's queries are compared with, and whose targets it gets. */
 const queues = ["texts", "images"] as const;
@@ -32,16 +32,16 @@ export const clipQueue: RowMethod<ClipQueueSpec> = {
     network: "momentum",
     shuffled: () => false,
     dim: ({ dim }) => dim,
-    of: (unit) => encodePairs(unit.network("momentum"), unit), // [n,C]
+    of: (unit) => encodeUnit(unit.network("momentum"), unit), // [n,C]
   },
 
   // loss = (CE(image to texts) + CE(text to images)) / 2, a query's own image left out of the negatives
   loss(unit) {
     const online = unit.network("online");
-    const q = encodePairs(online, unit); // [n,C]
+    const q = encodeUnit(online, unit); // [n,C]
     const temperature = tf.exp(tf.neg(online.parameter("logit_scale"))) as tf.Scalar;
     const queue = unit.ring(queues[unit.texts ? 1 : 0]);
-    const [batch] = unit.batchTargets() as [ReturnType<typeof unit.batchTargets>[number]];
+    const [batch] = unit.batchTargets() as [BatchTargets];
     const keys = tf.concat([batch.rows, queue.rows], 0); // [N+K,C]
     const queueIds = tf.concat([batch.ids, queue.ids], 0); // [N+K]
     const { loss, metrics } = infoNce(q, unit.targets(), keys, temperature, { ids: unit.ids(), queueIds });
