@@ -127,21 +127,20 @@ const methods = [
 const divided = methods.filter((name) => LONG || !/scheduled|vit-bn/.test(name));
 /** One of each way in which a step is made: of rows with a queue, of rows of the batch, of the batch, of two towers. */
 const typical = LONG ? divided : ["moco-v2", "moco-v3 vit", "simclr", "clip", "clip-queue"];
+/** But for those that a golden of this device proves, and in the other test those whose steps are made as another's. */
+const onGpu = methods.filter((name) => LONG || !["moco-v2", "moco-v3 vit", "byol", "barlow-twins"].includes(name));
+const freed = methods.filter((name) => LONG || !/byol|simsiam|barlow-twins|scheduled|vit-bn/.test(name));
 const normed = divided.flatMap((method) => {
   const norms = LONG ? ["split", "batch"] : [typical.includes(method) ? "batch" : "split"];
   return norms.map((norm) => [method, norm] as const);
 });
 
 test.each(normed)(
-  "%s, norm %s: the same bits for 1, 3 and 8 threads, tapes kept or computed again",
+  `%s, norm %s: the same bits for 1${LONG ? ", 3 and 8" : " and 3"} threads, tapes kept or computed again`,
   async (method, norm) => {
     const spec = specOf(method, { norm });
     const outcomes = [];
-    const ways: [number, Tapes][] = [
-      [1, "kept"],
-      [3, "recomputed"],
-      [8, "kept"],
-    ];
+    const ways: [number, Tapes][] = [[1, "kept"], [3, "recomputed"], ...(LONG ? [[8, "kept"] as [number, Tapes]] : [])];
     for (const [threads, tapes] of ways) {
       const opened = await threadsEngine(spec, images, threads, tapes);
       try {
@@ -180,7 +179,7 @@ test.each(methods)("%s: stopped twice in mid-epoch, it ends in the bytes of an u
   expect(outcomes[1]).toEqual(outcomes[0]);
 });
 
-test.each(methods)("%s: WebGPU computes what WASM does, in one pass and in several", async (method) => {
+test.each(onGpu)("%s: WebGPU computes what WASM does, in one pass and in several", async (method) => {
   await useTestDevice("webgpu");
   await useTestDevice("wasm");
   // A small rate: where a ReLU turns over, the next step's gradient jumps.
@@ -234,7 +233,7 @@ test("a step's loss is that of the temperature which it has come to", async () =
   }
 });
 
-test.each(methods)("%s: no tensor is left behind by a step, whether tapes are kept or not", async (method) => {
+test.each(freed)("%s: no tensor is left behind by a step, whether tapes are kept or not", async (method) => {
   const spec = specOf(method);
   // A loss over rows keeps none.
   const ways: Tapes[] = methodOf(spec).couples === "batch" ? ["kept", "recomputed"] : ["kept"];

@@ -4,7 +4,7 @@ import { expectMemory, footprint, peakOf, recordStep } from "../../src/plan/foot
 import { plan } from "../../src/plan/plan.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { useTestDevice } from "../support/devices.ts";
-import { peakIn, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
+import { LONG, peakIn, temporaryFolder, writeFashionLike } from "../support/helpers.ts";
 
 const specOf = (more: object = {}) =>
   parseSpec("pretrain", {
@@ -113,24 +113,29 @@ test("a plan: steps of the dataset, memory by part, warnings", async () => {
   await expect(tooMany).rejects.toThrow("spec.batchSize: the dataset leaves");
 }, 60_000);
 
-test("on a GPU: steps of the run's own batch, and what they take there", async () => {
-  await useTestDevice("webgpu");
-  await useTestDevice("wasm");
-  using data = temporaryFolder();
-  writeFashionLike(data.path, 120, 20);
-  const spec = specOf({
-    batchSize: 16,
-    encoder: { arch: "resnet10", width: 4 },
-    augmentation: { size: 16 },
-    monitor: { holdout: 20 },
-    dataset: { kind: "fashion-mnist", path: data.path },
-  });
-  const context = { cache: data.path, log: () => undefined };
-  const { device, memory, passes, time } = await plan(spec, { threads: 2, device: "webgpu" }, context);
-  expect(device).toStartWith("webgpu: ");
-  expect(passes).toBe(1);
-  expect(memory.gpu).toBeGreaterThan(1e6);
-  expect(memory.thread).toBe(0);
-  expect(time.epoch).toBeCloseTo(6 * time.step, 6);
-  expect(time.total).toBeGreaterThan(2 * time.epoch);
-}, 60_000);
+// A software adapter takes half a minute.
+test.if(LONG)(
+  "on a GPU: steps of the run's own batch, and what they take there",
+  async () => {
+    await useTestDevice("webgpu");
+    await useTestDevice("wasm");
+    using data = temporaryFolder();
+    writeFashionLike(data.path, 120, 20);
+    const spec = specOf({
+      batchSize: 16,
+      encoder: { arch: "resnet10", width: 4 },
+      augmentation: { size: 16 },
+      monitor: { holdout: 20 },
+      dataset: { kind: "fashion-mnist", path: data.path },
+    });
+    const context = { cache: data.path, log: () => undefined };
+    const { device, memory, passes, time } = await plan(spec, { threads: 2, device: "webgpu" }, context);
+    expect(device).toStartWith("webgpu: ");
+    expect(passes).toBe(1);
+    expect(memory.gpu).toBeGreaterThan(1e6);
+    expect(memory.thread).toBe(0);
+    expect(time.epoch).toBeCloseTo(6 * time.step, 6);
+    expect(time.total).toBeGreaterThan(2 * time.epoch);
+  },
+  60_000,
+);
