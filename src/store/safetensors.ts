@@ -73,17 +73,7 @@ function valuesOf(dtype: string, raw: ArrayBuffer): Float32Array | BigInt64Array
  * @throws FileError where the file is damaged or has tensors of another type.
  */
 export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const length = bytes.length >= 8 ? Number(view.getBigUint64(0, true)) : -1;
-  if (length < 0 || length > HEADER_LIMIT || 8 + length > bytes.length)
-    throw new FileError(file, "is not a safetensors file");
-  let header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
-  try {
-    header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
-  } catch (error) {
-    throw new FileError(file, `damaged safetensors header: ${messageOf(error)}`, { cause: error });
-  }
-  const { __metadata__, ...entries } = header;
+  const { entries, metadata, from: data } = headerOf(bytes, file);
   const tensors = new Map<string, StoredTensor>();
   for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
     const [from, to] = data_offsets;
@@ -91,12 +81,39 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): Stored {
     const count = shape.reduce((a, b) => a * b, 1);
     if (width === 0)
       throw new FileError(file, `tensor ${name}: dtype ${Object.keys(WIDTHS).join(" or ")} expected, got ${dtype}`);
-    if (to - from !== count * width || from < 0 || 8 + length + to > bytes.length) {
+    if (to - from !== count * width || from < 0 || data + to > bytes.length) {
       throw new FileError(file, `tensor ${name}: offsets [${from}, ${to}] do not fit shape [${shape}]`);
     }
     // A copy, because the offset in the file is not aligned for a view. (`slice` of a Buffer would not copy.)
-    const raw = new Uint8Array(bytes.subarray(8 + length + from, 8 + length + to)).buffer;
+    const raw = new Uint8Array(bytes.subarray(data + from, data + to)).buffer;
     tensors.set(name, { shape, data: valuesOf(dtype, raw) });
   }
-  return { tensors, metadata: (__metadata__ ?? {}) as unknown as Record<string, string> };
+  return { tensors, metadata };
+}
+
+/** The metadata of a file, without a copy of its tensors. Throws FileError where the header is damaged. */
+export const safetensorsMetadata = (bytes: Uint8Array, file: string): Stored["metadata"] =>
+  headerOf(bytes, file).metadata;
+
+interface Header {
+  readonly entries: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+  readonly metadata: Record<string, string>;
+  /** Where the tensors begin. */
+  readonly from: number;
+}
+
+function headerOf(bytes: Uint8Array, file: string): Header {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const length = bytes.length >= 8 ? Number(view.getBigUint64(0, true)) : -1;
+  if (length < 0 || length > HEADER_LIMIT || 8 + length > bytes.length)
+    throw new FileError(file, "is not a safetensors file");
+  let header: Header["entries"];
+  try {
+    header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  } catch (error) {
+    throw new FileError(file, `damaged safetensors header: ${messageOf(error)}`, { cause: error });
+  }
+  const { __metadata__, ...entries } = header;
+  const metadata = (__metadata__ ?? {}) as unknown as Record<string, string>;
+  return { entries, metadata, from: 8 + length };
 }

@@ -12,6 +12,7 @@ import {
   encodeSafetensors,
   type Stored,
   type StoredTensor,
+  safetensorsMetadata,
   type ToStore,
 } from "../store/safetensors.ts";
 import type { TokenizerFile } from "../text/tokenizer.ts";
@@ -170,7 +171,7 @@ export function restoreCheckpoint(bytes: Uint8Array, file: string, saved: Saved)
 
 /** The tokenizer in a checkpoint; undefined where the run has no texts. */
 export const checkpointTokenizer = (bytes: Uint8Array, file: string): TokenizerFile | undefined =>
-  tokenizerOf(decodeSafetensors(bytes, file));
+  tokenizerOf({ metadata: safetensorsMetadata(bytes, file) });
 
 /** The same of a checkpoint that is decoded. */
 export function tokenizerOf({ metadata: { tokenizer } }: Pick<Stored, "metadata">): TokenizerFile | undefined {
