@@ -132,7 +132,6 @@ const charts: readonly Chart[] = [
   },
   { title: "Cosine of an image with its text, and with other texts", of: "steps", figures: ["positive", "negative"] },
   { title: "Temperature", of: "steps", figures: ["temperature"] },
-  { title: "Share of the negatives that have the very text of a pair", of: "epochs", figures: ["falseNegatives"] },
 ];
 
 /** A batch in which every pair of images is told apart by softmax alone. */
