@@ -1,5 +1,6 @@
 /** Retrieval of texts by images and of images by texts: recall at k, as CLIP's paper has it (Radford et al. 2021, table 13). */
 import * as tf from "@tensorflow/tfjs-core";
+import { Numbering } from "../util/numbering.ts";
 import { topK, unitRows } from "./knn.ts";
 
 /** Queries at a time. */
@@ -28,15 +29,9 @@ export interface UniqueTexts {
 
 /** Images may share a text: each of them is a right answer to it, so equal texts are one. */
 export function uniqueTexts(texts: readonly (readonly string[])[]): UniqueTexts {
-  const numbers = new Map<string, number>();
-  const own = texts.map((of) =>
-    Int32Array.from(new Set(of), (text) => {
-      const number = numbers.get(text) ?? numbers.size;
-      numbers.set(text, number);
-      return number;
-    }),
-  );
-  return { texts: [...numbers.keys()], own };
+  const numbers = new Numbering<string>();
+  const own = texts.map((of) => Int32Array.from(new Set(of), numbers.of));
+  return { texts: numbers.values, own };
 }
 
 /** Of each text the images that have it. */
@@ -122,5 +117,27 @@ export function recallOf(found: Int32Array): Recall {
     at5: share(5),
     at10: share(10),
     medianRank: sorted[Math.floor((sorted.length - 1) / 2)] as number,
+  };
+}
+
+/** Of texts by their images, and of images by their texts. `turn` is awaited after every 256 queries; it may throw to stop. */
+export async function recallBothWays(
+  images: Rows,
+  texts: Rows,
+  unique: UniqueTexts,
+  dim: number,
+  turn: () => Promise<void> = async () => undefined,
+): Promise<{ text: Recall; image: Recall }> {
+  const recall = async (...of: Parameters<typeof ranks>): Promise<Recall> => {
+    const found: number[] = [];
+    for (const some of ranks(...of)) {
+      found.push(...some);
+      await turn();
+    }
+    return recallOf(Int32Array.from(found));
+  };
+  return {
+    text: await recall(images, texts, unique.own, dim),
+    image: await recall(texts, images, imagesOf(unique), dim),
   };
 }

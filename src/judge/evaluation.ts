@@ -6,7 +6,7 @@ import type { DatasetSpec } from "../schema/dataset.ts";
 import type { WhichEncoder } from "../schema/evaluation.ts";
 import { sha256 } from "../store/files.ts";
 import type { CheckpointChoice } from "../store/retention.ts";
-import { type TokenTable, tokenTable } from "../text/table.ts";
+import type { TokenTable } from "../text/table.ts";
 import { openTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { checkpointTokenizer, restoreCheckpoint } from "../train/checkpoint.ts";
 import type { Outcome, StopReason } from "../train/reporter.ts";
@@ -21,7 +21,7 @@ import {
   openSession,
   type Session,
 } from "../train/session.ts";
-import { embedTexts, expectTextEncoder, TEXTS } from "../train/texts.ts";
+import { embedTexts, expectTextEncoder, TEXTS, tableOf } from "../train/texts.ts";
 import { FileError } from "../util/errors.ts";
 import { checkpointOf, type EvaluationContext } from "./context.ts";
 import { fingerprintOf } from "./fingerprint.ts";
@@ -148,10 +148,10 @@ export class Evaluation {
 
   /** Tokens of some texts, by the restored tokenizer. Throws UserError where the method has no text tower. */
   tokens(texts: readonly string[]): TokenTable {
-    const { context } = expectTextEncoder(this.session.spec);
+    const { spec } = this.session;
+    expectTextEncoder(spec);
     if (!this.tokenizer) throw new Error("texts are encoded after the encoder is restored");
-    const one = texts.map((text) => [text]);
-    return tokenTable(one, this.tokenizer, context);
+    return tableOf(texts, this.tokenizer, spec);
   }
 
   /** Features f32[M, dim] of the texts of a table by the restored text tower, of which an earlier life may have stored some. */

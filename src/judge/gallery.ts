@@ -2,6 +2,7 @@
 import { nearest, type Rows, type UniqueTexts } from "../evaluate/retrieval.ts";
 import type { Gallery } from "../schema/evaluation.ts";
 import { THUMBNAIL } from "../train/views.ts";
+import { Numbering } from "../util/numbering.ts";
 import { Stream } from "../util/random.ts";
 
 /** Images in the gallery, and texts of which the nearest images are. */
@@ -39,22 +40,17 @@ export function galleryOf({ chosen, images, texts, unique, dim, seed }: Pairs): 
   }
   const rows = [...shown].sort((a, b) => a - b);
   const near = nearest(rowsAt(images, rows, dim), texts, Math.min(TEXTS, texts.count), dim);
-  const named = new Map<number, number>();
-  const nameOf = (text: number): number => {
-    const place = named.get(text) ?? named.size;
-    named.set(text, place);
-    return place;
-  };
+  const named = new Numbering<number>();
   const placeOf = new Map(rows.map((row, place) => [row, place]));
   const gallery = {
     images: rows.map((row) => chosen[row] as number),
-    own: rows.map((row) => Array.from(unique.own[row] as Int32Array, nameOf)),
-    nearest: near.map((of) => of.map(([text, cosine]): [number, number] => [nameOf(text), cosine])),
+    own: rows.map((row) => Array.from(unique.own[row] as Int32Array, named.of)),
+    nearest: near.map((of) => of.map(([text, cosine]): [number, number] => [named.of(text), cosine])),
     queries: asked.map((text, i) => ({
-      text: nameOf(text),
+      text: named.of(text),
       images: (found[i] ?? []).map(([row, cosine]): [number, number] => [placeOf.get(row) as number, cosine]),
     })),
     thumbnails: { size: THUMBNAIL, columns: Math.ceil(Math.sqrt(rows.length)) },
   };
-  return { ...gallery, texts: [...named.keys()].map((text) => unique.texts[text] as string) };
+  return { ...gallery, texts: named.values.map((text) => unique.texts[text] as string) };
 }

@@ -1,7 +1,7 @@
 /** The retrieval job: texts found by their images, and images by their texts. */
 import type { Images } from "../data/types.ts";
 import { unitRows } from "../evaluate/knn.ts";
-import { imagesOf, type Recall, ranks, recallOf, uniqueTexts } from "../evaluate/retrieval.ts";
+import { type Recall, recallBothWays, uniqueTexts } from "../evaluate/retrieval.ts";
 import type { RetrievalSpec } from "../schema/evaluation.ts";
 import type { RunStore } from "../store/run_store.ts";
 import { encodeSafetensors, type ToStore } from "../store/safetensors.ts";
@@ -52,18 +52,7 @@ export function retrieve(spec: RetrievalSpec, context: EvaluationContext): Promi
       const table = evaluation.tokens(unique.texts);
       const x = { features: await evaluation.features("trained/images", images, chosen, embedding), count };
       const y = { features: await evaluation.textFeatures("trained/texts", table), count: unique.texts.length };
-      const recall = async (...of: Parameters<typeof ranks>): Promise<Recall> => {
-        const found: number[] = [];
-        for (const some of ranks(...of)) {
-          found.push(...some);
-          await evaluation.turn();
-        }
-        return recallOf(Int32Array.from(found));
-      };
-      const recalls = await evaluation.part("trained/ranks", async () => ({
-        text: await recall(x, y, unique.own, dim),
-        image: await recall(y, x, imagesOf(unique), dim),
-      }));
+      const recalls = await evaluation.part("trained/ranks", () => recallBothWays(x, y, unique, dim, evaluation.turn));
       await evaluation.turn();
       const pairs = { chosen, images: x, texts: y, unique, dim, seed: spec.seed };
       const files = await leave(pairs, images, all, { evaluation, own: context.own });

@@ -11,10 +11,9 @@ import type { TrainSpec } from "../schema/pretrain.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { RunStore } from "../store/run_store.ts";
 import { decodeSafetensors } from "../store/safetensors.ts";
-import { tokenTable } from "../text/table.ts";
 import { openTokenizer } from "../text/tokenizer.ts";
 import { checkpointTokenizer, restoreCheckpoint } from "../train/checkpoint.ts";
-import { embedTexts, expectTextEncoder } from "../train/texts.ts";
+import { embedTexts, tableOf } from "../train/texts.ts";
 import { FileError, UserError } from "../util/errors.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { FEATURES, GALLERY, type RetrievalResult, TEXTS } from "./retrieve.ts";
@@ -79,13 +78,13 @@ async function embedded(text: string, { pretrained, source, result, encoder, cha
   const again = "submit the retrieval again";
   if (!found) throw new FileError(source.path, `its checkpoint of step ${step} is not there any more: ${again}`);
   const { file } = found.record;
-  const tokenizer = checkpointTokenizer(found.bytes, file);
-  if (!tokenizer) throw new FileError(file, "holds no tokenizer");
-  const { context } = expectTextEncoder(pretrained);
-  const table = tokenTable([[text]], openTokenizer(tokenizer), context);
+  const stored = checkpointTokenizer(found.bytes, file);
+  if (!stored) throw new FileError(file, "holds no tokenizer");
+  const tokenizer = openTokenizer(stored);
+  const table = tableOf([text], tokenizer, pretrained);
   if (table.cut > 0) {
-    const got = openTokenizer(tokenizer).encode(text).length;
-    throw new UserError(`text: got ${got} tokens, allowed: at most ${context - 2}, the context of the text tower`);
+    const got = tokenizer.encode(text).length;
+    throw new UserError(`text: got ${got} tokens, allowed: at most ${table.length - 2}, the context of the text tower`);
   }
   await openDevice();
   // No batch is trained on: room for one image of it is enough.

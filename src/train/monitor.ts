@@ -1,13 +1,12 @@
 /** What is measured at the end of an epoch: never on a test image, always in evaluation mode. */
 import { spreadOf } from "../evaluate/health.ts";
 import { knn } from "../evaluate/knn.ts";
-import { imagesOf, type Recall, ranks, recallOf, uniqueTexts } from "../evaluate/retrieval.ts";
+import { type Recall, recallBothWays, uniqueTexts } from "../evaluate/retrieval.ts";
 import type { Layout } from "../nn/layout.ts";
 import type { Spread } from "../schema/verdict.ts";
-import { tokenTable } from "../text/table.ts";
 import type { Session, SessionTexts } from "./session.ts";
 import { dimensionOf, embed, labelled } from "./session.ts";
-import { embedTexts, expectTextEncoder, textsOf } from "./texts.ts";
+import { embedTexts, tableOf, textsOf } from "./texts.ts";
 
 export interface Watched {
   /** Top-1 of the kNN vote on the held-out images; null where there are no labels. */
@@ -46,21 +45,10 @@ async function recallAmong(
   const { dataset, spec, model } = session;
   const all = textsOf(dataset.name, dataset.train);
   const unique = uniqueTexts(Array.from(images, (image) => all[image] as readonly string[]));
-  const table = tokenTable(
-    unique.texts.map((text) => [text]),
-    tokenizer,
-    expectTextEncoder(spec).context,
-  );
+  const table = tableOf(unique.texts, tokenizer, spec);
   const x = { features: projections, count: images.length };
   const y = { features: await embedTexts(session, table), count: unique.texts.length };
-  const ranked = (...of: Parameters<typeof ranks>) =>
-    recallOf(Int32Array.from([...ranks(...of)].flatMap((r) => [...r])));
-  const { dim } = model.trained;
-  return {
-    text: ranked(x, y, unique.own, dim),
-    image: ranked(y, x, imagesOf(unique), dim),
-    pairs: images.length,
-  };
+  return { ...(await recallBothWays(x, y, unique, model.trained.dim)), pairs: images.length };
 }
 
 /** Norm of the gradient by layer: `layer1.0.conv1`, … `fc.2`. A spike shows first in the earliest ones (MoCo v3). */

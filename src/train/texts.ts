@@ -3,8 +3,9 @@ import type { Images } from "../data/types.ts";
 import { methodsWith, type TrainSpec } from "../schema/pretrain.ts";
 import type { TextEncoderSpec } from "../schema/text_encoder.ts";
 import { type TokenTable, textOf, tokenTable } from "../text/table.ts";
-import { openTokenizer, type TokenizerFile, trainTokenizer } from "../text/tokenizer.ts";
+import { openTokenizer, type Tokenizer, type TokenizerFile, trainTokenizer } from "../text/tokenizer.ts";
 import { FileError, UserError } from "../util/errors.ts";
+import { Numbering } from "../util/numbering.ts";
 import type { Batches } from "./batches.ts";
 import type { Session, SessionTexts } from "./session.ts";
 
@@ -18,6 +19,14 @@ export function expectTextEncoder(spec: TrainSpec): TextEncoderSpec {
   const allowed = methodsWith("text").join(", ");
   throw new UserError(`spec.from: got a run of ${spec.method}, allowed: methods with a text tower: ${allowed}`);
 }
+
+/** Tokens of some texts by themselves. @throws UserError where the method has no text tower. */
+export const tableOf = (texts: readonly string[], tokenizer: Tokenizer, spec: TrainSpec): TokenTable =>
+  tokenTable(
+    texts.map((text) => [text]),
+    tokenizer,
+    expectTextEncoder(spec).context,
+  );
 
 /** @throws FileError where the images have no texts. */
 export function textsOf(name: string, { texts }: Images): readonly (readonly string[])[] {
@@ -36,12 +45,7 @@ export function openTexts(session: Session, file: TokenizerFile | undefined): Se
   const texts = textsOf(dataset.name, dataset.train);
   // Held-out images are measured on: their texts have no part in it.
   const tokenizer = file ? openTokenizer(file) : trainTokenizer(encoder.tokens, textsAt(texts, parts.train));
-  const numbers = new Map<string, number>();
-  const different = Int32Array.from(texts.flat(), (text) => {
-    const number = numbers.get(text) ?? numbers.size;
-    numbers.set(text, number);
-    return number;
-  });
+  const different = Int32Array.from(texts.flat(), new Numbering<string>().of);
   return { tokenizer, table: tokenTable(texts, tokenizer, encoder.context), different };
 }
 
