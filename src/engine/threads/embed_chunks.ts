@@ -7,6 +7,7 @@ import type { Pass } from "../../nn/network.ts";
 import { blockNames, floatsOf } from "../state.ts";
 import { named, type ThreadContext, tensorsOf } from "./context.ts";
 import type { EmbedTask, EmbedTextsTask } from "./tasks.ts";
+import { textGroup } from "./text_group.ts";
 
 const CHUNK = 64;
 
@@ -42,27 +43,19 @@ export function embedChunks(context: ThreadContext, task: EmbedTask): void {
 }
 
 /** As long as the longest text of a chunk. */
-export function embedTextChunks(context: ThreadContext, { tokens, lengths, out }: EmbedTextsTask): void {
+export function embedTextChunks(context: ThreadContext, task: EmbedTextsTask): void {
   const { networks } = context;
+  const { lengths, out } = task;
   const name = networks.trained;
   const network = networks.get(name);
-  const width = tokens.length / lengths.length;
   context.hold([name], ({ params }) => {
     const { param } = params[name] as (typeof params)[string];
     const pass: Pass = { param, norm: { mode: "eval", stat: (of) => param(of) } };
     context.take(Math.ceil(lengths.length / CHUNK), (chunk) => {
       const from = chunk * CHUNK;
-      const part = lengths.slice(from, from + CHUNK);
-      const longest = Math.max(...part);
-      const rows = new Int32Array(part.length * longest);
-      part.forEach((_, i) => {
-        const at = (from + i) * width;
-        rows.set(tokens.subarray(at, at + longest), i * longest);
-      });
-      const texts = [
-        { tokens: tf.tensor2d(rows, [part.length, longest], "int32"), lengths: tf.tensor1d(part, "int32") },
-      ];
-      const features = network.text(pass, texts);
+      const count = Math.min(CHUNK, lengths.length - from);
+      const rows = Array.from({ length: count }, (_, i) => from + i);
+      const features = network.text(pass, [textGroup(task, rows)]);
       out.set(features.dataSync(), from * (features.shape[1] as number));
     });
   });

@@ -5,13 +5,14 @@ import { PLACE } from "../../data/source.ts";
 import { rowFloats, viewRow } from "../../data/view.ts";
 import { augment } from "../../kernels/augment/index.ts";
 import type { BatchTargets, Bound, Unit, ViewSpec } from "../../methods/method.ts";
-import type { Pass, TextGroup, Texts } from "../../nn/network.ts";
+import type { Pass, Texts } from "../../nn/network.ts";
 import type { AugmentationSpec, TrainSpec } from "../../schema/pretrain.ts";
 import { ownParameter } from "../coupled.ts";
 import { branchesOf, dropFactors } from "../drop.ts";
 import { directionsOf, inOrder, splitPositions, targetView, unitAt, viewAt, viewsOf } from "../units.ts";
 import { type Held, scheduledOf, type ThreadContext } from "./context.ts";
 import type { BatchTask } from "./tasks.ts";
+import { textGroup } from "./text_group.ts";
 
 /** Texts of a group at the least, and groups of a unit at the most: each has a gradient of the whole table of embeddings. */
 const [SMALLEST_GROUP, MOST_GROUPS] = [8, 8];
@@ -167,20 +168,8 @@ export class ThreadUnit implements Unit<TrainSpec> {
     const { positions } = this;
     const size = Math.max(SMALLEST_GROUP, Math.ceil(positions.length / MOST_GROUPS));
     return Array.from({ length: Math.ceil(positions.length / size) }, (_, i) =>
-      this.textsAt(positions.slice(i * size, (i + 1) * size)),
+      textGroup(this.context.buffers, positions.slice(i * size, (i + 1) * size)),
     );
-  }
-
-  private textsAt(positions: readonly number[]): TextGroup {
-    const { tokens, lengths } = this.context.buffers;
-    const context = tokens.length / lengths.length;
-    const own = positions.map((position) => lengths[position] as number);
-    const longest = Math.max(...own);
-    const rows = new Int32Array(own.length * longest);
-    positions.forEach((position, i) => {
-      rows.set(tokens.subarray(position * context, position * context + longest), i * longest);
-    });
-    return { tokens: tf.tensor2d(rows, [own.length, longest], "int32"), lengths: tf.tensor1d(own, "int32") };
   }
 
   /** f32[n] of each branch that images may skip. */
