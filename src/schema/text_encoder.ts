@@ -19,6 +19,6 @@ export type TextEncoderSpec = z.infer<typeof textEncoderSpec>;
 /** Tokens that every tokenizer has: the bytes, and padding, start and end of a text. */
 export const LEAST_VOCABULARY = 256 + 3;
 
-/** Rows of the table of token embeddings. */
+/** Tokens that a tokenizer of this spec has at the most, known before there are texts: rows of the table of token embeddings. */
 export const vocabularyOf = (tokens: TokensSpec): number =>
   tokens.kind === "bytes" ? LEAST_VOCABULARY : tokens.vocabulary;

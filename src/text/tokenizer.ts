@@ -10,9 +10,6 @@ import { countWords } from "./words.ts";
 
 export type { Tokenizer, TokenizerFile };
 
-/** Tokens that a tokenizer of this spec has at the most: known before there are texts. */
-export const mostTokens = (spec: TokensSpec): number => (spec.kind === "bytes" ? FIRST_PAIR : spec.vocabulary);
-
 function* preparedOf(texts: Iterable<string>): Iterable<string> {
   for (const text of texts) yield prepared(text);
 }
