@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { ConflictError } from "../src/queue/life/life.ts";
 import { KeyReusedError } from "../src/queue/life/submissions.ts";
-import { NoWorkerError } from "../src/queue/pipelines/plans.ts";
+import { NoWorkerError } from "../src/queue/questions.ts";
 import { SpecError } from "../src/schema/job.ts";
 import { StoreError } from "../src/store/errors.ts";
 import { UploadError } from "../src/store/uploads.ts";

@@ -1,6 +1,7 @@
 /** Plans of a study's jobs, so that one that cannot have its memory is refused before the first of them runs. */
 import type { Fleet } from "../src/queue/fleet.ts";
-import { NoWorkerError, type Plans } from "../src/queue/pipelines/plans.ts";
+import type { Plans } from "../src/queue/pipelines/plans.ts";
+import { NoWorkerError } from "../src/queue/questions.ts";
 import { SpecError } from "../src/schema/job.ts";
 import type { PlannedJob } from "../src/schema/pipeline.ts";
 import { type PretrainSpec, schemaOf } from "../src/schema/pretrain.ts";

@@ -1,8 +1,7 @@
 /** What workers compute of a stored dataset for a person to look at: its report and thumbnails, kept in the store beside it. */
 import type { Redis } from "ioredis";
 import { UserError } from "../util/errors.ts";
-import { NoWorkerError } from "./pipelines/plans.ts";
-import { Questions, UnansweredError } from "./questions.ts";
+import { expectWorkers, NoWorkerError, Questions, UnansweredError } from "./questions.ts";
 
 export const INSPECTIONS = "mocod-inspections";
 
@@ -32,7 +31,7 @@ export class Inspections {
    * @throws UserError where the dataset cannot be read; NoWorkerError where no worker computes it.
    */
   async ask(inspection: Inspection, workers: number): Promise<boolean> {
-    if (workers === 0) throw new NoWorkerError("no worker is running: start one with `mocod worker`");
+    expectWorkers(workers);
     try {
       const answer = await this.questions.ask(inspection);
       if (answer) throw new UserError(answer.refused);

@@ -2,6 +2,7 @@
 import { type Queue, QueueEvents } from "bullmq";
 import type { Redis } from "ioredis";
 import { sha256 } from "../store/files.ts";
+import { messageOf, UserError } from "../util/errors.ts";
 import { openQueue } from "./open_queue.ts";
 
 export interface Asking {
@@ -15,6 +16,19 @@ export interface Asking {
 export class UnansweredError extends Error {
   override name = "UnansweredError";
 }
+
+/** No worker answers. The API responds with 503. */
+export class NoWorkerError extends Error {
+  override name = "NoWorkerError";
+}
+
+/** Throws NoWorkerError where there is none of `workers` live ones to ask. */
+export function expectWorkers(workers: number): void {
+  if (workers === 0) throw new NoWorkerError("no worker is running: start one with `mocod worker`");
+}
+
+/** An answer that is no refusal. */
+export type Granted<Answer> = Exclude<Answer, { refused: string }>;
 
 const OPEN = new Set(["waiting", "active", "delayed", "prioritized"]);
 
@@ -52,8 +66,25 @@ export class Questions<Question extends object, Answer> {
     }
   }
 
+  /**
+   * Asks one of `workers` live ones to do something, as its error names it.
+   *
+   * @throws UserError where the worker refuses; NoWorkerError where none answers.
+   */
+  async demand(question: Question, workers: number, doing: string, limitMs?: number): Promise<Granted<Answer>> {
+    expectWorkers(workers);
+    const answer = await this.ask(question, limitMs).catch((error: unknown) => {
+      throw new NoWorkerError(`no worker could ${doing}: ${messageOf(error)}`, { cause: error });
+    });
+    if (isRefusal(answer)) throw new UserError(answer.refused);
+    return answer as Granted<Answer>;
+  }
+
   async close(): Promise<void> {
     await this.events?.close();
     await this.queue.close();
   }
 }
+
+const isRefusal = (answer: unknown): answer is { refused: string } =>
+  typeof answer === "object" && answer !== null && "refused" in answer;

@@ -1,8 +1,6 @@
 /** Searches by a sentence among the images of a retrieval job, answered by a worker. */
 import type { Redis } from "ioredis";
 import type { FoundImage } from "../schema/evaluation.ts";
-import { UserError } from "../util/errors.ts";
-import { NoWorkerError } from "./pipelines/plans.ts";
 import { Questions } from "./questions.ts";
 
 export const SEARCHES = "mocod-searches";
@@ -32,12 +30,8 @@ export class Searches {
    * @throws UserError where the job cannot be searched, or not by this text; NoWorkerError where no worker answers.
    */
   async ask(search: Search, workers: number): Promise<FoundImage[]> {
-    if (workers === 0) throw new NoWorkerError("no worker is running: start one with `mocod worker`");
-    const answer = await this.questions.ask(search).catch((error: unknown) => {
-      throw new NoWorkerError(`no worker could search: ${(error as Error).message}`, { cause: error });
-    });
-    if ("refused" in answer) throw new UserError(answer.refused);
-    return answer.images;
+    const { images } = await this.questions.demand(search, workers, "search");
+    return images;
   }
 
   close(): Promise<void> {

@@ -2,8 +2,7 @@
 import type { Redis } from "ioredis";
 import type { MemoryPlan, Plan } from "../../schema/plan.ts";
 import type { PretrainSpec } from "../../schema/pretrain.ts";
-import { UserError } from "../../util/errors.ts";
-import { Questions } from "../questions.ts";
+import { type Granted, Questions } from "../questions.ts";
 
 export const PLANS = "mocod-plans";
 
@@ -23,11 +22,6 @@ export type Planned = PlannedRun | { memory: MemoryPlan } | { refused: string };
 
 /** A net that is far larger than a machine's takes a minute, of which two are recorded. */
 const COMPUTED_MS = 300_000;
-
-/** No worker answers. The API responds with 503. */
-export class NoWorkerError extends Error {
-  override name = "NoWorkerError";
-}
 
 export class Plans {
   private readonly questions: Questions<PlanQuestion, Planned>;
@@ -56,17 +50,8 @@ export class Plans {
     return (answer as { memory: MemoryPlan }).memory.memory;
   }
 
-  private async answer(
-    question: PlanQuestion,
-    workers: number,
-    limitMs?: number,
-  ): Promise<Exclude<Planned, { refused: string }>> {
-    if (workers === 0) throw new NoWorkerError("no worker is running: start one with `mocod worker`");
-    const answer = await this.questions.ask(question, limitMs).catch((error: unknown) => {
-      throw new NoWorkerError(`no worker could plan: ${(error as Error).message}`, { cause: error });
-    });
-    if ("refused" in answer) throw new UserError(answer.refused);
-    return answer;
+  private answer(question: PlanQuestion, workers: number, limitMs?: number): Promise<Granted<Planned>> {
+    return this.questions.demand(question, workers, "plan", limitMs);
   }
 
   close(): Promise<void> {
