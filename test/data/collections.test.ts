@@ -1,7 +1,7 @@
 /** Collections as people have them: in folders with parts, in archives of any kind, in shards, with what systems leave beside them. */
 import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readFileSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { zipSync } from "fflate";
 import sharp from "sharp";
@@ -16,6 +16,7 @@ import { parseSpec } from "../../src/schema/job.ts";
 import { CacheFolder } from "../../src/util/cache_folder.ts";
 import { held, temporaryFolder } from "../support/helpers.ts";
 import { bmp, words } from "../support/image_bytes.ts";
+import { writeFiles } from "../support/write_files.ts";
 import parquet from "./parquet.json";
 
 const picture = (red: number) =>
@@ -23,13 +24,8 @@ const picture = (red: number) =>
     .png()
     .toBuffer();
 
-/** Writes files below a folder: an image for a number, else what is given. */
-async function write(folder: string, files: Record<string, number | string | Uint8Array>): Promise<void> {
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(folder, name)), { recursive: true });
-    writeFileSync(join(folder, name), typeof content === "number" ? await picture(content) : content);
-  }
-}
+const write = (folder: string, files: Record<string, number | string | Uint8Array>) =>
+  writeFiles(folder, files, picture);
 
 const said: string[] = [];
 const contextIn = (cache: string) => ({ cache, log: (message: string) => void said.push(message) });

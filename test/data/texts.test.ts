@@ -1,7 +1,7 @@
 /** Texts of images: beside them, in fields and columns; images without one are left out and named. */
 import { expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import sharp from "sharp";
 import { describeReport } from "../../cli/report.ts";
 import { checkDataset } from "../../src/data/check.ts";
@@ -11,6 +11,7 @@ import { sightDataset } from "../../src/data/sighting.ts";
 import { type DatasetSpec, datasetSpec, withReading } from "../../src/schema/dataset.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import { held, temporaryFolder } from "../support/helpers.ts";
+import { writeFiles } from "../support/write_files.ts";
 import made from "./texts.json";
 
 const picture = (red: number) =>
@@ -18,13 +19,8 @@ const picture = (red: number) =>
     .png()
     .toBuffer();
 
-/** Writes files below a folder: an image for a number, else what is given. */
-async function write(folder: string, files: Record<string, number | string | Uint8Array>): Promise<void> {
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(folder, name)), { recursive: true });
-    writeFileSync(join(folder, name), typeof content === "number" ? await picture(content) : content);
-  }
-}
+const write = (folder: string, files: Record<string, number | string | Uint8Array>) =>
+  writeFiles(folder, files, picture);
 
 const contextIn = (cache: string) => ({ cache, log: () => undefined });
 const specOf = (kind: string, path: string, texts: unknown, more: object = {}): DatasetSpec =>

@@ -4,13 +4,14 @@ import { openSource } from "../../src/data/source.ts";
 import { type StepMetrics, startPosition } from "../../src/engine/metrics.ts";
 import { openEngine } from "../../src/engine/open.ts";
 import { blockNames, floatsOf, type Model, ringsOf } from "../../src/engine/state.ts";
-import { OWN, toTorch } from "../../src/nn/layout.ts";
+import { OWN } from "../../src/nn/layout.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
 import { trainStep } from "../../src/train/step.ts";
 import { fillMixed, formulaTexts, squares, unitWaves } from "../golden/formulas.ts";
 import { devices, type TestDevice, useTestDevice } from "../support/devices.ts";
-import { golden, LONG, relativeError, sampled } from "../support/helpers.ts";
+import { networkErrors } from "../support/golden_errors.ts";
+import { golden, LONG, relativeError } from "../support/helpers.ts";
 
 /** As in clip.py. */
 const [SIDE, N, CONTEXT, DIM, K] = [16, 16, 12, 16, 40];
@@ -86,28 +87,10 @@ async function open(device: TestDevice, spec: PretrainSpec, count: number) {
   return { model, step, settle: () => engine.settle(), [Symbol.dispose]: () => engine.close() };
 }
 
-/** A bias before a batch norm has no gradient: what PyTorch has there is float64's rounding. */
-function errorOf(got: Float32Array, expected: Float32Array): number {
-  const isZero = expected.every((v) => Math.abs(v) < 1e-9);
-  return isZero ? Math.max(...got.map(Math.abs)) : relativeError(got, expected);
-}
-
 /** Relative error of the loss, every gradient, every parameter and statistic after it. */
-function errorsOf({ networks, state, buffers }: Model, loss: number, theirs: (name: string) => Float32Array) {
+function errorsOf(model: Model, loss: number, theirs: (name: string) => Float32Array) {
   const errors: [string, number][] = [["loss", relativeError([loss], theirs("loss"))]];
-  const compare = (prefix: string, network: string, of: "params" | "stats", values: Float32Array) => {
-    for (const entry of networks.get(network)[of].entries) {
-      const { name, offset, size } = entry;
-      const got = sampled(toTorch(entry, values.subarray(offset, offset + size)));
-      errors.push([prefix + name, errorOf(got, theirs(prefix + name))]);
-    }
-  };
-  compare("grad.", networks.trained, "params", buffers.gradient);
-  for (const network of networks.names) {
-    const prefix = network === networks.trained ? "online." : "target.";
-    compare(prefix, network, "params", floatsOf(state, blockNames.params(network)));
-    compare(prefix, network, "stats", floatsOf(state, blockNames.stats(network)));
-  }
+  errors.push(...networkErrors(model, theirs));
   return errors.sort((a, b) => b[1] - a[1]);
 }
 

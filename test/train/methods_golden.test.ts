@@ -4,13 +4,13 @@ import { openSource } from "../../src/data/source.ts";
 import { type StepMetrics, startPosition } from "../../src/engine/metrics.ts";
 import { openEngine } from "../../src/engine/open.ts";
 import { blockNames, floatsOf, type Model } from "../../src/engine/state.ts";
-import { toTorch } from "../../src/nn/layout.ts";
 import { parseSpec } from "../../src/schema/job.ts";
 import type { PretrainSpec } from "../../src/schema/pretrain.ts";
 import { trainStep } from "../../src/train/step.ts";
 import { fillMixed, squares } from "../golden/formulas.ts";
 import { devices, type TestDevice, useTestDevice } from "../support/devices.ts";
-import { golden, LONG, relativeError, sampled } from "../support/helpers.ts";
+import { networkErrors } from "../support/golden_errors.ts";
+import { golden, LONG, relativeError } from "../support/helpers.ts";
 
 const [SIDE, N] = [16, 16];
 
@@ -80,32 +80,12 @@ async function open(device: TestDevice, spec: PretrainSpec, count: number) {
   return { model, step, settle: () => engine.settle(), [Symbol.dispose]: () => engine.close() };
 }
 
-/** A bias before a batch norm has no gradient, and some means are 0: what PyTorch has there is float64's rounding. */
-function errorOf(got: Float32Array, expected: Float32Array): number {
-  const isZero = expected.every((v) => Math.abs(v) < 1e-9);
-  return isZero ? Math.max(...got.map(Math.abs)) : relativeError(got, expected);
-}
-
 /** Relative error of the loss, every gradient, every parameter and statistic after it. */
 function errorsOf(model: Model, loss: number, theirs: (name: string) => Float32Array): [string, number][] {
-  const { networks, state, buffers } = model;
   // A loss of cosines may be close to 0, where it is small against what it is made of.
   const [expected] = theirs("loss") as unknown as [number];
   const errors: [string, number][] = [["loss", Math.abs(loss - expected) / Math.max(1, Math.abs(expected))]];
-  const compare = (prefix: string, network: string, of: "params" | "stats", values: Float32Array) => {
-    const layout = networks.get(network)[of];
-    for (const entry of prefix === "grad." ? layout.trainable : layout.entries) {
-      const { name, offset, size } = entry;
-      const got = sampled(toTorch(entry, values.subarray(offset, offset + size)));
-      errors.push([prefix + name, errorOf(got, theirs(prefix + name))]);
-    }
-  };
-  compare("grad.", networks.trained, "params", buffers.gradient);
-  for (const network of networks.names) {
-    const prefix = network === networks.trained ? "online." : "target.";
-    compare(prefix, network, "params", floatsOf(state, blockNames.params(network)));
-    compare(prefix, network, "stats", floatsOf(state, blockNames.stats(network)));
-  }
+  errors.push(...networkErrors(model, theirs));
   return errors.sort((a, b) => b[1] - a[1]);
 }
 
